@@ -97,11 +97,14 @@ def draws_of(column: ColumnDescription, cells: Cells, draws: int) -> Draws:
         numbers[known] = [places.setdefault(value, len(places)) for value in cells.observed]
         return Draws(column.kind, numbers.reshape(-1, draws), tuple(places))
     if column.kind == "datetime":
-        numbers[known] = [to_microseconds(_moment(value)) for value in cells.observed]
+        numbers[known] = [_microseconds(value) for value in cells.observed]
     else:
-        numbers[known] = cells.observed
+        numbers[known] = [float(value) for value in cells.observed]  # text too, which says a number
     return Draws(column.kind, numbers.reshape(-1, draws))
 
 
-def _moment(value: Any) -> datetime:
-    return datetime.fromisoformat(value) if isinstance(value, str) else value
+def _microseconds(value: Any) -> float:
+    """A date-time as it stands in the frame: as such, as text, or as what this returns."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    return to_microseconds(value) if isinstance(value, datetime) else float(value)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from cascade_client.columns import arrow_columns
 from cascade_client.errors import InvalidRequest, MissingDependency
 from cascade_client.messages.cells import Cells, Column, with_holes
 
@@ -30,7 +34,7 @@ class Arrow:
     def read(self, frame: Any) -> tuple[Cells, ...]:
         columns = []
         for name, column in zip(frame.column_names, frame.columns, strict=True):
-            empty = column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+            empty = arrow_columns.empty(column)
             known = column.filter(column.is_valid())
             # A nanosecond time becomes a pandas Timestamp where pandas is there; microseconds not.
             if str(known.type).startswith("timestamp[ns"):
@@ -44,39 +48,60 @@ class Arrow:
         return None
 
     def make(self, columns: Sequence[Column], like: Any, draws: int) -> Any:
-        return self.given_back(self._made(columns, like))
+        rows = None if draws == 1 or like is None else np.arange(like.num_rows).repeat(draws)
+
+        def put_into(given: Any, cells: Any) -> Any:
+            given = given if rows is None else given.take(rows)
+            into = np.flatnonzero(arrow_columns.empty(given))
+            return arrow_columns.put(given, into, cells.take(into))
+
+        return self.given_back(self._made(columns, like, put_into))
+
+    def fitted(self, columns: Sequence[Column], like: Any) -> Any:
+        """A Table of columns in the types of another, where these hold them."""
+        return self._made(columns, like, lambda own, cells: arrow_columns.agreed(own, cells)[1])
 
     def given_back(self, table: Any) -> Any:
         """A Table as the caller's kind of data."""
         return table
 
-    def _made(self, columns: Sequence[Column], like: Any) -> Any:
+    def _made(
+        self, columns: Sequence[Column], like: Any, put_into: Callable[[Any, Any], Any]
+    ) -> Any:
         pa = _arrow("or ask for kind='rows'")
         strings = {"O": pa.string()}
-        out = pa.table(
-            {
-                name: pa.array(values, mask=null, type=strings.get(values.dtype.kind))
-                for name, values, null in columns
-            }
-        )
-        if like is None:
-            return out
-        for at, name in enumerate(out.column_names):
-            if name in like.schema.names:
-                wanted = like.schema.field(name).type
-                try:
-                    out = out.set_column(at, name, self.cast_like(out[name], wanted, pa))
-                except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-                    continue  # What was drawn does not fit; it comes back in its own type.
-        return out
+        made, own = [], frozenset() if like is None else frozenset(like.schema.names)
+        for name, values, null in columns:
+            cells = pa.array(values, mask=null, type=strings.get(values.dtype.kind))
+            column, field = pa.chunked_array([cells]), pa.field(name, cells.type)
+            if name in own:
+                column, field = put_into(like[name], column), like.schema.field(name)
+            made.append((field, column))
+        return table_of(made, pa.schema([]) if like is None else like.schema)
 
-    def cast_like(self, column: Any, wanted: Any, pa: Any) -> Any:
-        if pa.types.is_dictionary(wanted):
-            encoded = column.cast(wanted.value_type).dictionary_encode()
-            return encoded.cast(wanted)
-        if pa.types.is_timestamp(wanted) and wanted.tz is not None:
-            column = column.cast(pa.timestamp("us", tz=wanted.tz))
-        return column.cast(wanted)
+
+def table_of(columns: Iterable[tuple[Any, Any]], schema: Any) -> Any:
+    """A Table of columns.
+
+    Args:
+        columns: each with a field that says what it is but for its type and whether it has nulls.
+        schema: what is said there of a table, is said of this one.
+    """
+    pa = _arrow("")
+    fields, arrays, others = [], [], set()
+    for field, column in columns:
+        if field.type != column.type:
+            others.add(field.name)
+        has_null = field.nullable or column.null_count > 0
+        fields.append(field.with_type(column.type).with_nullable(has_null))
+        arrays.append(column)
+    metadata = dict(schema.metadata or {})
+    if others and b"pandas" in metadata:
+        # It says which dtypes columns had in pandas, and is believed.
+        told = json.loads(metadata[b"pandas"])
+        told["columns"] = [each for each in told["columns"] if each.get("field_name") not in others]
+        metadata[b"pandas"] = json.dumps(told).encode()
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata or None))
 
 
 class Batch(Arrow):
@@ -84,6 +109,10 @@ class Batch(Arrow):
 
     def read(self, frame: Any) -> tuple[Cells, ...]:
         return super().read(_arrow("").Table.from_batches([frame]))
+
+    def make(self, columns: Sequence[Column], like: Any, draws: int) -> Any:
+        whole = None if like is None else _arrow("").Table.from_batches([like])
+        return super().make(columns, whole, draws)
 
     def given_back(self, table: Any) -> Any:
         if not table.num_rows:

@@ -51,8 +51,8 @@ class FrameKind(Protocol):
 
         Args:
             columns: rows of `like`, each `draws` times.
-            like: the frame that was asked, whose columns' dtypes come back where they hold what was
-                drawn; None: there is none.
+            like: the frame that was asked. Its cells that have a value come back as they are, and
+                its columns' dtypes where they hold what was drawn too; None: there is none.
             draws: of each row.
         """
 

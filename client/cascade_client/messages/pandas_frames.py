@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cascade_client.columns.pandas_columns import agreed, put
 from cascade_client.errors import MissingDependency
 from cascade_client.messages.cells import Cells, Column, with_holes
 
@@ -26,7 +27,7 @@ class Pandas:
             series = frame.iloc[:, position]
             empty = series.isna().to_numpy(dtype=bool)
             known = series[~empty]
-            if str(known.dtype).startswith("datetime64"):
+            if str(known.dtype).startswith(("datetime64", "timestamp[")):
                 # Not tolist: its Timestamps keep nanoseconds, which the wire does not have.
                 if known.dt.tz is not None:
                     known = known.dt.tz_convert("UTC").dt.tz_localize(None)
@@ -40,6 +41,39 @@ class Pandas:
         return [frame.index[row] for row in rows]
 
     def make(self, columns: Sequence[Column], like: Any, draws: int) -> Any:
+        if like is None:
+            return self._plain(columns, None)
+        out = self._plain(columns, like.index if draws == 1 else like.index.repeat(draws))
+        rows = None if draws == 1 else np.arange(len(like)).repeat(draws)
+        made = []
+        for name in out.columns:
+            column = out[name]
+            if name in like.columns:
+                given = like[name] if rows is None else like[name].take(rows)
+                given = given.set_axis(out.index)
+                into = np.flatnonzero(given.isna())
+                column = put(given, into, column.take(into))
+            made.append(column)
+        return self._framed(made, out, like)
+
+    def fitted(self, columns: Sequence[Column], like: Any) -> Any:
+        """A frame of columns with the index and the dtypes of another, where these hold them."""
+        out = self._plain(columns, like.index)
+        made = [
+            agreed(like[name], out[name])[1] if name in like.columns else out[name]
+            for name in out.columns
+        ]
+        return self._framed(made, out, like)
+
+    def _framed(self, made: Sequence[Any], out: Any, like: Any) -> Any:
+        import pandas as pd
+
+        frame = pd.concat(made, axis=1) if made else out
+        frame.columns, frame.attrs = out.columns, dict(like.attrs)
+        return frame
+
+    def _plain(self, columns: Sequence[Column], index: Any) -> Any:
+        """A frame of columns in the dtypes in which they came."""
         try:
             import pandas as pd
         except ImportError as exc:
@@ -58,49 +92,4 @@ class Pandas:
             name: holed[values.dtype.kind](values, null) if null.any() else values
             for name, values, null in columns
         }
-        index = None
-        if like is not None:
-            index = like.index if draws == 1 else like.index.repeat(draws)
-        out = pd.DataFrame(data, index=index)
-        if like is None:
-            return out
-        for name in out.columns.intersection(like.columns):
-            dtype = like[name].dtype
-            if out[name].dtype != dtype:
-                out[name] = self.cast_like(out[name], dtype, like[name])
-        return out
-
-    def cast_like(self, series: Any, dtype: Any, source: Any) -> Any:
-        """A column with the dtype of the caller's, where that holds all of it."""
-        import pandas as pd
-
-        empty = series.isna()
-        try:
-            if isinstance(dtype, pd.CategoricalDtype):
-                known = {str(category): category for category in dtype.categories}
-                cells = [known.get(str(value), value) for value in series[~empty]]
-                more = [cell for cell in dict.fromkeys(cells) if cell not in dtype.categories]
-                wider = pd.CategoricalDtype([*dtype.categories, *more], dtype.ordered)
-                out = pd.Series(None, series.index, wider if more else dtype)
-                out.array[~empty.to_numpy()] = cells
-                return out
-            if isinstance(dtype, pd.DatetimeTZDtype):
-                return series.dt.tz_localize("UTC").dt.tz_convert(dtype.tz).astype(dtype)
-            if dtype.kind == "O" and isinstance(dtype, np.dtype):
-                return self._as_objects(series, source)
-            cast = series.astype(dtype)
-        except (TypeError, ValueError, OverflowError, ArithmeticError):
-            return series
-        if not cast.isna().equals(empty):
-            return series
-        one, other = (each[~empty].astype(object) for each in (cast, series))
-        if series.dtype.kind == "O" and dtype.kind != "O":  # categories, which travel as text
-            one, other = one.map(str), other.map(str)
-        return cast if (one == other).all() else series
-
-    def _as_objects(self, series: Any, source: Any) -> Any:
-        """Python's own values, as in a column of objects; text stays as it is."""
-        kinds = {type(value) for value in source[~source.isna()]}
-        if kinds <= {str}:
-            return series.astype(object).where(series.notna(), None)
-        return series
+        return pd.DataFrame(data, index=index)

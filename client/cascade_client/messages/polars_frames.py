@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from cascade_client.columns import polars_columns
 from cascade_client.errors import MissingDependency
 from cascade_client.messages.cells import Cells, Column, with_holes
 
@@ -33,32 +35,44 @@ class Polars:
         return None
 
     def make(self, columns: Sequence[Column], like: Any, draws: int) -> Any:
+        rows = None if draws == 1 or like is None else np.arange(like.height).repeat(draws)
+
+        def put_into(given: Any, cells: Any) -> Any:
+            given = given if rows is None else given.gather(rows)
+            into = np.flatnonzero(empty(given))
+            return polars_columns.put(given, into, cells.gather(into))
+
+        return self._made(columns, like, put_into)
+
+    def fitted(self, columns: Sequence[Column], like: Any) -> Any:
+        """A frame of columns in the types of another, where these hold them."""
+        return self._made(columns, like, lambda own, cells: polars_columns.agreed(own, cells)[1])
+
+    def _made(
+        self, columns: Sequence[Column], like: Any, put_into: Callable[[Any, Any], Any]
+    ) -> Any:
         try:
             import polars as pl
         except ImportError as exc:
             raise MissingDependency(
                 "polars is not installed; pip install polars, or ask for kind='rows'"
             ) from exc
-        made = []
+        made, own = [], frozenset() if like is None else frozenset(like.columns)
         for name, values, null in columns:
             cells = pl.Series(name, values.tolist() if values.dtype == object else values)
             if null.any():
                 cells = cells.to_frame().select(
                     pl.when(pl.Series(~null)).then(pl.col(name)).alias(name)
                 )[name]
-            wanted = like.schema.get(name) if like is not None else None
-            made.append(
-                cells if wanted in (None, cells.dtype) else self.cast_like(cells, wanted, pl)
-            )
+            if name in own:
+                cells = put_into(like[name], cells)
+            made.append(cells)
         return pl.DataFrame(made)
 
-    def cast_like(self, cells: Any, wanted: Any, pl: Any) -> Any:
-        """A column in the type of the caller's, where that holds all of it."""
-        try:
-            if isinstance(wanted, pl.Datetime) and wanted.time_zone is not None:
-                zoned = cells.dt.replace_time_zone("UTC").dt.convert_time_zone(wanted.time_zone)
-                return zoned.cast(wanted)
-            cast = cells.cast(wanted)
-            return cast if (cast.cast(cells.dtype) == cells).all() else cells
-        except pl.exceptions.PolarsError:
-            return cells
+
+def empty(column: Any) -> NDArray[np.bool_]:
+    """Which cells of a column have no value: nulls, and NaN."""
+    null = column.is_null()
+    if column.dtype.is_float():
+        null |= column.is_nan().fill_null(True)
+    return np.asarray(null.to_numpy())

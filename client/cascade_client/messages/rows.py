@@ -1,8 +1,11 @@
 """Columns between the caller's forms and the wire: how values are packed and how they come back.
 
 The server is the authority on what a column may hold. The schema is used here only to choose how
-a value travels, by conversions that lose nothing (an int for a continuous column, 25.0 for an
-integer one); whatever does not fit goes as it is, for the server to refuse by name.
+a value travels: an int for a continuous column as a double, 25.0 for an integer one as an integer;
+whatever does not fit goes as it is, for the server to refuse by name. A continuous column's numbers
+are doubles on the server too, and an int beyond 2**53 is the nearest of them to it. In a frame it
+comes back as it was given all the same, since cells that had a value are the frame's own; in dicts
+it is that double.
 """
 
 from __future__ import annotations
@@ -189,10 +192,10 @@ def unpack(
 ) -> Any:
     """The rows of one or more answers, one after another, in the form asked for.
 
-    Columns of frames have the dtype that they have in `like`; those that it has not, and numbers
-    where there is none, the dtype of the column's source. Where a column holds NULL, a pandas
-    DataFrame has pandas' nullable integers and booleans, NaN, NaT or None; dicts have None.
-    Date-times are naive, in UTC, where `like` has no zone for them.
+    Columns of frames have the dtype that they have in `like`, and its cells where it has a value;
+    those that it has not, and numbers where there is none, the dtype of the column's source. Where
+    a column holds NULL, a pandas DataFrame has pandas' nullable integers and booleans, NaN, NaT or
+    None; dicts have None. Date-times are naive, in UTC, where `like` has no zone for them.
 
     Args:
         answers: with the same columns in the same order; at least one.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from cascade_client.errors import MissingDependency
 from cascade_client.frames.opened import Opened, opened
 from cascade_client.frames.operations import Source
 from cascade_client.messages.frames import ARROW, PANDAS, POLARS, kind_of
+from cascade_client.values.date_times import from_microseconds, to_microseconds
 
 MOST_SEED = 2**31 - 1
 
@@ -136,7 +138,8 @@ def typical(frame: Any) -> dict[str, Any]:
     Raises:
         ValueError: a column has none.
     """
-    given, out = opened(frame), {}
+    given = opened(frame)
+    out: dict[str, Any] = {}
     for name in given.operations.names(given.frame):
         values = given.operations.cells(given.frame, name).observed
         if not values:
@@ -144,8 +147,14 @@ def typical(frame: Any) -> dict[str, Any]:
         if isinstance(values[0], float):
             out[name] = float(np.mean(values))
         else:
-            ((out[name], _),) = Counter(values).most_common(1)  # the first seen of several
+            ((value, _),) = Counter(values).most_common(1)  # the first seen of several
+            # Of date-times one of UTC without a zone, which NumPy has not.
+            out[name] = from_microseconds(to_microseconds(value)) if _is_time(value) else value
     return out
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, datetime)
 
 
 def with_typical(frame: Any, values: dict[str, Any]) -> Any:
@@ -161,10 +170,8 @@ def _filled(given: Opened, values: dict[str, Any]) -> Any:
         if not len(places):
             continue
         value = values[name]
-        is_text = not isinstance(value, (bool, int, float))
-        column = np.full(len(places), value, "datetime64[us]" if hasattr(value, "year") else None)
-        if is_text and not hasattr(value, "year"):
-            column = column.astype(object)
+        dtype = object if isinstance(value, str) else "datetime64[us]" if _is_time(value) else None
+        column = np.full(len(places), value, dtype)
         like = operations.take(out, places, [name])
         cells = operations.made([(name, column, np.zeros(len(places), np.bool_))], like)
         out = operations.filled(out, cells, {name: Source(places, np.arange(len(places)))})

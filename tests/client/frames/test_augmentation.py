@@ -104,6 +104,39 @@ class TestPandas:
         assert answer.data["shop"].dtype == frame["shop"].dtype
         assert answer.data["shop"].value_counts().to_dict() == {"a": 2, "b": 2}
 
+    @pytest.mark.parametrize(
+        "values",
+        [
+            pd.arrays.IntervalArray.from_breaks([0, 1, 2, 3, 4]),
+            pd.arrays.SparseArray([0, 0, 1, 0]),
+            pd.array([True, False, True, False]),
+            pd.period_range("2026", periods=4),
+            pd.to_timedelta([1, 2, 3, 4]),
+            pd.Categorical(list("aabb")),
+            pd.Series([(1, 2)] * 4),
+        ],
+    )
+    def test_columns_of_any_dtype_have_room(self, client: Client, values: Any) -> None:
+        frame = FRAME[["fraud"]].assign(other=values)
+        answer = client.augment(frame, "fraud")
+        assert answer.data["other"].tolist()[:4] == frame["other"].tolist()
+        assert answer.synthetic["other"].isna().all()
+
+    def test_columns_that_the_table_has_not_may_have_one_name(self, client: Client) -> None:
+        frame = FRAME[["fraud", "payment", "payment"]]
+        out = client.augment(frame, "fraud").data
+        assert list(out.columns) == ["fraud", "payment", "payment"]
+        arrays = [pa.array(frame.iloc[:, at]) for at in range(3)]
+        table = client.augment(pa.Table.from_arrays(arrays, list(frame.columns)), "fraud").data
+        assert table.column_names == ["fraud", "payment", "payment"]
+        assert table.column(1).to_pylist() == table.column(2).to_pylist()
+        assert table.column(1).to_pylist() == [*frame.iloc[:, 1], None, None]
+
+    def test_columns_of_the_table_may_not(self, client: Client) -> None:
+        frame = FRAME[["fraud", "amount", "amount"]]
+        with pytest.raises(InvalidRequest, match="two columns 'amount'"):
+            client.augment(frame, "fraud")
+
     def test_empty_cells_are_of_no_class(self, client: Client) -> None:
         frame = FRAME.assign(fraud=pd.array([0, 0, None, 1], "Int8"))
         assert client.augment(frame, "fraud").added == {1: 1}
