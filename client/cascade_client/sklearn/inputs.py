@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -55,9 +56,11 @@ def checked(estimator: Any, X: Any, *, reset: bool, names: Sequence[str] | None 
         ValueError: it is neither, has no rows or no columns, or is not as the one of `fit`.
     """
     if kind_of(X) in (PANDAS, POLARS, ARROW):
-        validate_data(estimator, X=X, reset=reset, skip_check_array=True)
         operations = opened(X).operations
         rows, columns = operations.count(X), operations.names(X)
+        if twice := [name for name, times in Counter(columns).items() if times > 1]:
+            raise ValueError(f"X has two columns {twice[0]!r}; one of each name is allowed")
+        validate_data(estimator, X=X, reset=reset, skip_check_array=True)
         if not columns or (reset and not rows):
             raise ValueError(
                 f"Found array with {rows} sample(s) and {len(columns)} feature(s) "
@@ -83,15 +86,13 @@ def checked(estimator: Any, X: Any, *, reset: bool, names: Sequence[str] | None 
             f"{', '.join(names)}; give a DataFrame, whose columns are named"
         )
     own = list(names or (f"x{place}" for place in range(width)))
-    return Input(_pandas().DataFrame(array, columns=own), dtype=array.dtype)
+    return Input(pandas().DataFrame(array, columns=own), dtype=array.dtype)
 
 
 def _dense(frame: Any) -> Any:
     """A frame without sparse columns, which no file of rows has."""
     sparse = [
-        place
-        for place, dtype in enumerate(frame.dtypes)
-        if isinstance(dtype, _pandas().SparseDtype)
+        place for place, dtype in enumerate(frame.dtypes) if isinstance(dtype, pandas().SparseDtype)
     ]
     if sparse:
         frame = frame.copy(deep=False)
@@ -100,7 +101,21 @@ def _dense(frame: Any) -> Any:
     return frame
 
 
-def _pandas() -> Any:
+def sparse_as(frame: Any, like: Any) -> Any:
+    """A frame whose columns are sparse where those of another are, if they hold what is in it."""
+    for place, dtype in enumerate(like.dtypes):
+        if isinstance(dtype, pandas().SparseDtype):
+            with suppress(TypeError, ValueError):  # an empty cell among whole numbers
+                frame.isetitem(place, frame.iloc[:, place].astype(dtype))
+    return frame
+
+
+def pandas() -> Any:
+    """pandas itself.
+
+    Raises:
+        MissingDependency: it is not installed.
+    """
     try:
         import pandas as pd
     except ImportError as exc:
