@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cascade_client.columns import arrow_columns, lists, pandas_columns, polars_columns
 from cascade_client.messages.arrow_frames import table_of
 from cascade_client.messages.cells import Cells, Column, of_rows
-from cascade_client.messages.frames import ARROW, PANDAS, POLARS
+from cascade_client.messages.frames import ARROW, PANDAS, POLARS, Bare
 from cascade_client.messages.polars_frames import empty
 
 Places = NDArray[np.intp]
@@ -50,7 +50,8 @@ class Operations(Protocol):
         """Which cells of a column have no value; for which no cell is made a value of Python's."""
 
     def take(self, frame: Any, rows: Places, names: Sequence[str] | None = None) -> Any:
-        """Some rows, in the order in which they are named, of all columns or of some."""
+        """Some rows, in the order in which they are named, of all columns or of some: `Bare` where
+        it is none, and such a frame would have no rows."""
 
     def filled(self, frame: Any, cells: Any, sources: Mapping[str, Source]) -> Any:
         """The frame with cells of another put into it; a column that it has not comes after all
@@ -181,9 +182,18 @@ class Pandas:
         if isinstance(index, pd.RangeIndex):
             stop = index.start + index.step * (len(index) + more)
             return pd.RangeIndex(index.start, stop, index.step, name=index.name)
-        if pd.api.types.is_integer_dtype(index.dtype):
-            first = int(index.max()) + 1 if len(index) else 0
-            return index.append(pd.Index(range(first, first + more), name=index.name))
+        if not isinstance(index, pd.MultiIndex) and pd.api.types.is_integer_dtype(index.dtype):
+            known = index.dropna()
+            first = int(known.max()) + 1 if len(known) else 0
+            # A narrow dtype may be full.
+            for dtype in (getattr(index.dtype, "numpy_dtype", index.dtype), np.dtype("int64")):
+                if first + more - 1 <= np.iinfo(dtype).max:
+                    labels = pd.Index(np.arange(first, first + more, dtype=dtype), name=index.name)
+                    return index.append(labels)
+        if not isinstance(index, pd.MultiIndex):
+            with_room = pandas_columns.SERIES.room(index.to_series())
+            if with_room.dtype != index.dtype:
+                index = pd.Index(with_room, name=index.name)
         return index.take(np.r_[np.arange(len(index)), np.full(more, -1)], fill_value=pd.NA)
 
 
@@ -204,6 +214,8 @@ class Arrow:
         return arrow_columns.empty(frame[name])
 
     def take(self, frame: Any, rows: Places, names: Sequence[str] | None = None) -> Any:
+        if names is not None and not names:
+            return Bare(len(rows), ARROW)
         return (frame if names is None else frame.select(list(names))).take(rows)
 
     def filled(self, frame: Any, cells: Any, sources: Mapping[str, Source]) -> Any:
@@ -255,6 +267,8 @@ class Polars:
         return empty(frame[name])
 
     def take(self, frame: Any, rows: Places, names: Sequence[str] | None = None) -> Any:
+        if names is not None and not names:
+            return Bare(len(rows), POLARS)
         return (frame if names is None else frame.select(list(names)))[rows]
 
     def filled(self, frame: Any, cells: Any, sources: Mapping[str, Source]) -> Any:

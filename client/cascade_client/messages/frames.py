@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from cascade_client.errors import InvalidRequest
@@ -57,6 +58,38 @@ class FrameKind(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Bare:
+    """Rows of which nothing is known: frames of polars and of Arrow have none without a column.
+
+    Attributes:
+        count: rows.
+        kind: of the frame that is to be made of them.
+    """
+
+    count: int
+    kind: FrameKind
+
+
+class BareRows:
+    """The kind of `Bare`."""
+
+    def count(self, frame: Bare) -> int:
+        return frame.count
+
+    def part(self, frame: Bare, begin: int, end: int) -> Bare:
+        return Bare(end - begin, frame.kind)
+
+    def read(self, _frame: Bare) -> tuple[Cells, ...]:
+        return ()
+
+    def labels(self, _frame: Bare, _rows: Sequence[int]) -> list[Any] | None:
+        return None
+
+    def make(self, columns: Sequence[Column], like: Bare, draws: int) -> Any:
+        return like.kind.make(columns, None, draws)
+
+
 def kind_of(data: object) -> FrameKind | None:
     """The kind of a frame; None: it is no frame.
 
@@ -74,7 +107,9 @@ def kind_of(data: object) -> FrameKind | None:
         return POLARS
     if polars is not None and isinstance(data, polars.LazyFrame):
         raise InvalidRequest("data is a LazyFrame; a DataFrame is allowed: collect() it first")
+    if isinstance(data, Bare):
+        return BARE
     return Streamed(type(data)) if hasattr(data, "__arrow_c_stream__") else None
 
 
-PANDAS, ARROW, BATCH, POLARS = Pandas(), Arrow(), Batch(), Polars()
+PANDAS, ARROW, BATCH, POLARS, BARE = Pandas(), Arrow(), Batch(), Polars(), BareRows()

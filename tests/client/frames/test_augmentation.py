@@ -71,6 +71,9 @@ class TestPandas:
         [
             (pd.Index([7, 9, 3, 1], name="id"), [10, 11]),
             (pd.RangeIndex(10, 18, 2), [18, 20]),
+            (pd.Index([124, 125, 126, 127], dtype="int8"), [128, 129]),
+            (pd.Index([2**63, 1, 2, 3], dtype="uint64"), [2**63 + 1, 2**63 + 2]),
+            (pd.Index([7, 8, 9, 4], dtype="Int64"), [10, 11]),
         ],
     )
     def test_numbers_of_an_index_go_on(self, client: Client, index: Any, more: list[int]) -> None:
@@ -84,6 +87,12 @@ class TestPandas:
             pd.Index(list("abcd")),
             pd.date_range("2026", periods=4),
             pd.MultiIndex.from_product([[1, 2], ["x", "y"]], names=["one", "two"]),
+            pd.MultiIndex.from_product([[True, False], pd.interval_range(0, 2)]),
+            pd.interval_range(0, 4, name="bin"),
+            pd.Index([True, False, True, False], name="flag"),
+            pd.period_range("2026", periods=4),
+            pd.CategoricalIndex(list("abca")),
+            pd.Index([2**63 - 1, 1, 2, 3]),
         ],
     )
     def test_other_labels_stay(self, client: Client, index: Any) -> None:
@@ -91,6 +100,13 @@ class TestPandas:
         assert list(out.index[:4]) == list(index)
         assert out.index.names == index.names
         assert len(out) == 6
+        if not isinstance(index, pd.MultiIndex):
+            assert out.index[4:].isna().all()
+
+    def test_an_index_of_nothing(self, client: Client) -> None:
+        index = pd.Index([None, None, None, None], dtype="Int64")
+        out = client.augment(FRAME.set_axis(index), "fraud").data
+        assert list(out.index[4:]) == [0, 1]
 
     def test_counts_say_how_many(self, client: Client) -> None:
         answer = client.augment(FRAME, "fraud", counts={0: 1, 1: 3})
