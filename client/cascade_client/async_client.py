@@ -143,7 +143,7 @@ class AsyncClient(AsyncJobMethods):
         elif held is not None:
             expiry = self._expiry_of_rows(expiry, timeout, held.count * draws)
         # A frame that cannot be read is refused before anything is sent.
-        given = read(data) if held is None or held.count <= PART_ROWS else None
+        given = read(held or data) if held is None or held.count <= PART_ROWS else None
         schema = await self._schema(table, version, expiry)
         options: SynthesizeOptions = {
             "columns": columns,
@@ -156,7 +156,7 @@ class AsyncClient(AsyncJobMethods):
             "nulls": nulls,
         }
         if held is None or fits(held.count, draws, schema):
-            given = read(data) if given is None else given
+            given = read(held or data) if given is None else given
 
             def request() -> Any:
                 left = self._left(expiry)

@@ -217,7 +217,7 @@ class Client(JobMethods):
         elif held is not None:
             expiry = self._expiry_of_rows(expiry, timeout, held.count * draws)
         # A frame that cannot be read is refused before anything is sent.
-        given = read(data) if held is None or held.count <= PART_ROWS else None
+        given = read(held or data) if held is None or held.count <= PART_ROWS else None
         schema = self._schema(table, version, expiry)
         options: SynthesizeOptions = {
             "columns": columns,
@@ -230,7 +230,7 @@ class Client(JobMethods):
             "nulls": nulls,
         }
         if held is None or fits(held.count, draws, schema):
-            given = read(data) if given is None else given
+            given = read(held or data) if given is None else given
 
             def request() -> Any:
                 left = self._left(expiry)

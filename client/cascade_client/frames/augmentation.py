@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from cascade_client.frames.flows import Flow
 from cascade_client.frames.opened import Opened, opened
 from cascade_client.frames.operations import without_value
 from cascade_client.frames.tables import described
+from cascade_client.messages.given import check_once
 from cascade_client.messages.wire import Fidelity
 from cascade_client.progress import Progress
 from cascade_client.values.answers import Synthesis
@@ -36,13 +37,16 @@ class Augmentation(Synthesis[T]):
 
     rows: int = 0
     added: Mapping[Any, int] | None = None
+    # `data` in the form for which there are operations; `data` itself may be there to be read once.
+    _whole: Opened | None = field(default=None, repr=False)
 
     @property
     def synthetic(self) -> T:
         """The new rows alone."""
-        given = opened(self.data)
-        new = np.arange(self.rows, given.operations.count(given.frame))
-        out: T = given.closed(given.operations.take(given.frame, new))
+        assert self._whole is not None
+        frame, operations = self._whole.frame, self._whole.operations
+        new = np.arange(self.rows, operations.count(frame))
+        out: T = self._whole.closed(operations.take(frame, new))
         return out
 
 
@@ -80,9 +84,13 @@ def augmenting(
     rows = operations.count(given.frame)
     if not wanted:
         made = Provenance(True, schema.table, schema.version, Tier.UNKNOWN, 0, 0)
-        return Augmentation(given.closed(given.frame), made, None, 1, rows, {})
+        return Augmentation(given.closed(given.frame), made, None, 1, rows, {}, given)
     places = np.repeat([examples[value] for value in wanted], list(wanted.values()))
-    known = [name for name in names if isinstance(name, str) and schema.column(name)]
+    known: list[str] = []
+    others: list[Any] = []
+    for name in names:
+        (known if isinstance(name, str) and schema.column(name) else others).append(name)
+    check_once(known)
     asked = operations.take(given.frame, places, [target])
     answer = yield lambda client: client.synthesize(
         schema.table,
@@ -96,11 +104,12 @@ def augmenting(
         progress=progress,
     )
     made = answer.provenance
-    if others := [str(name) for name in names if name not in known]:
-        words = f"new rows are empty in what table {schema.table!r} has not: {', '.join(others)}"
+    if others:
+        listed = ", ".join(map(str, others))
+        words = f"new rows are empty in what table {schema.table!r} has not: {listed}"
         made = replace(made, notices=(*made.notices, words))
-    whole = operations.extended(given.frame, answer.data)
-    return Augmentation(given.closed(whole), made, None, 1, rows, wanted)
+    whole = given._replace(frame=operations.extended(given.frame, answer.data))
+    return Augmentation(whole.closed(whole.frame), made, None, 1, rows, wanted, whole)
 
 
 def balanced(present: Mapping[Any, int], ratio: float) -> dict[Any, int]:

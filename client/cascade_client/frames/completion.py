@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -17,6 +18,7 @@ from cascade_client.frames.flows import Flow
 from cascade_client.frames.opened import Opened, opened
 from cascade_client.frames.operations import Places, Source
 from cascade_client.frames.tables import described
+from cascade_client.messages.given import check_once
 from cascade_client.messages.wire import Fidelity, checked_draws
 from cascade_client.progress import Progress
 from cascade_client.values.answers import Synthesis
@@ -69,6 +71,8 @@ class Completion(Synthesis[T]):
 
     holes: int = 0
     _filled: Holes | None = field(default=None, repr=False)
+    # `data` in the form for which there are operations; `data` itself may be there to be read once.
+    _whole: Any = field(default=None, repr=False)
 
     def mean(self) -> T:
         """The frame as it was given, each hole filled with what its draws say together: the mean of
@@ -80,7 +84,7 @@ class Completion(Synthesis[T]):
         A model's score of a mean is not the mean of its scores: see `mean_over_draws`.
         """
         holes = self._holes()
-        operations, frame = holes.opened.operations, opened(self.data).frame
+        operations, frame = holes.opened.operations, self._whole
         out = operations.take(frame, self._first_draws(frame))
         for column, places, drawn in self._drawn():
             first = places[:: self.draws]
@@ -102,7 +106,7 @@ class Completion(Synthesis[T]):
         if self.draws == 1:
             raise ValueError("one draw has no spread; ask for more: complete(frame, draws=32)")
         holes = self._holes()
-        operations, frame = holes.opened.operations, opened(self.data).frame
+        operations, frame = holes.opened.operations, self._whole
         first = self._first_draws(frame)
         columns = []
         for column, places, drawn in self._drawn():
@@ -120,7 +124,7 @@ class Completion(Synthesis[T]):
 
     def _drawn(self) -> Iterator[tuple[ColumnDescription, Places, Draws]]:
         holes = self._holes()
-        operations, frame = holes.opened.operations, opened(self.data).frame
+        operations, frame = holes.opened.operations, self._whole
         for column, places in holes.by_column(self.draws):
             cells = operations.cells(operations.take(frame, places, [column.name]), column.name)
             yield column, places, draws_of(column, cells, self.draws)
@@ -149,7 +153,7 @@ def completing(
     whole = operations.take(given.frame, np.arange(operations.count(given.frame)).repeat(draws))
     if not len(holes.rows):
         made = Provenance(True, schema.table, schema.version, Tier.UNKNOWN, 0, 0, notices=unknown)
-        return Completion(given.closed(whole), made, None, draws, 0, holes)
+        return Completion(given.closed(whole), made, None, draws, 0, holes, whole)
     options: dict[str, Any] = {
         "fidelity": fidelity,
         "version": version,
@@ -181,7 +185,7 @@ def completing(
     }
     whole, left = yield from _without_nulls(holes, whole, draws, schema.table, options)
     made = replace(made, notices=(*made.notices, *left, *unknown))
-    return Completion(given.closed(whole), made, None, draws, total, holes)
+    return Completion(given.closed(whole), made, None, draws, total, holes, whole)
 
 
 def find(given: Opened, schema: TableDescription, columns: Sequence[str] | None) -> Holes:
@@ -199,8 +203,8 @@ def find(given: Opened, schema: TableDescription, columns: Sequence[str] | None)
     """
     names = given.operations.names(given.frame)
     own = [name for name in names if isinstance(name, str) and schema.column(name)]
-    if twice := [name for name in own if own.count(name) > 1]:
-        raise InvalidRequest(f"data has two columns {twice[0]!r}; one of each name is allowed")
+    known = frozenset(own)
+    check_once(own)
     if isinstance(columns, str):
         raise InvalidRequest(f"columns is the string {columns!r}; a list of names is allowed")
     if not own and columns is None:
@@ -220,7 +224,7 @@ def find(given: Opened, schema: TableDescription, columns: Sequence[str] | None)
     holes = {
         column.name: (
             given.operations.empty(given.frame, column.name)
-            if column.name in own and count
+            if column.name in known and count
             else np.ones(count, np.bool_)
         )
         for column in wanted
@@ -229,16 +233,16 @@ def find(given: Opened, schema: TableDescription, columns: Sequence[str] | None)
     somewhere = np.zeros(count, np.bool_)
     for each in holes.values():
         somewhere |= each
-    others = tuple(name for name in names if name not in own)
+    others = tuple(name for name in names if name not in known)
     return Holes(given, tuple(filled), holes, np.flatnonzero(somewhere), tuple(own), others)
 
 
 def _unknown(holes: Holes, schema: TableDescription) -> tuple[str, ...]:
     """In words, what is empty in columns that the table has not: a name may be misspelt."""
     operations, frame = holes.opened.operations, holes.opened.frame
-    words = []
+    words, times = [], Counter(holes.others)
     for name in holes.others:
-        if not isinstance(name, str) or holes.others.count(name) > 1 or not operations.count(frame):
+        if not isinstance(name, str) or times[name] > 1 or not operations.count(frame):
             continue
         if empty := int(operations.empty(frame, name).sum()):
             near = get_close_matches(name, list(schema.by_name), 1, 0.75)

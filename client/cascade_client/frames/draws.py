@@ -71,11 +71,14 @@ class Draws:
     def _most_frequent(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """The place of each hole's most frequent label, and how often it was drawn; of several
         that are, the one that was drawn first anywhere."""
-        best = np.zeros(len(self.numbers), np.intp)
-        most = np.zeros(len(self.numbers), np.intp)
-        for code in range(len(self.labels)):
-            times = (self.numbers == code).sum(axis=1)
-            best, most = np.where(times > most, code, best), np.maximum(times, most)
+        # Draw by draw, and not label by label: of labels there may be as many as draws in all.
+        best, most, run = (np.zeros(len(self.numbers), np.intp) for _ in range(3))
+        before = np.full(len(self.numbers), np.nan)
+        for codes in np.sort(self.numbers, axis=1).T:  # NULL, which is NaN, comes last
+            run = np.where(codes == before, run + 1, 1)
+            more = (run > most) & ~np.isnan(codes)
+            best, most = np.where(more, codes, best).astype(np.intp), np.where(more, run, most)
+            before = codes
         return best, most
 
 
@@ -94,11 +97,14 @@ def draws_of(column: ColumnDescription, cells: Cells, draws: int) -> Draws:
         numbers[known] = [places.setdefault(value, len(places)) for value in cells.observed]
         return Draws(column.kind, numbers.reshape(-1, draws), tuple(places))
     if column.kind == "datetime":
-        numbers[known] = [to_microseconds(_moment(value)) for value in cells.observed]
+        numbers[known] = [_microseconds(value) for value in cells.observed]
     else:
-        numbers[known] = cells.observed
+        numbers[known] = [float(value) for value in cells.observed]  # text too, which says a number
     return Draws(column.kind, numbers.reshape(-1, draws))
 
 
-def _moment(value: Any) -> datetime:
-    return datetime.fromisoformat(value) if isinstance(value, str) else value
+def _microseconds(value: Any) -> float:
+    """A date-time as it stands in the frame: as such, as text, or as what this returns."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    return to_microseconds(value) if isinstance(value, datetime) else float(value)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from cascade_client.errors import InvalidRequest
 from cascade_client.frames.operations import FRAMES, POLARS_FRAMES, ROWS, TABLES, Operations
-from cascade_client.messages.frames import BATCH, PANDAS, POLARS, STREAMED, kind_of
+from cascade_client.messages.arrow_frames import Arrow
+from cascade_client.messages.frames import BATCH, PANDAS, POLARS, FrameKind
 from cascade_client.messages.given import hold
 
 
@@ -16,23 +17,17 @@ class Opened(NamedTuple):
     Attributes:
         frame: the data; batches and streams of Arrow are a Table here.
         operations: on it.
-        source: what the caller gave; says what it is to be given back as.
+        kind: of what the caller gave, which says what it is to be given back as; None: a list of
+            dicts.
     """
 
     frame: Any
     operations: Operations
-    source: Any
+    kind: FrameKind | None
 
     def closed(self, frame: Any) -> Any:
         """A frame as the caller's kind of data."""
-        kind = kind_of(self.source)
-        if kind is BATCH:
-            (batch,) = frame.combine_chunks().to_batches() or [frame.schema.empty_table()]
-            return batch
-        if kind is STREAMED:
-            from_arrow = getattr(type(self.source), "from_arrow", None)
-            return frame if from_arrow is None else from_arrow(frame)
-        return frame
+        return self.kind.given_back(frame) if isinstance(self.kind, Arrow) else frame
 
 
 def opened(data: Any) -> Opened:
@@ -49,14 +44,13 @@ def opened(data: Any) -> Opened:
     if (held := hold(data)) is None:
         raise InvalidRequest("data is a dict; a frame or a list of dicts is allowed")
     if held.kind is None:
-        return Opened(list(data), ROWS, data)
+        return Opened(list(data), ROWS, None)
     if held.kind is PANDAS:
-        return Opened(data, FRAMES, data)
+        return Opened(data, FRAMES, PANDAS)
     if held.kind is POLARS:
-        return Opened(data, POLARS_FRAMES, data)
-    if held.kind is BATCH or held.kind is STREAMED:
+        return Opened(data, POLARS_FRAMES, POLARS)
+    if held.kind is BATCH:
         import pyarrow as pa
 
-        table = pa.Table.from_batches([data]) if held.kind is BATCH else pa.table(data)
-        return Opened(table, TABLES, data)
-    return Opened(data, TABLES, data)
+        return Opened(pa.Table.from_batches([data]), TABLES, BATCH)
+    return Opened(held.data, TABLES, held.kind)

@@ -14,8 +14,11 @@ import numpy as np
 from cascade_proto.cells import OBSERVED_STATE
 from numpy.typing import NDArray
 
-from cascade_client.messages.cells import Cells, of_rows
-from cascade_client.messages.frames import ARROW, PANDAS, POLARS, Column
+from cascade_client.columns import arrow_columns, lists, pandas_columns, polars_columns
+from cascade_client.messages.arrow_frames import table_of
+from cascade_client.messages.cells import Cells, Column, of_rows
+from cascade_client.messages.frames import ARROW, PANDAS, POLARS, Bare
+from cascade_client.messages.polars_frames import empty
 
 Places = NDArray[np.intp]
 
@@ -47,7 +50,8 @@ class Operations(Protocol):
         """Which cells of a column have no value; for which no cell is made a value of Python's."""
 
     def take(self, frame: Any, rows: Places, names: Sequence[str] | None = None) -> Any:
-        """Some rows, in the order in which they are named, of all columns or of some."""
+        """Some rows, in the order in which they are named, of all columns or of some: `Bare` where
+        it is none, and such a frame would have no rows."""
 
     def filled(self, frame: Any, cells: Any, sources: Mapping[str, Source]) -> Any:
         """The frame with cells of another put into it; a column that it has not comes after all
@@ -93,17 +97,24 @@ class Rows:
     def filled(self, frame: Any, cells: Any, sources: Mapping[str, Source]) -> Any:
         out = [dict(row) for row in frame]
         for name, source in sources.items():
-            for into, out_of in zip(source.into, source.out_of, strict=True):
-                out[into][name] = cells[out_of][name]
+            places = set(source.into.tolist())
+            known = np.flatnonzero(~self.empty(out, name)).tolist()
+            kept = [out[at] for at in known if at not in places]
+            given, drawn = lists.agreed(
+                [row[name] for row in kept], [cells[at][name] for at in source.out_of]
+            )
+            filled = [out[at] for at in source.into]
+            for row, value in zip([*kept, *filled], [*given, *drawn], strict=True):
+                row[name] = value
         return out
 
     def made(self, columns: Sequence[Column], like: Any) -> Any:
         names = [name for name, _, _ in columns]
-        lists = [
+        cells = [
             [None if null else value for value, null in zip(values.tolist(), nulls, strict=True)]
             for _, values, nulls in columns
         ]
-        return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
+        return [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
 
     def bare(self, frame: Any, rows: Places) -> Any:
         return None
@@ -140,39 +151,11 @@ class Pandas:
                 out[name] = new.array
                 continue
             place = out.columns.get_loc(name)
-            out.isetitem(place, self._put(out.iloc[:, place], source.into, new))
+            out.isetitem(place, pandas_columns.put(out.iloc[:, place], source.into, new))
         return out
 
-    def _put(self, column: Any, into: Places, new: Any) -> Any:
-        """A column with new cells in some of its rows."""
-        if hasattr(column, "sparse"):
-            column = column.sparse.to_dense()
-        if new.dtype != column.dtype:
-            column = self._wide(column, new)
-            if new.dtype != column.dtype:
-                new = new.astype(column.dtype)
-        values = column.array.copy()
-        values[into] = new.array
-        return type(column)(values, column.index, name=column.name)
-
-    def _wide(self, column: Any, new: Any) -> Any:
-        """A column in a dtype that holds what it has and what comes."""
-        if not isinstance(column.dtype, np.dtype) or column.dtype.kind != "O":
-            try:
-                wide = column.astype(new.dtype)
-                known = column.notna()
-                one, other = (each[known].astype(object) for each in (wide, column))
-                if wide[known].notna().all() and (one == other).all():
-                    return wide
-            except (TypeError, ValueError):
-                pass
-            if column.dtype.kind in "iuf" and new.dtype.kind in "iuf":
-                float64 = isinstance(column.dtype, np.dtype) and isinstance(new.dtype, np.dtype)
-                return column.astype("float64" if float64 else "Float64")
-        return column.astype(object)
-
     def made(self, columns: Sequence[Column], like: Any) -> Any:
-        return PANDAS.make(columns, like, 1)
+        return PANDAS.fitted(columns, like)
 
     def bare(self, frame: Any, rows: Places) -> Any:
         return frame[[]].take(rows)
@@ -183,27 +166,13 @@ class Pandas:
         index, columns = self._longer(frame.index, len(more)), []
         for place, name in enumerate(frame.columns):
             column = frame.iloc[:, place]
-            if name in more.columns:
-                new = more[name]
-                if new.dtype != column.dtype:
-                    new = PANDAS.cast_like(new, column.dtype, column)
-                if new.dtype != column.dtype:
-                    column = self._wide(column, new)
-                    new = new.astype(column.dtype)
-            else:
-                column = self._with_room(column)
-                new = pd.Series([None] * len(more), dtype=column.dtype)
+            new = more[name] if name in more.columns else pd.Series([None] * len(more))
+            column, new = pandas_columns.agreed(column, new)
             both = type(column.array)._concat_same_type([column.array, new.array])
-            columns.append(pd.Series(both, index))
+            columns.append(pd.Series(both, index, dtype=column.dtype))
         out = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=index)
-        out.columns = frame.columns
+        out.columns, out.attrs = frame.columns, dict(frame.attrs)
         return out
-
-    def _with_room(self, column: Any) -> Any:
-        """A column in a dtype in which cells may be empty: whole numbers stay whole."""
-        if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iub":
-            return column.convert_dtypes(convert_string=False, convert_floating=False)
-        return column
 
     def _longer(self, index: Any, more: int) -> Any:
         """Labels for further rows: numbers go on where they end; others, which nobody can make up,
@@ -213,9 +182,18 @@ class Pandas:
         if isinstance(index, pd.RangeIndex):
             stop = index.start + index.step * (len(index) + more)
             return pd.RangeIndex(index.start, stop, index.step, name=index.name)
-        if pd.api.types.is_integer_dtype(index.dtype):
-            first = int(index.max()) + 1 if len(index) else 0
-            return index.append(pd.Index(range(first, first + more), name=index.name))
+        if not isinstance(index, pd.MultiIndex) and pd.api.types.is_integer_dtype(index.dtype):
+            known = index.dropna()
+            first = int(known.max()) + 1 if len(known) else 0
+            # A narrow dtype may be full.
+            for dtype in (getattr(index.dtype, "numpy_dtype", index.dtype), np.dtype("int64")):
+                if first + more - 1 <= np.iinfo(dtype).max:
+                    labels = pd.Index(np.arange(first, first + more, dtype=dtype), name=index.name)
+                    return index.append(labels)
+        if not isinstance(index, pd.MultiIndex):
+            with_room = pandas_columns.SERIES.room(index.to_series())
+            if with_room.dtype != index.dtype:
+                index = pd.Index(with_room, name=index.name)
         return index.take(np.r_[np.arange(len(index)), np.full(more, -1)], fill_value=pd.NA)
 
 
@@ -233,42 +211,30 @@ class Arrow:
         return column
 
     def empty(self, frame: Any, name: str) -> NDArray[np.bool_]:
-        return np.asarray(frame[name].is_null(nan_is_null=True).to_numpy())
+        return arrow_columns.empty(frame[name])
 
     def take(self, frame: Any, rows: Places, names: Sequence[str] | None = None) -> Any:
+        if names is not None and not names:
+            return Bare(len(rows), ARROW)
         return (frame if names is None else frame.select(list(names))).take(rows)
 
     def filled(self, frame: Any, cells: Any, sources: Mapping[str, Source]) -> Any:
-        for name, source in sources.items():
-            new = cells[name].take(source.out_of)
-            if name not in frame.column_names:
-                frame = frame.append_column(name, new)
-                continue
-            place = frame.column_names.index(name)
-            both = self._joined(frame[name], new)
-            rows = np.arange(frame.num_rows)
-            rows[source.into] = frame.num_rows + np.arange(len(new))
-            frame = frame.set_column(place, name, both.take(rows))
-        return frame
-
-    def _joined(self, column: Any, new: Any) -> Any:
-        """One column after another, in a type that holds both."""
         import pyarrow as pa
 
-        if column.type != new.type:
-            try:
-                new = ARROW.cast_like(new, column.type, pa)
-            except pa.ArrowException:
-                try:
-                    column = column.cast(new.type)
-                except pa.ArrowException:
-                    column, new = column.cast(pa.string()), new.cast(pa.string())
-        # Of dictionaries, whose parts have values of their own, one is made.
-        both = pa.chunked_array([*column.chunks, *new.chunks], column.type)
-        return both.unify_dictionaries() if pa.types.is_dictionary(column.type) else both
+        fields = list(frame.schema)
+        made = list(zip(fields, frame.columns, strict=True))
+        places = {field.name: at for at, field in enumerate(fields)}
+        for name, source in sources.items():
+            new = cells[name].take(source.out_of)
+            if name not in places:
+                made.append((pa.field(name, new.type), new))
+                continue
+            field, column = made[places[name]]
+            made[places[name]] = field, arrow_columns.put(column, source.into, new)
+        return table_of(made, frame.schema)
 
     def made(self, columns: Sequence[Column], like: Any) -> Any:
-        return ARROW.make(columns, like, 1)
+        return ARROW.fitted(columns, like)
 
     def bare(self, frame: Any, rows: Places) -> Any:
         return None
@@ -276,12 +242,12 @@ class Arrow:
     def extended(self, frame: Any, more: Any) -> Any:
         import pyarrow as pa
 
-        columns = {}
-        for name in frame.column_names:
-            missing = pa.chunked_array([pa.nulls(more.num_rows, frame[name].type)])
-            new = more[name] if name in more.column_names else missing
-            columns[name] = self._joined(frame[name], new)
-        return pa.table(columns)
+        made = []
+        for field, column in zip(frame.schema, frame.columns, strict=True):
+            missing = pa.chunked_array([pa.nulls(more.num_rows, column.type)])
+            new = more[field.name] if field.name in more.column_names else missing
+            made.append((field, arrow_columns.joined(*arrow_columns.agreed(column, new))))
+        return table_of(made, frame.schema)
 
 
 class Polars:
@@ -298,41 +264,24 @@ class Polars:
         return column
 
     def empty(self, frame: Any, name: str) -> NDArray[np.bool_]:
-        column = frame[name]
-        null = column.is_null()
-        if column.dtype.is_float():
-            null |= column.is_nan().fill_null(True)
-        return np.asarray(null.to_numpy())
+        return empty(frame[name])
 
     def take(self, frame: Any, rows: Places, names: Sequence[str] | None = None) -> Any:
+        if names is not None and not names:
+            return Bare(len(rows), POLARS)
         return (frame if names is None else frame.select(list(names)))[rows]
 
     def filled(self, frame: Any, cells: Any, sources: Mapping[str, Source]) -> Any:
-        made = []
+        made, own = [], frozenset(frame.columns)
         for name, source in sources.items():
             new = cells[name].gather(source.out_of)
-            if name not in frame.columns:
-                made.append(new)
-                continue
-            both = self._joined(frame[name], new)
-            rows = np.arange(frame.height)
-            rows[source.into] = frame.height + np.arange(len(new))
-            made.append(both.gather(rows))
+            if name in own:
+                new = polars_columns.put(frame[name], source.into, new)
+            made.append(new)
         return frame.with_columns(made)
 
-    def _joined(self, column: Any, new: Any) -> Any:
-        import polars as pl
-
-        if new.dtype != column.dtype:
-            new = POLARS.cast_like(new, column.dtype, pl)
-        try:
-            both = pl.concat([column.to_frame(), new.to_frame()], how="vertical_relaxed")
-        except pl.exceptions.PolarsError:
-            both = pl.concat([each.cast(pl.String).to_frame() for each in (column, new)])
-        return both.to_series()
-
     def made(self, columns: Sequence[Column], like: Any) -> Any:
-        return POLARS.make(columns, like, 1)
+        return POLARS.fitted(columns, like)
 
     def bare(self, frame: Any, rows: Places) -> Any:
         return None
@@ -344,7 +293,7 @@ class Polars:
         for name in frame.columns:
             missing = pl.Series(name, [None] * more.height, frame[name].dtype)
             new = more[name] if name in more.columns else missing
-            columns.append(self._joined(frame[name], new))
+            columns.append(polars_columns.joined(*polars_columns.agreed(frame[name], new)))
         return pl.DataFrame(columns)
 
 

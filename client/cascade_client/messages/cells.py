@@ -17,6 +17,7 @@ from cascade_proto.cells import (
     OBSERVED_CELL,
     OBSERVED_STATE,
 )
+from numpy.typing import NDArray
 
 from cascade_client.errors import InvalidRequest
 
@@ -44,6 +45,10 @@ MISSING: Final = _Missing()
 
 # What a value is that stands for none: NaN, NaT or NA.
 EMPTY: Final = object()
+
+
+# A column that was answered: its name, its values and which of them are NULL.
+Column = tuple[str, NDArray[Any], NDArray[np.bool_]]
 
 
 class Form(StrEnum):
@@ -134,3 +139,15 @@ def plain(name: str, value: Any) -> Any:
         f"column {name!r}: {value!r} is a {type(value).__name__}; a number, a string, a boolean, "
         "a date-time, None (NULL) or cascade_client.MISSING is allowed"
     )
+
+
+def with_holes(name: Any, values: list[Any], empty: Any) -> Cells:
+    """A column of a frame.
+
+    Args:
+        name: its name.
+        values: of the cells that have one, in order.
+        empty: bool a row, which have none.
+    """
+    states = np.where(empty, np.uint8(NULL_STATE), np.uint8(OBSERVED_STATE)).tobytes()
+    return Cells(name_of(name), [plain(name, value) for value in values], states)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from cascade_client.errors import CascadeError, InvalidRequest
+from cascade_client.messages.arrow_frames import Streamed
 from cascade_client.messages.cells import Cells, Form, of_rows
 from cascade_client.messages.frames import FrameKind, kind_of
 
@@ -38,7 +40,7 @@ class Held:
     """Rows as the caller holds them; nothing has been read of them.
 
     Attributes:
-        data: a list of dicts or a frame.
+        data: a list of dicts or a frame; of what gave a stream of Arrow's, a `pyarrow.Table`.
         kind: of the frame; None: a list of dicts.
         count: rows.
     """
@@ -92,6 +94,9 @@ class Held:
 def hold(data: object) -> Held | None:
     """Look at what a caller has; None: one dict, which is a row.
 
+    A stream of Arrow's is read here, and is not to be read again: whoever holds rows goes on with
+    these, and not with what the caller gave.
+
     Raises:
         InvalidRequest: a type that is none of those that `read` allows.
     """
@@ -99,7 +104,8 @@ def hold(data: object) -> Held | None:
         return None
     kind = kind_of(data)
     if kind is not None:
-        return Held(data, kind, kind.count(data))
+        frame = kind.table(data) if isinstance(kind, Streamed) else data
+        return Held(frame, kind, kind.count(frame))
     if not isinstance(data, Sequence) or not all(isinstance(row, Mapping) for row in data):
         what = f"the string {data!r}" if isinstance(data, str) else f"a {type(data).__name__}"
         raise InvalidRequest(
@@ -110,28 +116,37 @@ def hold(data: object) -> Held | None:
     return Held(data, None, len(data))
 
 
+def check_once(names: Sequence[str]) -> None:
+    """That columns which are to travel have a name each.
+
+    Raises:
+        InvalidRequest: two have the same.
+    """
+    if len(set(names)) < len(names):
+        twice = next(name for name, times in Counter(names).items() if times > 1)
+        raise InvalidRequest(f"data has two columns {twice!r}; one of each name is allowed")
+
+
 def read(data: object) -> Given:
     """Read a dict, a list of dicts or a frame.
 
     What an empty cell means, its column decides; see `pack`.
 
     Args:
-        data: the rows. In dicts a key left out, or `MISSING`, is absent. In frames a column left
-            out is absent. None, NaN, NaT, NA and a null of Arrow are NULL.
+        data: the rows, or what `hold` made of them. In dicts a key left out, or `MISSING`, is
+            absent. In frames a column left out is absent. None, NaN, NaT, NA and a null of Arrow
+            are NULL.
 
     Raises:
         InvalidRequest: another type; no rows; a column name that is not a string or comes
             twice; a value that has no place in a table.
     """
-    held = hold(data)
+    held = data if isinstance(data, Held) else hold(data)
     if held is None:
         assert isinstance(data, Mapping)
         return Given(of_rows([data]), 1, Form.ROW)
     if held.count == 0:
         raise InvalidRequest("data has no rows; at least one is needed")
     cells = of_rows(held.data) if held.kind is None else held.kind.read(held.data)
-    names = [column.name for column in cells]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidRequest(f"data has two columns {twice!r}; one of each name is allowed")
+    check_once([column.name for column in cells])
     return Given(cells, held.count, held.form, held.frame)

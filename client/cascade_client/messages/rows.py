@@ -1,13 +1,16 @@
 """Columns between the caller's forms and the wire: how values are packed and how they come back.
 
 The server is the authority on what a column may hold. The schema is used here only to choose how
-a value travels, by conversions that lose nothing (an int for a continuous column, 25.0 for an
-integer one); whatever does not fit goes as it is, for the server to refuse by name.
+a value travels: an int for a continuous column as a double, 25.0 for an integer one as an integer;
+whatever does not fit goes as it is, for the server to refuse by name. A continuous column's numbers
+are doubles on the server too, and an int beyond 2**53 is the nearest of them to it. In a frame it
+comes back as it was given all the same, since cells that had a value are the frame's own; in dicts
+it is that double.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -110,7 +113,8 @@ def _encode(cells: Cells, column: ColumnDescription | None) -> tuple[str, list[A
     values = cells.observed
     field = _natural_field(cells, kind)
     if kind == "categorical" and column is not None and field != "strings":
-        return "strings", [_label(value, column.categories) for value in values]
+        categories = frozenset(column.categories) if len(values) > 1 else column.categories
+        return "strings", [_label(value, categories) for value in values]
     if field == "times":
         if kind == "datetime":
             return "integers", [to_microseconds(value) for value in values]
@@ -169,12 +173,12 @@ def _field_of(type_: type) -> str:
     return "strings" if issubclass(type_, str) else "times"
 
 
-def _label(value: Any, categories: Sequence[str]) -> str:
+def _label(value: Any, categories: Container[str]) -> str:
     """A category as text; pandas writes 2 as 2.0 in a column with holes."""
     if isinstance(value, datetime):
         return value.isoformat()
     text = str(value)
-    if text not in categories and isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and text not in categories:
         return str(int(value))
     return text
 
@@ -188,10 +192,10 @@ def unpack(
 ) -> Any:
     """The rows of one or more answers, one after another, in the form asked for.
 
-    Columns of frames have the dtype that they have in `like`; those that it has not, and numbers
-    where there is none, the dtype of the column's source. Where a column holds NULL, a pandas
-    DataFrame has pandas' nullable integers and booleans, NaN, NaT or None; dicts have None.
-    Date-times are naive, in UTC, where `like` has no zone for them.
+    Columns of frames have the dtype that they have in `like`, and its cells where it has a value;
+    those that it has not, and numbers where there is none, the dtype of the column's source. Where
+    a column holds NULL, a pandas DataFrame has pandas' nullable integers and booleans, NaN, NaT or
+    None; dicts have None. Date-times are naive, in UTC, where `like` has no zone for them.
 
     Args:
         answers: with the same columns in the same order; at least one.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from cascade_client.errors import MissingDependency
 from cascade_client.frames.opened import Opened, opened
 from cascade_client.frames.operations import Source
 from cascade_client.messages.frames import ARROW, PANDAS, POLARS, kind_of
+from cascade_client.values.date_times import from_microseconds, to_microseconds
 
 MOST_SEED = 2**31 - 1
 
@@ -52,9 +56,11 @@ def checked(estimator: Any, X: Any, *, reset: bool, names: Sequence[str] | None 
         ValueError: it is neither, has no rows or no columns, or is not as the one of `fit`.
     """
     if kind_of(X) in (PANDAS, POLARS, ARROW):
-        validate_data(estimator, X=X, reset=reset, skip_check_array=True)
         operations = opened(X).operations
         rows, columns = operations.count(X), operations.names(X)
+        if twice := [name for name, times in Counter(columns).items() if times > 1]:
+            raise ValueError(f"X has two columns {twice[0]!r}; one of each name is allowed")
+        validate_data(estimator, X=X, reset=reset, skip_check_array=True)
         if not columns or (reset and not rows):
             raise ValueError(
                 f"Found array with {rows} sample(s) and {len(columns)} feature(s) "
@@ -80,15 +86,13 @@ def checked(estimator: Any, X: Any, *, reset: bool, names: Sequence[str] | None 
             f"{', '.join(names)}; give a DataFrame, whose columns are named"
         )
     own = list(names or (f"x{place}" for place in range(width)))
-    return Input(_pandas().DataFrame(array, columns=own), dtype=array.dtype)
+    return Input(pandas().DataFrame(array, columns=own), dtype=array.dtype)
 
 
 def _dense(frame: Any) -> Any:
     """A frame without sparse columns, which no file of rows has."""
     sparse = [
-        place
-        for place, dtype in enumerate(frame.dtypes)
-        if isinstance(dtype, _pandas().SparseDtype)
+        place for place, dtype in enumerate(frame.dtypes) if isinstance(dtype, pandas().SparseDtype)
     ]
     if sparse:
         frame = frame.copy(deep=False)
@@ -97,7 +101,21 @@ def _dense(frame: Any) -> Any:
     return frame
 
 
-def _pandas() -> Any:
+def sparse_as(frame: Any, like: Any) -> Any:
+    """A frame whose columns are sparse where those of another are, if they hold what is in it."""
+    for place, dtype in enumerate(like.dtypes):
+        if isinstance(dtype, pandas().SparseDtype):
+            with suppress(TypeError, ValueError):  # an empty cell among whole numbers
+                frame.isetitem(place, frame.iloc[:, place].astype(dtype))
+    return frame
+
+
+def pandas() -> Any:
+    """pandas itself.
+
+    Raises:
+        MissingDependency: it is not installed.
+    """
     try:
         import pandas as pd
     except ImportError as exc:
@@ -135,7 +153,8 @@ def typical(frame: Any) -> dict[str, Any]:
     Raises:
         ValueError: a column has none.
     """
-    given, out = opened(frame), {}
+    given = opened(frame)
+    out: dict[str, Any] = {}
     for name in given.operations.names(given.frame):
         values = given.operations.cells(given.frame, name).observed
         if not values:
@@ -143,8 +162,14 @@ def typical(frame: Any) -> dict[str, Any]:
         if isinstance(values[0], float):
             out[name] = float(np.mean(values))
         else:
-            out[name] = max(dict.fromkeys(values), key=values.count)
+            ((value, _),) = Counter(values).most_common(1)  # the first seen of several
+            # Of date-times one of UTC without a zone, which NumPy has not.
+            out[name] = from_microseconds(to_microseconds(value)) if _is_time(value) else value
     return out
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, datetime)
 
 
 def with_typical(frame: Any, values: dict[str, Any]) -> Any:
@@ -160,10 +185,8 @@ def _filled(given: Opened, values: dict[str, Any]) -> Any:
         if not len(places):
             continue
         value = values[name]
-        is_text = not isinstance(value, (bool, int, float))
-        column = np.full(len(places), value, "datetime64[us]" if hasattr(value, "year") else None)
-        if is_text and not hasattr(value, "year"):
-            column = column.astype(object)
+        dtype = object if isinstance(value, str) else "datetime64[us]" if _is_time(value) else None
+        column = np.full(len(places), value, dtype)
         like = operations.take(out, places, [name])
         cells = operations.made([(name, column, np.zeros(len(places), np.bool_))], like)
         out = operations.filled(out, cells, {name: Source(places, np.arange(len(places)))})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from cascade_client.errors import MissingDependency
+from cascade_client.errors import InvalidRequest, MissingDependency
 
 try:
     from imblearn.over_sampling.base import BaseOverSampler
@@ -21,10 +23,11 @@ from cascade_client.client import Client
 from cascade_client.frames.opened import opened
 from cascade_client.messages.frames import ARROW, PANDAS, POLARS, kind_of
 from cascade_client.messages.wire import Fidelity
-from cascade_client.sklearn.inputs import arrow_of, checked, seed_of
+from cascade_client.sklearn.inputs import arrow_of, checked, pandas, seed_of, sparse_as
 from cascade_client.sklearn.learner import Learner, Learnt, LocalLearner, Served
 
 TARGET = "target"
+FRAMES = (PANDAS, POLARS, ARROW)
 
 
 class CascadeSampler(BaseOverSampler):
@@ -83,16 +86,58 @@ class CascadeSampler(BaseOverSampler):
         self.learner = learner
         self.random_state = random_state
 
+    def fit_resample(self, X: Any, y: Any, **params: Any) -> Any:
+        """X and y, and after their rows new ones of the rare classes.
+
+        Args:
+            X: a frame, or an array of numbers; may have empty cells.
+            y: the class of each row.
+
+        Returns:
+            Both as they came: frames and Series of pandas or polars, Tables, arrays. A column whose
+            dtype does not hold what was drawn is in one that does.
+
+        Raises:
+            InvalidRequest: y's name is none that a column of a server's table has.
+            ValueError: X is no such thing, or nothing can be learnt of it.
+            CascadeError: the server refused values, or does not answer.
+        """
+        is_polars = _is_polars_series(y)
+        of_pandas = pandas().Series(y.to_numpy(), name=y.name) if is_polars else y
+        # What imbalanced-learn takes for a frame of pandas' it puts into the dtypes of X, come what
+        # may: a category that was drawn would be empty, and an empty cell no whole number.
+        given = _Frame(X) if kind_of(X) in FRAMES else X
+        more, classes = super().fit_resample(given, of_pandas, **params)
+        if kind_of(X) is PANDAS:
+            more = sparse_as(more, X)
+            if hasattr(classes, "index"):
+                classes.index = more.index
+        return more, type(y)(y.name, classes.tolist(), y.dtype) if is_polars else classes
+
     def _check_X_y(self, X: Any, y: Any, accept_sparse: Any = None) -> Any:  # noqa: N802 - theirs
-        self._target = self.target or getattr(y, "name", None) or TARGET
+        self._target = self._named(y)
+        if isinstance(X, _Frame):
+            X = X.frame
         y, binarize_y = check_target_type(y, indicate_one_vs_all=True)
         self._given = checked(self, X, reset=True)
         if len(y) != (rows := _count(self._given.frame)):
             raise ValueError(
                 f"Found input variables with inconsistent numbers of samples: [{rows}, {len(y)}]"
             )
-        is_frame = kind_of(X) in (PANDAS, POLARS, ARROW)
+        is_frame = kind_of(X) in FRAMES
         return (X if is_frame else np.asarray(self._given.frame)), np.asarray(y), binarize_y
+
+    def _named(self, y: Any) -> str:
+        """The column that y is: of a table that is learnt it may have any name."""
+        name = getattr(y, "name", None)
+        if self.target or (isinstance(name, str) and name):
+            return self.target or str(name)
+        if self.client is not None and name not in (None, ""):
+            raise InvalidRequest(
+                f"y is named {name!r}, a {type(name).__name__}; columns of a table are named by a "
+                "str: say which one it is, as target='NAME'"
+            )
+        return TARGET
 
     def _fit_resample(self, X: Any, y: Any, **_: Any) -> Any:
         given, wanted = self._given, {k: n for k, n in self.sampling_strategy_.items() if n}
@@ -128,6 +173,18 @@ class CascadeSampler(BaseOverSampler):
         tags.input_tags.sparse = False
         tags.input_tags.allow_nan = True
         return tags
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A frame that nobody is to take for one of pandas'."""
+
+    frame: Any
+
+
+def _is_polars_series(y: Any) -> bool:
+    polars = sys.modules.get("polars")
+    return polars is not None and isinstance(y, polars.Series)
 
 
 def _label(value: Any) -> str:

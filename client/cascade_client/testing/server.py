@@ -44,7 +44,7 @@ class FakeServer:
     at once, on `clock`. Calls that are made at one time run beside each other.
 
     Args:
-        tables: by name: a list of dicts or a DataFrame, whose rows are the answers; a
+        tables: by name: a list of dicts or a frame of any kind, whose rows are the answers; a
             `TableDescription`, within which values are drawn at random; or a `FakeTable`, for a
             function and for all else.
         chunk_rows: rows of one message of a stream, and of one file of a job, >= 1.

@@ -10,7 +10,10 @@ from typing import Any
 
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client.messages.cells import NULL, OBSERVED
+from cascade_client.errors import InvalidRequest
+from cascade_client.messages.cells import EMPTY, MISSING, NULL, OBSERVED, plain
+from cascade_client.messages.frames import kind_of
+from cascade_client.messages.given import hold
 from cascade_client.messages.wire import Fidelity
 from cascade_client.values.date_times import from_microseconds, to_microseconds
 from cascade_client.values.descriptions import ColumnDescription, TableDescription
@@ -68,15 +71,17 @@ class FakeTable:
     """A table of a `FakeServer`, where more than its rows matters.
 
     Attributes:
-        rows: a list of dicts or a DataFrame: answers go round it, beginning at the row whose number
-            is the seed. A function: is given what was asked and returns the answer's rows, one for
-            each draw of each row. None: values are drawn at random within `columns`.
+        rows: a list of dicts, or a frame of any kind that `Client.synthesize` takes: answers go
+            round it, beginning at the row whose number is the seed. A function: is given what was
+            asked and returns the answer's rows, one for each draw of each row. None: values are
+            drawn at random within `columns`.
         columns: as `Client.describe` is to tell them; empty: as they are in `rows`.
         versions: releases that there are; callers who name none are answered by the last.
         log_likelihood: of every row, where it is asked for; nats.
 
     Raises:
-        TypeError: `rows` is of another type, or there is nothing to tell columns by.
+        TypeError: `rows` is of another type, or has a value that no table has, or there is nothing
+            to tell columns by.
     """
 
     rows: Any = None
@@ -156,18 +161,41 @@ def read_rows(message: pb.Rows, table: TableDescription) -> tuple[Row, ...]:
 
 
 def _listed(rows: Any) -> list[dict[str, Any]]:
-    if hasattr(rows, "to_dict"):  # a DataFrame
-        rows = rows.to_dict("records")
-    if isinstance(rows, str) or not isinstance(rows, Sequence):
-        raise TypeError(
-            f"rows is a {type(rows).__name__}; a list of dicts, a DataFrame or a function is "
-            "allowed"
-        )
-    for row in rows:
-        if not isinstance(row, Mapping):
-            raise TypeError(f"rows holds a {type(row).__name__}; dicts are allowed")
-    # NaN, which a DataFrame has for NULL, is not equal to itself.
-    return [{name: None if v != v else v for name, v in row.items()} for row in rows]
+    """Rows as dicts of the values that travel; None: NULL."""
+    try:
+        if kind_of(rows) is not None:
+            return _of_frame(rows)
+        if isinstance(rows, str) or not isinstance(rows, Sequence):
+            raise TypeError(
+                f"rows is a {type(rows).__name__}; a list of dicts, a DataFrame or a function is "
+                "allowed"
+            )
+        for row in rows:
+            if not isinstance(row, Mapping):
+                raise TypeError(f"rows holds a {type(row).__name__}; dicts are allowed")
+        return [
+            {name: _cell(name, value) for name, value in row.items() if value is not MISSING}
+            for row in rows
+        ]
+    except InvalidRequest as exc:
+        raise TypeError(str(exc)) from exc
+
+
+def _of_frame(frame: Any) -> list[dict[str, Any]]:
+    held = hold(frame)
+    if held is None or not held.count:
+        return []
+    given = held.read(0, held.count)
+    columns = {}
+    for cells in given.cells:
+        known = iter(cells.observed)
+        columns[cells.name] = [next(known) if state == OBSERVED else None for state in cells.states]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _cell(name: str, value: Any) -> Any:
+    found = None if value is None else plain(name, value)
+    return None if found is EMPTY else found
 
 
 def _columns_of(rows: Sequence[Row]) -> tuple[ColumnDescription, ...]:

@@ -71,6 +71,9 @@ class TestPandas:
         [
             (pd.Index([7, 9, 3, 1], name="id"), [10, 11]),
             (pd.RangeIndex(10, 18, 2), [18, 20]),
+            (pd.Index([124, 125, 126, 127], dtype="int8"), [128, 129]),
+            (pd.Index([2**63, 1, 2, 3], dtype="uint64"), [2**63 + 1, 2**63 + 2]),
+            (pd.Index([7, 8, 9, 4], dtype="Int64"), [10, 11]),
         ],
     )
     def test_numbers_of_an_index_go_on(self, client: Client, index: Any, more: list[int]) -> None:
@@ -84,6 +87,12 @@ class TestPandas:
             pd.Index(list("abcd")),
             pd.date_range("2026", periods=4),
             pd.MultiIndex.from_product([[1, 2], ["x", "y"]], names=["one", "two"]),
+            pd.MultiIndex.from_product([[True, False], pd.interval_range(0, 2)]),
+            pd.interval_range(0, 4, name="bin"),
+            pd.Index([True, False, True, False], name="flag"),
+            pd.period_range("2026", periods=4),
+            pd.CategoricalIndex(list("abca")),
+            pd.Index([2**63 - 1, 1, 2, 3]),
         ],
     )
     def test_other_labels_stay(self, client: Client, index: Any) -> None:
@@ -91,6 +100,13 @@ class TestPandas:
         assert list(out.index[:4]) == list(index)
         assert out.index.names == index.names
         assert len(out) == 6
+        if not isinstance(index, pd.MultiIndex):
+            assert out.index[4:].isna().all()
+
+    def test_an_index_of_nothing(self, client: Client) -> None:
+        index = pd.Index([None, None, None, None], dtype="Int64")
+        out = client.augment(FRAME.set_axis(index), "fraud").data
+        assert list(out.index[4:]) == [0, 1]
 
     def test_counts_say_how_many(self, client: Client) -> None:
         answer = client.augment(FRAME, "fraud", counts={0: 1, 1: 3})
@@ -103,6 +119,39 @@ class TestPandas:
             answer = client.augment(frame, "shop")
         assert answer.data["shop"].dtype == frame["shop"].dtype
         assert answer.data["shop"].value_counts().to_dict() == {"a": 2, "b": 2}
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            pd.arrays.IntervalArray.from_breaks([0, 1, 2, 3, 4]),
+            pd.arrays.SparseArray([0, 0, 1, 0]),
+            pd.array([True, False, True, False]),
+            pd.period_range("2026", periods=4),
+            pd.to_timedelta([1, 2, 3, 4]),
+            pd.Categorical(list("aabb")),
+            pd.Series([(1, 2)] * 4),
+        ],
+    )
+    def test_columns_of_any_dtype_have_room(self, client: Client, values: Any) -> None:
+        frame = FRAME[["fraud"]].assign(other=values)
+        answer = client.augment(frame, "fraud")
+        assert answer.data["other"].tolist()[:4] == frame["other"].tolist()
+        assert answer.synthetic["other"].isna().all()
+
+    def test_columns_that_the_table_has_not_may_have_one_name(self, client: Client) -> None:
+        frame = FRAME[["fraud", "payment", "payment"]]
+        out = client.augment(frame, "fraud").data
+        assert list(out.columns) == ["fraud", "payment", "payment"]
+        arrays = [pa.array(frame.iloc[:, at]) for at in range(3)]
+        table = client.augment(pa.Table.from_arrays(arrays, list(frame.columns)), "fraud").data
+        assert table.column_names == ["fraud", "payment", "payment"]
+        assert table.column(1).to_pylist() == table.column(2).to_pylist()
+        assert table.column(1).to_pylist() == [*frame.iloc[:, 1], None, None]
+
+    def test_columns_of_the_table_may_not(self, client: Client) -> None:
+        frame = FRAME[["fraud", "amount", "amount"]]
+        with pytest.raises(InvalidRequest, match="two columns 'amount'"):
+            client.augment(frame, "fraud")
 
     def test_empty_cells_are_of_no_class(self, client: Client) -> None:
         frame = FRAME.assign(fraud=pd.array([0, 0, None, 1], "Int8"))

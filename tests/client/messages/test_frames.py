@@ -14,7 +14,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from cascade_client import ColumnDescription, InvalidRequest
-from cascade_client.messages.frames import ARROW, BATCH, PANDAS, POLARS, STREAMED, kind_of
+from cascade_client.messages.arrow_frames import Streamed
+from cascade_client.messages.frames import ARROW, BATCH, PANDAS, POLARS, kind_of
 from cascade_client.messages.given import read
 from cascade_client.messages.rows import pack, unpack
 from cascade_client.testing import FakeServer, FakeTable
@@ -247,7 +248,7 @@ def test_each_kind_is_told_by_its_type() -> None:
         (table, ARROW),
         (table.to_batches()[0], BATCH),
         (pl.DataFrame(), POLARS),
-        (Stream(table), STREAMED),
+        (Stream(table), Streamed(Stream)),
         ([{}], None),
     ]
     assert [kind_of(data) for data, _ in kinds] == [kind for _, kind in kinds]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 
 pytest.importorskip("sklearn")
@@ -19,6 +20,8 @@ from cascade_client.testing import FakeLearner, FakeServer
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
+
+from tests.client.counting import Compared, compared
 
 ROWS = [
     {"age": 30 + row, "city": ("Rome", "Oslo")[row % 2], "flag": row % 3 == 0} for row in range(9)
@@ -79,6 +82,34 @@ class TestServer:
             CascadeImputer(server.client, "dogs").fit(FRAME)
         with pytest.raises(InvalidRequest, match="no column of table 'cars'"):
             CascadeImputer(server.client, "cars").fit_transform(FRAME)
+
+
+class TestTypical:
+    """What stands for any value of a column."""
+
+    def test_the_most_frequent_and_of_several_the_first(self, server: FakeServer) -> None:
+        frame = pd.DataFrame({"note": list("bcabca")}).assign(age=1)
+        imputer = CascadeImputer(server.client, "people").fit(frame)
+        assert imputer.typical_ == {"note": "b", "age": 1}
+
+    @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
+    def test_a_date_time_with_a_zone(self, server: FakeServer, zone: str) -> None:
+        moment = pd.Timestamp("2026-01-01 12:00", tz=zone)
+        table = pa.table({"at": pa.array([moment, None], pa.timestamp("us", zone)), "age": [1, 2]})
+        for frame in (
+            table,
+            pl.from_arrow(table),
+            table.to_pandas(types_mapper=pd.ArrowDtype),
+            pd.DataFrame({"at": pd.Series([moment, None], dtype=object), "age": [1, 2]}),
+        ):
+            out = CascadeImputer(server.client, "people").fit_transform(frame)
+            values = out["at"].to_pylist() if isinstance(out, pa.Table) else out["at"].to_list()
+            assert values == [moment, moment]
+
+    def test_of_many_values_each_is_looked_at_once(self, server: FakeServer) -> None:
+        frame = pd.DataFrame({"note": pd.Series(compared("v", 300), dtype=object)})
+        assert CascadeImputer(server.client, "people").fit(frame).typical_ == {"note": "v0"}
+        assert Compared.times < 10 * 300
 
 
 class TestOwnTable:
