@@ -343,9 +343,11 @@ def _decimals(values: NDArray[Any], dtype: str) -> int | None:
 
     Exactly in the source's precision: single precision's nearest number to 0.1 is written 0.1.
     """
-    if float(np.abs(values).max()) > 1e9:
-        return None
+    largest = float(np.abs(values).max())
     for digits in range(MAX_DECIMALS + 1):
+        # Beyond this reals lie further apart than numbers of so many digits.
+        if largest * 10**digits >= 2.0**53:
+            return None
         if not needs_more_digits(values, digits, dtype).any():
             return digits
     return None
