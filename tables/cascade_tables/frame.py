@@ -132,7 +132,7 @@ class Frame:
         return cls({name: _from_python(name, frame[label]) for name, label in pairs})
 
     def arrow_schema(self) -> pa.Schema:
-        """That of `to_arrow`'s table, which is not made."""
+        """That of `to_arrow`'s table, which is not made; all values have room in their types."""
         import pyarrow as pa
 
         return pa.schema(
@@ -140,7 +140,8 @@ class Frame:
         )
 
     def to_arrow(self) -> pa.Table:
-        """A pyarrow Table with the sources' types."""
+        """A pyarrow Table with the sources' types. A column of which one is too narrow for a value,
+        as for a sum of given numbers, has 64 bits, or microseconds."""
         import pyarrow as pa
 
         arrays = {}
@@ -148,10 +149,7 @@ class Frame:
             values = column.values
             natural = DEFAULT_DTYPES[values.dtype.kind]
             array = pa.array(values, mask=column.null, type=_arrow_type(natural))
-            wanted = _arrow_type(column.arrow_type)
-            # Whole numbers that a source of reals holds may lie between two that it can.
-            rounds = natural == "int64" and pa.types.is_floating(wanted)
-            arrays[name] = array.cast(wanted, safe=not rounds)
+            arrays[name] = _as_source(array, _arrow_type(column.arrow_type))
         return pa.table(arrays)
 
     def to_pandas(self) -> pd.DataFrame:
@@ -199,6 +197,23 @@ def _arrow_type(name: str) -> Any:
         unit, _, zone = name[len("timestamp[") : -1].partition(", tz=")
         return pa.timestamp(unit, tz=zone or None)
     return pa.type_for_alias({"double": "float64", "float": "float32"}.get(name, name))
+
+
+def _as_source(array: Any, wanted: Any) -> Any:
+    """Values in their source's type, or in one of their own that is wide enough."""
+    import pyarrow as pa
+
+    types = pa.types
+    # Whole numbers that a source of reals holds may lie between two that it can.
+    rounds = types.is_integer(array.type) and types.is_floating(wanted)
+    try:
+        return array.cast(wanted, safe=not rounds)
+    except pa.ArrowInvalid:
+        if types.is_integer(array.type) and types.is_integer(wanted):
+            return array
+        if types.is_timestamp(array.type):
+            return array.cast(pa.timestamp("us", tz=getattr(wanted, "tz", None)))
+        raise
 
 
 def _from_python(name: str, values: Any) -> ColumnData:

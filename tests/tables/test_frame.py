@@ -61,6 +61,23 @@ class TestArrow:
         array = pa.array([Decimal(text), None])
         assert Frame.from_arrow(pa.table({"a": array}))["a"].to_list() == [float(text), None]
 
+    @pytest.mark.parametrize(
+        ("dtype", "value", "wide"),
+        [
+            ("uint8", -71, pa.int64()),
+            ("int16", 2**40, pa.int64()),
+            ("timestamp[s, tz=UTC]", datetime(2024, 1, 1, 0, 0, 0, 5), pa.timestamp("us", "UTC")),
+        ],
+    )
+    def test_a_value_that_the_source_had_no_room_for_is_no_error(
+        self, dtype: str, value: Any, wide: pa.DataType
+    ) -> None:
+        values = np.array([value, value], "M8[us]" if isinstance(value, datetime) else np.int64)
+        data = ColumnData(values, np.array([False, True]), dtype)
+        (column,) = Frame({"a": data}).to_arrow().columns
+        assert column.type == wide
+        assert column.cast(pa.int64()).to_pylist() == [values.astype(np.int64)[0], None]
+
     def test_nanoseconds_are_cut_to_microseconds(self) -> None:
         table = pa.table({"at": pa.array([1999], pa.timestamp("ns"))})
         back = Frame.from_arrow(table).to_arrow()
