@@ -18,7 +18,8 @@ from cascade_tables import (
     SchemaError,
     infer_schema,
 )
-from cascade_tables.infer import IDENTIFIER_ROWS, MAX_EXACT, MAX_POINT_MASSES
+from cascade_tables.identifiers import IDENTIFIER_ROWS
+from cascade_tables.infer import MAX_EXACT, MAX_POINT_MASSES
 
 from tests.tables.inferred import EVERY, frame, inferred, left_out, shuffled
 
