@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.categories import (
-    MAX_CATEGORIES,
     all_rare,
     categorical,
-    category_counts,
     check_text,
     rule_of,
 )
 from cascade_tables.errors import DataError, SchemaError, UnknownColumn, shown
 from cascade_tables.frame import ColumnData, Frame
+from cascade_tables.identifiers import identifier
 from cascade_tables.overrides import ColumnOverride, RareRule
 from cascade_tables.schema import Column, Dropped, Kind, Schema
 
@@ -29,19 +27,6 @@ MAX_EXACT = 128
 # Values that this share of the rows have are point masses of a binned number.
 POINT_MASS_SHARE = 0.002
 MAX_POINT_MASSES = 64
-# From this many rows on, text that never (or hardly ever) repeats identifies a row.
-IDENTIFIER_ROWS = 10
-IDENTIFIER_SHARE = 0.95
-# Whole numbers that never repeat identify a row where as many independent draws would have
-# repeated with a probability above 1 − e^−20.
-IDENTIFIER_EXPONENT = 20
-# ... or where they are called so.
-IDENTIFIER_WORDS = re.compile(
-    "ids?|uids?|uuid|guid|identifier|key|pk|index|idx|row|no|nr|num|number|serial|ref|reference"
-    "|account|(?:account|claim|client|customer|device|employee|loan|member|order|patient|policy"
-    "|product|record|row|session|student|transaction|user)id",
-    re.IGNORECASE,
-)
 MAX_DECIMALS = 6
 
 
@@ -82,7 +67,7 @@ def infer_schema(
         if not reason:
             reason = _nothing_to_learn(data)
         if not reason and override.kind is None:
-            reason = _identifier(name, data)
+            reason = identifier(name, data, kind_of(data))
         of = rule_of(override, rule or RareRule())
         column = None if reason else _column(name, data, override, of)
         if column is not None and not reason:
@@ -104,49 +89,8 @@ def _nothing_to_learn(data: ColumnData) -> str:
     return ""
 
 
-def _identifier(name: str, data: ColumnData) -> str:
-    present = data.present()
-    if len(present) < IDENTIFIER_ROWS:
-        return ""
-    kind = _kind(data)
-    if kind is Kind.CATEGORICAL:
-        counts = category_counts(data)
-        distinct, rows = len(counts), counts.total()
-        if distinct == rows:
-            return f"identifier: all {distinct:,} values differ"
-        if distinct >= IDENTIFIER_SHARE * rows and distinct > MAX_CATEGORIES:
-            return f"identifier: {distinct:,} of {rows:,} values differ"
-    if kind is Kind.INTEGER:
-        return _row_label(present.astype(np.int64)) or _called_so(name, present)
-    return ""
-
-
-def _called_so(name: str, values: NDArray[Any]) -> str:
-    """Why whole numbers identify rows, if they do: all differ, and their name says so."""
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
-    called = next((word for word in words if IDENTIFIER_WORDS.fullmatch(word)), "")
-    if not called or len(np.unique(values)) < len(values):
-        return ""
-    return f"identifier: named {called!r}, and all {len(values):,} values differ"
-
-
-def _row_label(values: NDArray[np.int64]) -> str:
-    """Why whole numbers label rows, if they do: all differ, which chance does not explain."""
-    rows, low, high = len(values), int(values.min()), int(values.max())
-    if len(np.unique(values)) < rows:
-        return ""
-    span = high - low + 1
-    if span == rows:
-        return f"row number: {low} to {high}, each once"
-    # The birthday bound: n draws from R values all differ with probability at most
-    # exp(−n(n − 1) / 2R), reached where all R are equally likely.
-    if rows * (rows - 1) / (2 * span) > IDENTIFIER_EXPONENT:
-        return f"identifier: all {rows:,} values differ, of only {span:,} between {low} and {high}"
-    return ""
-
-
 def _column(name: str, data: ColumnData, override: ColumnOverride, rule: RareRule) -> Column:
-    kind = override.kind or _kind(data)
+    kind = override.kind or kind_of(data)
     nullable = bool(data.null.any()) if override.nullable is None else override.nullable
     if data.null.any() and not nullable:
         raise SchemaError(
@@ -200,7 +144,8 @@ def _check_finite(name: str, present: NDArray[Any]) -> None:
         )
 
 
-def _kind(data: ColumnData) -> Kind:
+def kind_of(data: ColumnData) -> Kind:
+    """What a column's values are, when nobody says otherwise."""
     of = {"b": Kind.BOOLEAN, "i": Kind.INTEGER, "M": Kind.DATETIME, "O": Kind.CATEGORICAL}
     kind = of.get(data.values.dtype.kind)
     if kind is not None:
@@ -343,9 +288,11 @@ def _decimals(values: NDArray[Any], dtype: str) -> int | None:
 
     Exactly in the source's precision: single precision's nearest number to 0.1 is written 0.1.
     """
-    if float(np.abs(values).max()) > 1e9:
-        return None
+    largest = float(np.abs(values).max())
     for digits in range(MAX_DECIMALS + 1):
+        # Beyond this reals lie further apart than numbers of so many digits.
+        if largest * 10**digits >= 2.0**53:
+            return None
         if not needs_more_digits(values, digits, dtype).any():
             return digits
     return None

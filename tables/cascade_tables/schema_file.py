@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
+from datetime import datetime
 
 from cascade_tables.overrides import ColumnOverride, RareRule, RelationOverride, Wish
 from cascade_tables.schema import Schema
@@ -80,8 +81,15 @@ def _mapping(given: Mapping[str, object]) -> str:
 
 
 def _text(value: object) -> str:
-    """A value as JSON, which is YAML too."""
-    return json.dumps(value)
+    """A value as JSON, which is YAML too; a date-time as YAML has it, which JSON has not.
+
+    JSON writes an emoji as two halves, of which YAML knows nothing, and leaves some characters as
+    they are that YAML takes for blanks or refuses.
+    """
+    if isinstance(value, datetime):
+        return value.isoformat()
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in text)
 
 
 def _comment(text: str) -> str:

@@ -48,6 +48,36 @@ class TestArrow:
         table = pa.table({"at": array})
         assert Frame.from_arrow(table).to_arrow().equals(table)
 
+    @pytest.mark.parametrize("kind", [pa.decimal128(12, 2), pa.decimal256(40, 2)])
+    def test_decimal_numbers_become_the_reals_nearest_to_them(self, kind: pa.DataType) -> None:
+        """More of them than are read at once; 0.35 stays 0.35."""
+        prices = [Decimal(cents) / 100 for cents in range(-200, 70_000)]
+        data = Frame.from_arrow(pa.table({"price": pa.array([*prices, None], kind)}))["price"]
+        assert data.values[:-1].tolist() == list(map(float, prices))
+        assert data.null.tolist() == [False] * len(prices) + [True]
+
+    @pytest.mark.parametrize("text", ["-1.5E+3", "123456789012345678901.05", "0.0000000001"])
+    def test_decimal_numbers_of_any_scale(self, text: str) -> None:
+        array = pa.array([Decimal(text), None])
+        assert Frame.from_arrow(pa.table({"a": array}))["a"].to_list() == [float(text), None]
+
+    @pytest.mark.parametrize(
+        ("dtype", "value", "wide"),
+        [
+            ("uint8", -71, pa.int64()),
+            ("int16", 2**40, pa.int64()),
+            ("timestamp[s, tz=UTC]", datetime(2024, 1, 1, 0, 0, 0, 5), pa.timestamp("us", "UTC")),
+        ],
+    )
+    def test_a_value_that_the_source_had_no_room_for_is_no_error(
+        self, dtype: str, value: Any, wide: pa.DataType
+    ) -> None:
+        values = np.array([value, value], "M8[us]" if isinstance(value, datetime) else np.int64)
+        data = ColumnData(values, np.array([False, True]), dtype)
+        (column,) = Frame({"a": data}).to_arrow().columns
+        assert column.type == wide
+        assert column.cast(pa.int64()).to_pylist() == [values.astype(np.int64)[0], None]
+
     def test_nanoseconds_are_cut_to_microseconds(self) -> None:
         table = pa.table({"at": pa.array([1999], pa.timestamp("ns"))})
         back = Frame.from_arrow(table).to_arrow()

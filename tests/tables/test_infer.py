@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from cascade_tables import (
     SchemaError,
     infer_schema,
 )
-from cascade_tables.infer import IDENTIFIER_ROWS, MAX_EXACT, MAX_POINT_MASSES
+from cascade_tables.identifiers import IDENTIFIER_ROWS
+from cascade_tables.infer import MAX_EXACT, MAX_POINT_MASSES
 
 from tests.tables.inferred import EVERY, frame, inferred, left_out, shuffled
 
@@ -89,7 +91,10 @@ class TestNumbers:
             ([1e-6, 1.0], 6),
             ([1e-7, 1.0], None),
             ([1 / 3, 1.0], None),
-            ([2e9, 0.5], None),
+            ([2e9, 0.5], 1),
+            ([18_400_123_456.78, 0.01], 2),
+            ([2.0**53, 0.5], None),
+            (pa.array([Decimal("0.35"), Decimal("1.15")]), 2),
             (pa.array([0.1, 19.99], pa.float32()), 2),
             (pa.array(np.array([0.1, 2.5], np.float16)), 1),
             (pa.array([1 / 3, 1.0], pa.float32()), None),

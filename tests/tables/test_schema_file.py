@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ from cascade_tables import (
 )
 
 NAMES = ["plain", "two words", 'quo"ted', "no", "2020", "a: b # c", "naïve 数", "-", "line\nbreak"]
+NAMES += [
+    "💶 paid",
+    "\x7f\x85",
+    "thin\u2009gap",
+    "\u2028",
+    "\ufeffbom",
+    "back\\slash\t",
+    "\U000e0041",
+]
 
 
 def table() -> Frame:
@@ -91,6 +101,33 @@ def test_what_a_person_said_is_kept(tmp_path: Path) -> None:
     assert load_relation_overrides(path) == relations[:1]
 
 
+EVERY_KEY: dict[str, list[Any]] = {
+    "kind": list(Kind),
+    "drop": [True],
+    "nullable": [True, False],
+    "minimum": [-3, 0.5, datetime(2020, 1, 1), datetime(2020, 1, 2, 3, 4, 5, 678)],
+    "maximum": [2**60, 1e300, datetime(2020, 1, 1, tzinfo=timezone(timedelta(hours=2)))],
+    "point_masses": [(), (0, 9.99, 1e22)],
+    "max_categories": [200],
+    "other": ["(other)", "no", "💶", "2020-01-01"],
+    "rare": list(Rare),
+    "min_count": [1],
+    "null_values": [("?", "-999", "\x85", "💶")],
+    "dates": ["day_first"],
+}
+
+
+@pytest.mark.parametrize("key", [field.name for field in fields(ColumnOverride)])
+def test_whatever_a_person_may_say_comes_back(tmp_path: Path, key: str) -> None:
+    schema = infer_schema(table())
+    path = tmp_path / "schema.yaml"
+    for value in EVERY_KEY[key]:
+        said = ColumnOverride(**{key: value})
+        path.write_text(schema_file(schema, "payments.csv", {"label": said}), "utf-8")
+        expected = said if said.kind else replace(said, kind=Kind.CATEGORICAL)
+        assert load_overrides(path)["label"] == expected
+
+
 @pytest.mark.parametrize("rule", [RareRule(), RareRule(Rare.KEEP_FOLDED, 20)])
 def test_what_becomes_of_rare_categories_is_kept(tmp_path: Path, rule: RareRule) -> None:
     columns = {"label": ColumnOverride(rare=Rare.DRAW, min_count=3)}
@@ -105,7 +142,8 @@ def test_what_becomes_of_rare_categories_is_kept(tmp_path: Path, rule: RareRule)
 def test_names_of_all_kinds(tmp_path: Path, name: str) -> None:
     rng = np.random.default_rng(1)
     numbers = rng.integers(1, 10**7, 300)
-    numbers[-1] = numbers[0]  # All different, and named "no", they would be row numbers.
+    # All different, or nearly so, and named "no", they would be row numbers.
+    numbers[:30] = numbers[30:60]
     frame = Frame.from_pandas(pd.DataFrame({name: numbers, "other": numbers}))
     schema = decided(frame)
     path = tmp_path / "schema.yaml"

@@ -4,6 +4,7 @@ from others."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -64,6 +65,11 @@ class DrawnRows:
             if name in out:
                 kind = self._schema[name].kind
                 out[name] = ColumnData(typed(kind, cells.values), cells.null, out[name].dtype)
+        # By what is given and not by the numbers: all parts of a job have the same types.
+        for place in self._arithmetic.wider([self._places[name].column for name in given or ()]):
+            name = self._schema.names[place]
+            if name in out:
+                out[name] = replace(out[name], dtype="int64")
         return {name: out[name] for name in names} if more else out
 
     def decode_one(

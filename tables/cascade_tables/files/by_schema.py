@@ -24,6 +24,9 @@ ELEMENTS = {
     Kind.CONTINUOUS: ("if", "float64"),
     Kind.DATETIME: ("M", "datetime64[us]"),
 }
+# Odd cells of a later file are few where they are up to so many times those that were learnt with:
+# of some rows chance makes more of them than of others.
+MORE_ODD = 2
 # Categories that were made from other things than text, by the beginning of their source's type.
 MADE_FROM = {
     "int": Kind.INTEGER,
@@ -74,7 +77,7 @@ def fitted(table: Table, schema: Schema, called: str) -> Table:
     # Those of the first kind are counted in all rows of a large table, the others in its sample.
     for odd, rows in ((table.findings.odd, table.whole.rows), (tuple(found), len(table.frame))):
         for each in odd:
-            if each.count > ODD_SHARE * rows:
+            if each.count > _odd_share(table, each.column) * rows:
                 raise DataError(
                     f"{called}: column {each.column!r} does not fit what was learnt, {each.form}: "
                     f"{each.describe()}"
@@ -88,6 +91,13 @@ def fitted(table: Table, schema: Schema, called: str) -> Table:
         if stream is None
         else Stream(stream.rows, partial(_fitted, stream, schema, called)),
     )
+
+
+def _odd_share(table: Table, name: str) -> float:
+    """How many of a column's cells may be odd, as a share of the rows: a table whose columns had
+    many when it was learnt, since a person named their kind, has as many in its other rows."""
+    form = table.findings.forms.get(name)
+    return ODD_SHARE if form is None else max(ODD_SHARE, MORE_ODD * form.odd_share)
 
 
 def _fitted(stream: Stream, schema: Schema, called: str) -> Iterator[Frame]:

@@ -69,6 +69,8 @@ class Form:
         padded: of numbers, whether they may begin with zeros.
         order: of dates, what comes first.
         null_values: cells that stand for NULL besides the usual ones.
+        odd_share: of the rows that it was chosen for, those whose cells are not written so; a later
+            file may have about as many. Forms of before it was kept have 0.
     """
 
     type: Type
@@ -77,11 +79,12 @@ class Form:
     padded: bool = False
     order: Order = Order.YEAR_FIRST
     null_values: tuple[str, ...] = ()
+    odd_share: float = 0.0
 
     @property
     def is_usual(self) -> bool:
         """Whether anybody would expect it: what is written so need not be explained."""
-        usual = Form(self.type, null_values=self.null_values)
+        usual = Form(self.type, null_values=self.null_values, odd_share=self.odd_share)
         return self == usual and self.type is not Type.TIME
 
     def describe(self) -> str:
@@ -118,6 +121,7 @@ class Form:
                     "mark": Mark(content["mark"]),
                     "order": Order(content["order"]),
                     "null_values": tuple(content["null_values"]),
+                    "odd_share": float(content.get("odd_share", 0.0)),
                 }
             )
         except (KeyError, TypeError, ValueError) as exc:

@@ -250,10 +250,16 @@ def _load(
                 f"column {name!r}: dates in the overrides has no effect on {choice.form.describe()}"
             )
         choices[name] = choice
-    forms = {name: known[name] if name in known else choices[name].form for name in names}
+    rows = sum(seen.rows)
+    forms = {
+        name: known[name]
+        if name in known
+        else replace(choices[name].form, odd_share=choices[name].odd / rows)
+        for name in names
+    }
     nearly = {name: c.nearly for name, c in choices.items() if c.nearly is not None}
     stream: Stream | None = None
-    if is_large(sum(seen.rows), len(names)):
+    if is_large(rows, len(names)):
         frame, stream, noticed = _streamed(files, seen.rows, forms, nearly, asked)
     else:
         columns, noticed = load(files, seen.rows, forms, nearly)
@@ -284,11 +290,10 @@ def _load(
         for name, choice in choices.items()
         if choice.ambiguous
     ]
-    rows = seen.rows
     return Table(
         frame,
         Findings(forms, tuple(odd), tuple(as_text), notes=tuple(notes)),
-        places=lambda wanted: _lines_of(files, _split(rows, wanted)),
+        places=lambda wanted: _lines_of(files, _split(seen.rows, wanted)),
         stream=stream,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from cascade_tables import DataError, Frame, Kind, RareRule, infer_schema
+from cascade_tables.files.forms import Form
 from cascade_tables.files.reading import read_by_schema, read_files
 from cascade_tables.files.table import Table
 from cascade_tables.overrides import ColumnOverride
@@ -102,6 +105,35 @@ class TestMisfits:
             again(tmp_path, lines("1", "2", "2"), lines("1", "x", "2", "y"))
         for part in ("other.csv", "column 'a'", "2 of 4 cells", "'x', 'y'", "line 3, line 5"):
             assert part in str(caught.value)
+
+
+class TestManyThatWereLearntWith:
+    """A person named a column's kind, so that what is no number is NULL, however much it is."""
+
+    AGE = ColumnOverride(kind=Kind.INTEGER)
+    LEARNT = lines(*["unknown" if i % 6 == 0 else str(i) for i in range(300)])
+
+    def test_the_rows_that_were_learnt_fit(self, tmp_path: Path) -> None:
+        read = again(tmp_path, self.LEARNT, self.LEARNT, a=self.AGE)
+        assert read.findings.odd[0].count == 50
+        assert read.frame["a"].null.sum() == 50
+
+    def test_as_do_others_of_which_about_as_many_are_odd(self, tmp_path: Path) -> None:
+        other = lines(*["unknown" if i % 4 == 0 else str(i) for i in range(40)])
+        assert again(tmp_path, self.LEARNT, other, a=self.AGE).frame["a"].null.sum() == 10
+
+    def test_many_more_are_refused(self, tmp_path: Path) -> None:
+        other = lines(*["unknown" if i % 2 == 0 else str(i) for i in range(40)])
+        with pytest.raises(DataError, match="column 'a' does not fit what was learnt"):
+            again(tmp_path, self.LEARNT, other, a=self.AGE)
+
+    def test_the_share_is_kept_and_forms_of_before_have_none(self, tmp_path: Path) -> None:
+        path = tmp_path / "learnt.csv"
+        path.write_text(self.LEARNT)
+        form = read_files([path], {"a": self.AGE}).findings.forms["a"]
+        assert Form.from_dict(json.loads(json.dumps(form.to_dict()))) == form
+        before = {key: value for key, value in form.to_dict().items() if key != "odd_share"}
+        assert Form.from_dict(before) == replace(form, odd_share=0.0)
 
 
 class TestParquet:

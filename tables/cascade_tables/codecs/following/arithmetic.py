@@ -10,7 +10,7 @@ that are evident from given ones (see `evident`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence, Set
+from collections.abc import Collection, Mapping, MutableMapping, Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,12 @@ class Arithmetic:
         self.groups = sorted({tuple(sorted(group)) for group in self._partners})
         self._sums_always = {n: each for n, each in self._sums.items() if each.always}
         self._always = frozenset(place for e in self._sums_always.values() for place in e.places)
+        self._may_leave_type = frozenset(
+            place
+            for each in self._sums_always.values()
+            for at, place in enumerate(each.places)
+            if each.may_leave_type(at)
+        )
         # Columns that something may follow for, or from, of which no token tells.
         self._untold = self._always.union(*(each.places for each in self._followed))
         first: dict[int, int] = {}
@@ -147,6 +153,11 @@ class Arithmetic:
         ):
             return []
         return sorted(group)
+
+    def wider(self, given: Collection[int]) -> frozenset[int]:
+        """Columns whose source's type may be too narrow where numbers of these are given: what
+        always holds is kept beyond the bounds if they ask for it."""
+        return self._may_leave_type & self._group_of(list(given))
 
     def _group_of(self, places: Sequence[int]) -> frozenset[int]:
         """Columns of relations that any of these may follow from, by way of others too."""

@@ -161,7 +161,8 @@ class Solving:
     def _write(self, each: Sum, at: int, rows: NDArray[np.intp], order: Sequence[int]) -> None:
         """Write a sum's column where it is within its bounds, and else another that was drawn and
         is within its own by what this one was drawn as. Where there is none, a sum that always
-        holds is kept beyond the bounds, and one that was marked is not kept."""
+        holds is spread over all that were drawn; where that is not enough, since the given numbers
+        ask for more, it is kept beyond the bounds. One that was marked is not kept."""
         place = each.places[at]
         values, fits, within = each.computed(at, self._cells, rows)
         self._cells[place].values[rows[within]] = values[within]
@@ -169,15 +170,41 @@ class Solving:
         for other in order:
             if not len(left):
                 return
-            cell = self._cells[each.places[other]]
-            # Another sum must not have it, nor be changed by it.
-            free = cell.drawn[rows[left]] & (self._used[each.places[other]][rows[left]] == 1)
-            tried = left[free]
+            tried = left[self._is_free(each, other, at, rows[left])]
             if other == at or not len(tried):
                 continue
             instead, _, good = each.computed(other, self._cells, rows[tried])
-            cell.values[rows[tried[good]]] = instead[good]
+            self._cells[each.places[other]].values[rows[tried[good]]] = instead[good]
             left = np.setdiff1d(left, tried[good])
-        if each.always:
+        if each.always and len(left):
+            left = left[~self._spread(each, at, rows[left], order)]
             beyond = left[fits[left]]
             self._cells[place].values[rows[beyond]] = values[beyond]
+
+    def _is_free(self, each: Sum, other: int, at: int, rows: NDArray[np.intp]) -> Mask:
+        """In which rows a column may be written to while another is computed: nobody has given it,
+        and no other sum has it, nor would be changed by it."""
+        place = each.places[other]
+        alone = np.full(len(rows), other == at) | (self._used[place][rows] == 1)
+        return self._cells[place].drawn[rows] & alone
+
+    def _spread(self, each: Sum, at: int, rows: NDArray[np.intp], order: Sequence[int]) -> Mask:
+        """Have all columns of a sum that were drawn take up what is too much for any of them: one
+        after the other goes to the bound that is nearest to what the others make of it, until one
+        is within its own. That finds numbers within all bounds if there are any.
+
+        Returns:
+            [m], in which of these rows the sum holds now; the others are as they were.
+        """
+        before = [self._cells[place].values[rows] for place in each.places]
+        left = np.arange(len(rows))
+        for other in (at, *(other for other in order if other != at)):
+            values = self._cells[each.places[other]].values
+            tried = left[self._is_free(each, other, at, rows[left])]
+            if len(tried):
+                found, _, good = each.computed(other, self._cells, rows[tried])
+                values[rows[tried]] = np.clip(found, *each.bounds[other])
+                left = np.setdiff1d(left, tried[good])
+        for place, old in zip(each.places, before, strict=True):
+            self._cells[place].values[rows[left]] = old[left]
+        return ~np.isin(np.arange(len(rows)), left)

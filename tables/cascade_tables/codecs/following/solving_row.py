@@ -134,12 +134,28 @@ class SolvingRow:
             self._numbers[place] = value
             return
         for other in order:
-            instead = each.places[other]
-            if other == at or instead not in self._drawn or self._used[instead] != 1:
+            if other == at or not self._is_free(each, other, at):
                 continue
             found, _, good = each.computed_one(other, self._numbers)
             if good:
-                self._numbers[instead] = found
+                self._numbers[each.places[other]] = found
                 return
-        if each.always and fits:
+        if each.always and not self._spread(each, at, order) and fits:
             self._numbers[place] = value
+
+    def _is_free(self, each: Sum, other: int, at: int) -> bool:
+        place = each.places[other]
+        return place in self._drawn and (other == at or self._used[place] == 1)
+
+    def _spread(self, each: Sum, at: int, order: Sequence[int]) -> bool:
+        """See `Solving._spread`; whether the sum holds now."""
+        before = {place: self._numbers[place] for place in each.places}
+        for other in (at, *(other for other in order if other != at)):
+            if self._is_free(each, other, at):
+                found, _, good = each.computed_one(other, self._numbers)
+                low, high = each.bounds[other]
+                self._numbers[each.places[other]] = min(max(found, low), high)
+                if good:
+                    return True
+        self._numbers.update(before)
+        return False

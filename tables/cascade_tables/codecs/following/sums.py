@@ -139,7 +139,12 @@ class Part(NamedTuple):
 
 
 class Sum:
-    """A relation, as what computes any of its columns from the others."""
+    """A relation, as what computes any of its columns from the others.
+
+    Attributes:
+        bounds: of each term, the least and the largest of its column's numbers that the sum counts
+            exactly.
+    """
 
     def __init__(self, relation: Relation, schema: Schema) -> None:
         formula, names = relation.formula, schema.names
@@ -155,6 +160,41 @@ class Sum:
         self.places = tuple(term.place for term in self.terms)
         self.signs = [term.sign for term in self.terms]
         self.dates = [term.column.kind is Kind.DATETIME for term in self.terms]
+        self.bounds = [self._bounds(term) for term in self.terms]
+
+    def _bounds(self, term: Term) -> tuple[float | int, float | int]:
+        low, high = term.column.minimum, term.column.maximum
+        assert low is not None
+        assert high is not None
+        # A person's bounds may have more decimals than the sum.
+        step = 0.0 if self.decimals is None else 10.0**-self.decimals
+        least, most = self.rounded_one(term, low), self.rounded_one(term, high)
+        if least < low:
+            least = self.rounded_one(term, least + step)
+        if most > high:
+            most = self.rounded_one(term, most - step)
+        return (least, most) if least <= most else (low, high)
+
+    def may_leave_type(self, at: int) -> bool:
+        """Whether one of its columns, of whole numbers, may be more than its source's type holds
+        where the others are within their bounds."""
+        term = self.terms[at]
+        dtype = term.column.dtype
+        if term.column.kind is not Kind.INTEGER or not dtype.lstrip("u").startswith("int"):
+            return False
+
+        def counted(other: Term, bound: float | int) -> float:
+            if other.column.kind is Kind.DATETIME:
+                return float(bound)
+            return float(bound) * (other.unit or 10 ** (self.decimals or 0))
+
+        ends = np.zeros(2)
+        for other, bounds in zip(self.terms, self.bounds, strict=True):
+            if other is not term:
+                ends += sorted(-other.sign * term.sign * counted(other, each) for each in bounds)
+        low, high = ends / (term.unit or 10 ** (self.decimals or 0))
+        room = np.iinfo(dtype)
+        return bool(low < float(room.min) or high > float(room.max))
 
     def whole(self, term: Term, values: NDArray[Any], null: Mask) -> Whole:
         """A column's numbers as whole ones that add up."""

@@ -9,11 +9,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from cascade_tables import Codec, Frame, find_relations, infer_schema
 
 
 def learnt(columns: Mapping[str, Any]) -> Codec:
-    frame = Frame.from_pandas(pd.DataFrame(columns))
+    return fitted(Frame.from_pandas(pd.DataFrame(columns)))
+
+
+def fitted(frame: Frame) -> Codec:
     schema = infer_schema(frame)
     return Codec.fit(replace(schema, relations=find_relations(frame, schema)), frame)
 
@@ -49,3 +53,32 @@ def same_weights() -> Codec:
     """Reals without a last decimal, of which two are always equal."""
     weight = np.random.default_rng(6).lognormal(size=4_000)
     return learnt({"weight": weight, "billed": weight})
+
+
+def bytes_frame(rows: int = 4_000, seed: int = 3) -> Frame:
+    """Sums of two and of three that always hold, of which their type has no room for more."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(0, 256, (2, 4 * rows))
+    a, b = (each[a + b <= 255][:rows] for each in (a, b))
+    c = rng.integers(0, 256, rows)
+    cents = rng.integers(1, 10_000, (2, rows))
+    return Frame.from_arrow(
+        pa.table(
+            {
+                "a": pa.array(a, pa.uint8()),
+                "b": pa.array(b, pa.uint8()),
+                "sum": pa.array(a + b, pa.uint8()),
+                "c": pa.array(c, pa.uint8()),
+                "all": pa.array(a + b + c, pa.int16()),
+                "net": cents[0] / 100,
+                "tax": cents[1] / 100,
+                "gross": (cents[0] + cents[1]) / 100,
+            }
+        )
+    )
+
+
+@cache
+def bytes_codec() -> Codec:
+    """The codec of `bytes_frame`."""
+    return fitted(bytes_frame())

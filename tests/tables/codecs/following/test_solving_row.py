@@ -15,6 +15,7 @@ from cascade_tables.frame import ColumnData
 from numpy.typing import NDArray
 
 from tests import ledgers
+from tests.tables.codecs.following.far_tables import bytes_codec, bytes_frame
 
 ROWS = 400
 
@@ -59,6 +60,7 @@ TABLES: dict[str, tuple[Callable[[], Codec], Callable[[int, int], Frame]]] = {
     "claims": (ledgers.codec, ledgers.claims),
     "settlements": (ledgers.settlements_codec, ledgers.settlements),
     "bills": (bills_codec, bills),
+    "bytes": (bytes_codec, bytes_frame),
 }
 
 

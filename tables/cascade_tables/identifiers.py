@@ -1,0 +1,147 @@
+"""Columns whose values stand for single rows, or persons: row numbers, keys, numbers of accounts.
+
+There is nothing to learn from them, and a release that kept some would hand out real ones. What is
+taken for an identifier is left out with a reason, and kept where a person names its kind.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_tables.categories import MAX_CATEGORIES, category_counts
+from cascade_tables.frame import ColumnData
+from cascade_tables.schema import Kind
+
+# From this many rows on, values that never (or hardly ever) repeat identify a row.
+IDENTIFIER_ROWS = 10
+IDENTIFIER_SHARE = 0.95
+# Whole numbers that never repeat identify a row where as many independent draws would have
+# repeated with a probability above 1 − e^−20.
+IDENTIFIER_EXPONENT = 20
+# ... or where they hardly ever do, and are called so.
+IDENTIFIER_WORDS = re.compile(
+    "ids?|uids?|uuid|guid|identifier|key|pk|index|idx|row|no|nr|num|number|serial|ref|reference"
+    "|account|acct|konto|(?:account|claim|client|customer|device|employee|loan|member|order|patient"
+    "|policy|product|record|row|session|student|tax|transaction|user|vat)(?:id|no|nr|num|number)"
+    "|ssns?|nino|itin|ssnr|bsn|cpf|cnpj|curp|rfc|nif|nie|dni|pesel|aadhaar|npi|mrn|iban|bban"
+    "|bic|routing|passport|licen[cs]e|tele?phone|phones?|phone(?:no|nr|num|number)|tel|mobile"
+    "|cellphone|handy|fax|msisdn|imei|imsi|iccid|vin|isbn|ean|gtin|(?:credit)?card"
+    "|(?:card|passport|serial)(?:no|nr|num|number)",
+    re.IGNORECASE,
+)
+# What a name ends in that says how much of something an account, a card or a phone has.
+MEASURES = re.compile(
+    "age|amount|amt|avg|balance|charge|cost|count|days?|debt|fee|hours?|income|interest|limit|max"
+    "|mean|min|minutes?|months?|paid|payments?|price|profit|revenue|salary|score|spend|spent|sum|total|usage"
+    "|value|volume|years?",
+    re.IGNORECASE,
+)
+# ... or have as many digits as numbers of persons, phones and accounts, and all as many. Longer
+# ones may have lost a zero before them, as one in ten does.
+FEWEST_DIGITS, MANY_DIGITS, SHARE_OF_LONGEST = 7, 9, 0.8
+# In fewer rows numbers that differ are as likely amounts.
+LONG_ROWS = 50
+
+
+def identifier(name: str, data: ColumnData, kind: Kind) -> str:
+    """Why a column's values identify rows; empty where they do not.
+
+    Args:
+        name: of the column.
+        data: its values.
+        kind: what they are.
+    """
+    present = data.present()
+    if len(present) < IDENTIFIER_ROWS:
+        return ""
+    if kind is Kind.CATEGORICAL:
+        counts = category_counts(data)
+        distinct, rows = len(counts), counts.total()
+        if distinct == rows:
+            return f"identifier: all {distinct:,} values differ"
+        hardly = distinct >= IDENTIFIER_SHARE * rows
+        if hardly and (distinct > MAX_CATEGORIES or _are_codes(list(counts), rows)):
+            return f"identifier: {distinct:,} of {rows:,} values differ"
+    if kind is Kind.INTEGER:
+        whole = present.astype(np.int64)
+        return _row_label(whole) or _called_so(name, whole) or _long(whole)
+    return ""
+
+
+def _called_so(name: str, values: NDArray[np.int64]) -> str:
+    """Why whole numbers identify rows, if they do: hardly any repeats, and their name says so."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    called = next((word for word in words if IDENTIFIER_WORDS.fullmatch(word)), "")
+    distinct = len(np.unique(values))
+    measured = bool(words) and MEASURES.fullmatch(words[-1]) is not None
+    if not called or measured or distinct < IDENTIFIER_SHARE * len(values):
+        return ""
+    return f"identifier: named {called!r}, and {_differing(distinct, len(values))}"
+
+
+def _differing(distinct: int, rows: int) -> str:
+    of = f"all {rows:,}" if distinct == rows else f"{distinct:,} of {rows:,}"
+    return f"{of} values differ"
+
+
+def _row_label(values: NDArray[np.int64]) -> str:
+    """Why whole numbers label rows, if they do: all differ, which chance does not explain."""
+    rows, low, high = len(values), int(values.min()), int(values.max())
+    if len(np.unique(values)) < rows:
+        return ""
+    span = high - low + 1
+    if span == rows:
+        return f"row number: {low} to {high}, each once"
+    # The birthday bound: n draws from R values all differ with probability at most
+    # exp(−n(n − 1) / 2R), reached where all R are equally likely.
+    if rows * (rows - 1) / (2 * span) > IDENTIFIER_EXPONENT:
+        return f"identifier: all {rows:,} values differ, of only {span:,} between {low} and {high}"
+    return ""
+
+
+def _long(values: NDArray[np.int64]) -> str:
+    """Why whole numbers identify rows, if they do: hardly any repeats, and all are as long as what
+    authorities and companies number people by. Moments, and amounts that are round, are not."""
+    rows = len(values)
+    if rows < LONG_ROWS or int(values.min()) < 0 or _are_moments(values):
+        return ""
+    distinct = np.unique(values)
+    if len(distinct) < IDENTIFIER_SHARE * rows:
+        return ""
+    lengths = np.array([len(str(value)) for value in distinct.tolist()])
+    longest = int(lengths.max())
+    share = float((lengths == longest).mean())
+    enough = share == 1 if longest < MANY_DIGITS else share >= SHARE_OF_LONGEST
+    step = int(np.gcd.reduce(distinct - distinct[0]))
+    if longest < FEWEST_DIGITS or not enough or step > 1:
+        return ""
+    return f"identifier: {_differing(len(distinct), rows)}, of {longest} digits"
+
+
+def _are_codes(texts: list[str], rows: int) -> bool:
+    """Whether text is numbers as long as those of `_long`, in which nothing is lost."""
+    lengths = {len(text) for text in texts}
+    return (
+        rows >= LONG_ROWS
+        and len(lengths) == 1
+        and lengths.pop() >= FEWEST_DIGITS
+        and all(text.isdigit() for text in texts)
+    )
+
+
+def _are_moments(values: NDArray[np.int64]) -> bool:
+    """Whether all are dates as 20241231, with a time behind them or without, or counts of seconds
+    since 1970 of this century, or of thousandths or millionths of them."""
+    low, high = int(values.min()), int(values.max())
+    if any(10**9 * unit <= low and high < 22 * 10**8 * unit for unit in (1, 10**3, 10**6, 10**9)):
+        return True
+    for behind in (1, 10**4, 10**6):
+        days = values // behind
+        year, month, day = days // 10_000, days // 100 % 100, days % 100
+        dates = (year >= 1800) & (year < 2200) & (month >= 1) & (month <= 12)
+        if bool((dates & (day >= 1) & (day <= 31)).all()):
+            return True
+    return False
