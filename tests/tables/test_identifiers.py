@@ -30,8 +30,24 @@ def reason(name: str, values: Any, **override: Any) -> str:
 class TestNames:
     @pytest.mark.parametrize(
         "name",
-        "customer_id ssn SSN phone homePhone iban passport_no accountNumber cell_phone fax IMEI "
-        "tax_number vatid mrn credit_card acct".split(),
+        [
+            "customer_id",
+            "ssn",
+            "SSN",
+            "phone",
+            "homePhone",
+            "iban",
+            "passport_no",
+            "accountNumber",
+            "cell_phone",
+            "fax",
+            "IMEI",
+            "tax_number",
+            "vatid",
+            "mrn",
+            "credit_card",
+            "acct",
+        ],
     )
     def test_numbers_that_hardly_repeat(self, name: str) -> None:
         values = numbers(40, 10, 10**6)
@@ -82,7 +98,18 @@ class TestLongNumbers:
             numbers(500, 1_500_000_000_000, 1_700_000_000_000),
             20_200_000 + 100 * (1 + np.arange(60) % 12) + 1 + np.arange(60) % 28,
         ],
-        ids="few repeat short lengths negative round amounts seconds milliseconds dates".split(),
+        ids=[
+            "few",
+            "repeat",
+            "short",
+            "lengths",
+            "negative",
+            "round",
+            "amounts",
+            "seconds",
+            "milliseconds",
+            "dates",
+        ],
     )
     def test_other_numbers_are_kept(self, values: Any) -> None:
         assert left_out(values) == ""
