@@ -21,6 +21,7 @@ from cascade_tables.codecs.columns.column_codec import (
     typed,
     within_bounds,
 )
+from cascade_tables.codecs.columns.edges import between_rows
 from cascade_tables.codecs.columns.outside import Outside, OutsideKind
 from cascade_tables.column_fields import are_increasing, are_reals, number_of
 from cascade_tables.errors import SchemaError
@@ -165,8 +166,8 @@ class BinnedCodec:
     chooses either; what the number is where a mark was drawn, `arithmetic` says, and where that
     cannot be, it is anywhere in that part of the column.
 
-    `edges` are COARSE * FINE + 1 order statistics of the values that are not point masses. Tied
-    edges leave bins of no width, which `encode` never chooses.
+    `edges` are COARSE * FINE + 1 quantiles of the values that are not point masses; see `edges` for
+    which numbers they are. Tied edges leave bins of no width, which `encode` never chooses.
     """
 
     roles: tuple[Role, ...] = ("coarse", "fine")
@@ -216,7 +217,7 @@ class BinnedCodec:
         if len(rest) == 0:
             rest = values
         at = np.round(np.linspace(0, len(rest) - 1, COARSE * FINE + 1)).astype(int)
-        edges = rest[at]
+        edges = between_rows(column, rest, at)
         middles = edges[FINE // 2 :: FINE][:COARSE]
         spots = np.concatenate([masses, middles])
         left, right = np.searchsorted(values, spots), np.searchsorted(values, spots, "right")
