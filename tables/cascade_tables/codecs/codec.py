@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
 from cascade_tables.codecs.columns.folded import FoldedCategories
+from cascade_tables.codecs.columns.grouping import Grouping
 from cascade_tables.codecs.columns.listed_codec import ListedCodec
 from cascade_tables.codecs.drawn_rows import DrawnRows, Inside
 from cascade_tables.codecs.following.arithmetic import Arithmetic
@@ -106,7 +107,8 @@ class Codec:
     @classmethod
     def fit(cls, schema: Schema, frame: Frame) -> Codec:
         """Learn each column's tokens from the rows the schema was inferred from."""
-        columns = [fit_column(column, frame, schema) for column in schema.columns]
+        grouping = Grouping(schema, frame)
+        columns = [fit_column(column, frame, grouping) for column in schema.columns]
         marks = marked_relations(schema, columns)
         return cls(
             schema,
@@ -324,12 +326,12 @@ class Codec:
             raise SchemaError(f"this is not a codec: {exc!r}") from exc
 
 
-def fit_column(column: Column, frame: Frame, schema: Schema) -> ColumnCodec:
+def fit_column(column: Column, frame: Frame, grouping: Grouping) -> ColumnCodec:
     """The codec that suits a column: numbers of many distinct values have bins."""
     data = frame[column.name]
     if column.kind.is_number and len(np.unique(data.present())) > MAX_EXACT:
         return BinnedCodec.fit(column, data)
-    return ListedCodec.fit(column, data, FoldedCategories.fit(schema, column, frame))
+    return ListedCodec.fit(column, data, FoldedCategories.fit(column, frame, grouping))
 
 
 def column_from_dict(column: Column, content: dict[str, Any]) -> ColumnCodec:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 from cascade_tables import Codec, ColumnData, ColumnOverride, Frame, infer_schema
-from cascade_tables.codecs.columns.grouping import group_categories
+from cascade_tables.codecs.columns.grouping import MOST_COMPARED, Grouping
 from numpy.typing import NDArray
 
 SHOPS, ROWS = 60, 6_000
@@ -35,7 +38,7 @@ def table(seed: int = 0, nulls: float = 0.0) -> tuple[Frame, NDArray[np.intp]]:
 
 def groups(frame: Frame, most: int) -> NDArray[np.intp]:
     names = tuple(f"shop {shop}" for shop in range(SHOPS))
-    return group_categories(infer_schema(frame), frame, "shop", names, most)
+    return Grouping(infer_schema(frame), frame).groups("shop", names, most)
 
 
 @pytest.mark.parametrize("nulls", [0.0, 0.3])
@@ -73,6 +76,44 @@ def test_those_that_do_not_differ_are_one_group() -> None:
 def test_there_are_no_more_than_categories() -> None:
     frame, _ = table()
     assert len(set(groups(frame, 500))) <= SHOPS
+
+
+class Watched(Frame):
+    """Counts how often each column is looked at."""
+
+    def __init__(self, columns: Mapping[str, ColumnData]) -> None:
+        super().__init__(columns)
+        self.looks: Counter[str] = Counter()
+
+    def __getitem__(self, name: str) -> ColumnData:
+        self.looks[name] += 1
+        return super().__getitem__(name)
+
+
+def test_work_does_not_grow_with_the_square_of_the_columns() -> None:
+    """Of a table of many columns of text each is looked at a few times, not once for each other."""
+    rng = np.random.default_rng(1)
+    none = np.zeros(1_500, bool)
+    names = [f"c{at}" for at in range(2 * MOST_COMPARED)]
+    texts = np.array([f"v{at}" for at in range(200)], object)
+    frame = Watched({n: ColumnData(texts[rng.integers(0, 200, 1_500)], none) for n in names})
+    schema = infer_schema(frame)
+    assert all(column.other is not None for column in schema.columns)
+    frame.looks.clear()
+    Codec.fit(schema, frame)
+    assert max(frame.looks.values()) < 10
+
+
+def test_those_of_one_kind_are_together_in_a_table_of_many_columns() -> None:
+    """Many of whose columns say it."""
+    frame, kind = table()
+    more = {
+        f"{name} {at}": frame[name] for name in ("amount", "country") for at in range(MOST_COMPARED)
+    }
+    found = groups(Frame({**frame.columns, **more}), 8)
+    np.testing.assert_array_equal(found, groups(Frame({**frame.columns, **more}), 8))
+    for group in range(8):
+        assert len(set(kind[found == group])) == 1
 
 
 def test_a_network_is_told_the_group() -> None:

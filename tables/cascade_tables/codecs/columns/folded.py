@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.categories import category_counts, groups_of
-from cascade_tables.codecs.columns.grouping import group_categories
+from cascade_tables.codecs.columns.grouping import Grouping
 from cascade_tables.errors import SchemaError
 from cascade_tables.frame import Frame
-from cascade_tables.schema import Column, Schema
+from cascade_tables.schema import Column
 
 Places = NDArray[np.intp]
 
@@ -66,7 +66,7 @@ class FoldedCategories:
         return len(self._last)
 
     @classmethod
-    def fit(cls, schema: Schema, column: Column, frame: Frame) -> FoldedCategories | None:
+    def fit(cls, column: Column, frame: Frame, grouping: Grouping) -> FoldedCategories | None:
         """Those of a table's column that answers may have; None: there are none.
 
         A category that fewer than `Column.min_count` rows have is left out: it may be a person's
@@ -85,7 +85,7 @@ class FoldedCategories:
         # of the rarest category that has one.
         dropped = counts.total() - sum(counts[text] for text in often)
         alone = int(most > 1 and dropped >= least)
-        group = alone + group_categories(schema, frame, column.name, often, most - alone)
+        group = alone + grouping.groups(column.name, often, most - alone)
         ordered = [often[place] for place in np.argsort(group, kind="stable").tolist()]
         return cls(ordered, [counts[text] for text in ordered], np.bincount(group).tolist())
 

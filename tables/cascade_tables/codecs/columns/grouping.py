@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,62 +27,94 @@ Real = NDArray[np.float64]
 # Rows that profiles are made of, evenly among all, and features that they have: those by which
 # categories differ most.
 MOST_ROWS, MOST_FEATURES = 500_000, 32
+# Other columns that are compared, chosen by chance where there are more, and rows of such tables.
+MOST_COMPARED, MOST_ROWS_OF_MANY, SEED = 48, 100_000, 0x6A0
 # Categories of another column that are features of their own, most frequent first.
 MOST_VALUES = 8
 # Of profiles whose features have variance 1: what rounding makes of equal ones.
 NO_SPREAD = 1e-9
 
 
-def group_categories(
-    schema: Schema, frame: Frame, name: str, categories: Sequence[str], most: int
-) -> NDArray[np.intp]:
-    """The group of each of a column's categories.
+class Grouping:
+    """Finds groups in columns of one table.
+
+    In a table of many columns each is compared with the same few of them, and what there is to
+    compare of these is made once: else what is done would grow with the square of the columns.
 
     Args:
         schema, frame: the table.
-        name: of the column.
-        categories: those of its categories that are to be grouped, k of them, at least one.
-        most: how many groups there may be; there are fewer where categories do not differ.
-
-    Returns:
-        [k], from 0: the group whose categories are most like all of them together, which is the
-        best guess of a category that was never seen. The others by how many rows they have, most
-        first.
     """
-    if most == 1 or len(categories) == 1:
-        return np.zeros(len(categories), np.intp)
-    rows = np.unique(np.linspace(0, len(frame) - 1, MOST_ROWS).astype(np.intp))
-    data = frame[name]
-    place = {category: at for at, category in enumerate(categories)}
-    codes = np.array([place.get(text, -1) for text in as_text(data.values[rows])], np.intp)
-    codes[data.null[rows]] = -1
-    rows, codes = rows[codes >= 0], codes[codes >= 0]
-    # A category may have no row among them: it counts as one that is like all.
-    counts = np.bincount(codes, minlength=len(categories)).astype(np.float64)
-    found: list[tuple[float, Real]] = []
-    for other in schema.columns:
-        if other.name != name:
-            for feature in _features(other, frame[other.name], rows):
-                found.append(_profile(feature, codes, counts))
-                found.sort(key=lambda each: -each[0])
-                del found[MOST_FEATURES:]
-    profiles = np.column_stack([np.zeros(len(categories)), *(means for _, means in found)])
-    weights = np.maximum(counts, 1)
-    return _in_order(profiles, weights, _partition(profiles, weights, most))
+
+    def __init__(self, schema: Schema, frame: Frame) -> None:
+        self._frame = frame
+        columns = schema.columns
+        rows, apart = MOST_ROWS, np.arange(len(columns))
+        self._many = len(columns) > MOST_COMPARED + 1
+        if self._many:
+            apart = np.random.default_rng(SEED).choice(apart, MOST_COMPARED + 1, replace=False)
+            rows = MOST_ROWS_OF_MANY
+        self._compared = [columns[at] for at in sorted(apart.tolist())]
+        self._rows = np.unique(np.linspace(0, len(frame) - 1, rows).astype(np.intp))
+        self._features: dict[str, list[Real]] = {}
+
+    def groups(self, name: str, categories: Sequence[str], most: int) -> NDArray[np.intp]:
+        """The group of each of a column's categories.
+
+        Args:
+            name: of the column.
+            categories: those of its categories that are to be grouped, k of them, at least one.
+            most: how many groups there may be; there are fewer where categories do not differ.
+
+        Returns:
+            [k], from 0: the group whose categories are most like all of them together, which is the
+            best guess of a category that was never seen. The others by how many rows they have,
+            most first.
+        """
+        if most == 1 or len(categories) == 1:
+            return np.zeros(len(categories), np.intp)
+        data = self._frame[name]
+        place = {category: at for at, category in enumerate(categories)}
+        codes = np.array(
+            [place.get(text, -1) for text in as_text(data.values[self._rows])], np.intp
+        )
+        codes[data.null[self._rows]] = -1
+        here = codes >= 0
+        codes = codes[here]
+        # A category may have no row among them: it counts as one that is like all.
+        counts = np.bincount(codes, minlength=len(categories)).astype(np.float64)
+        found: list[tuple[float, Real]] = []
+        for other in self._compared:
+            if other.name != name:
+                for feature in self._of(other, here):
+                    found.append(_profile(feature.astype(np.float64), codes, counts))
+                    found.sort(key=lambda each: -each[0])
+                    del found[MOST_FEATURES:]
+        profiles = np.column_stack([np.zeros(len(categories)), *(means for _, means in found)])
+        weights = np.maximum(counts, 1)
+        return _in_order(profiles, weights, _partition(profiles, weights, most))
+
+    def _of(self, column: Column, here: NDArray[np.bool_]) -> Iterator[NDArray[Any]]:
+        """What there is to compare of a column in some of the rows."""
+        if not self._many:
+            return _features(column, self._frame[column.name], self._rows[here])
+        if column.name not in self._features:
+            every = _features(column, self._frame[column.name], self._rows)
+            self._features[column.name] = list(every)
+        return (feature[here] for feature in self._features[column.name])
 
 
-def _features(column: Column, data: ColumnData, rows: NDArray[np.intp]) -> Iterator[Real]:
-    """What there is to compare of a column, float64 [n] each; 0 where NULL."""
+def _features(column: Column, data: ColumnData, rows: NDArray[np.intp]) -> Iterator[NDArray[Any]]:
+    """What there is to compare of a column, bool or float64 [n] each; 0 where NULL."""
     here = ColumnData(data.values[rows], data.null[rows], data.dtype)
     if here.null.any():
-        yield here.null.astype(np.float64)
+        yield here.null
     if column.kind is Kind.CATEGORICAL:
         text = np.array(as_text(here.values), object)
         text[here.null] = None
         for value, _ in Counter(text[~here.null].tolist()).most_common(MOST_VALUES):
-            yield (text == value).astype(np.float64)
+            yield text == value
     elif column.kind is Kind.BOOLEAN:
-        yield np.where(here.null, 0.0, here.values.astype(np.float64))
+        yield ~here.null & here.values
     else:
         # Ranks, so that no value is far from all others.
         values, ordered = numbers(column, here, present_only=False), np.sort(numbers(column, here))
@@ -157,7 +190,7 @@ def _axis(profiles: Real, weights: Real) -> tuple[float, Real]:
 
 
 def _in_order(profiles: Real, weights: Real, groups: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Groups by other numbers; see `group_categories`."""
+    """Groups by other numbers; see `Grouping.groups`."""
     rows = np.bincount(groups, weights)
     centres = np.column_stack([np.bincount(groups, weights * column) for column in profiles.T])
     far = ((centres / rows[:, None]) ** 2).sum(axis=1)
