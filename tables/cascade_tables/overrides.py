@@ -223,8 +223,8 @@ ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "rare": (lambda v: isinstance(v, str) and v in set(Rare), "one of " + ", ".join(Rare)),
     "min_count": (lambda v: type(v) is int and v >= 1, "a whole number, at least 1"),
     "null_values": (
-        lambda v: isinstance(v, list) and all(type(each) in (str, int) for each in v),
-        "a list of texts and whole numbers, such as ['?', -999]",
+        lambda v: isinstance(v, list) and all(isinstance(e, str) or _is_number(e) for e in v),
+        "a list of texts and finite numbers, such as ['?', -999]",
     ),
     "dates": (lambda v: v in ("day_first", "month_first"), "day_first or month_first"),
     "other": (lambda v: isinstance(v, str) and v != "", "a label that is not empty"),

@@ -6,7 +6,8 @@ Cells that are not written so are odd: `convert` says which, and leaves them to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -25,6 +26,7 @@ from cascade_tables.schema import Kind
 NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 # ... and, in capitals or not and between blanks, in columns that are not text.
 TYPED_NULLS = ("", "na", "n/a", "nan", "null", "none")
+PLAIN_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 
 
@@ -154,7 +156,21 @@ def is_null(cells: pa.Array, type_: Type, null_values: tuple[str, ...] = ()) -> 
         bare = pc.utf8_lower(pc.utf8_trim_whitespace(cells))
         wanted = [*TYPED_NULLS, *(value.strip().lower() for value in null_values)]
         null |= np.asarray(pc.is_in(bare, pa.array(wanted, pa.string()))).astype(bool)
+        numbers = _shortest(pa.array(wanted, pa.string()).filter(_are_numbers(wanted)))
+        if len(numbers):
+            null |= np.asarray(pc.is_in(_shortest(bare), numbers)).astype(bool)
     return null
+
+
+def _are_numbers(texts: Sequence[str]) -> pa.Array:
+    return pa.array([PLAIN_NUMBER.fullmatch(text) is not None for text in texts], pa.bool_())
+
+
+def _shortest(texts: pa.Array) -> pa.Array:
+    """Numbers without the zeros at their end that say nothing, so that those of one value are one
+    text: a column of reals has -999.0 where a person says -999."""
+    texts = pc.replace_substring_regex(texts, r"^([-+]?[0-9]*\.[0-9]*[1-9])0+$", r"\1")
+    return pc.replace_substring_regex(texts, r"^([-+]?[0-9]+)(?:\.0*|,0{1,2})$", r"\1")
 
 
 def convert(form: Form, cells: pa.Array) -> Converted:
