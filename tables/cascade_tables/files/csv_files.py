@@ -56,7 +56,7 @@ class CsvFile:
                         use_threads=False,
                         block_size=BLOCK,
                         column_names=dialect.names,
-                        skip_rows=dialect.blank_lines,
+                        skip_rows=dialect.lines_above,
                         skip_rows_after_names=1,
                         encoding="utf-8" if self.source.is_utf8 else self.source.encoding,
                     ),
@@ -89,28 +89,31 @@ class CsvFile:
         """
         wanted = len(self.dialect.names)
         name = self.source.name
+        above = self.dialect.marked
         with self.source.text() as text:
-            reader = csv.reader(text, delimiter=self.dialect.delimiter, strict=True)
+            reader = self.dialect.reader(text, strict=True)
             try:
                 for row in reader:
                     if row and len(row) != wanted:
                         raise DataError(
-                            f"{name}, line {reader.line_num}: {_counted(len(row), 'field')}, "
+                            f"{name}, line {reader.line_num + above}: "
+                            f"{_counted(len(row), 'field')}, "
                             f"but the header names {_counted(wanted, 'column')}"
                         )
             except csv.Error as exc:
                 if "field limit" in str(exc):  # a cell that only pyarrow's reader takes
                     return
-                raise DataError(f"{name}, line {reader.line_num}: {exc}") from exc
+                raise DataError(f"{name}, line {reader.line_num + above}: {exc}") from exc
 
     def lines(self, rows: Sequence[int]) -> dict[int, int]:
         """The lines at which rows begin, as an editor counts; of ascending rows, the first 0."""
         wanted, found = set(rows), {}
         if not wanted:
             return {}
+        above = self.dialect.marked
         with self.source.text() as text:
-            reader = csv.reader(text, delimiter=self.dialect.delimiter)
-            row, line, last = -1, 1, max(wanted)  # the header is row -1
+            reader = self.dialect.reader(text)
+            row, line, last = -1, 1 + above, max(wanted)  # the header is row -1
             try:
                 for record in reader:
                     if record:
@@ -119,10 +122,29 @@ class CsvFile:
                         row += 1
                     if row > last:
                         break
-                    line = reader.line_num + 1
+                    line = reader.line_num + 1 + above
             except csv.Error:  # a cell that is longer than Python's reader takes
                 pass
         return found
+
+    def blank_lines(self) -> list[int]:
+        """The blank lines between the rows of a file of one column, in which they may be meant as
+        cells; they are no rows. Of other files nobody would take them for any."""
+        if len(self.dialect.names) > 1:
+            return []
+        found: list[int] = []
+        between = 0
+        with self.source.text() as text:
+            begun, reader = False, self.dialect.reader(text)
+            try:
+                for record in reader:
+                    if record:
+                        begun, between = True, len(found)
+                    elif begun:
+                        found.append(reader.line_num + self.dialect.marked)
+            except csv.Error:
+                pass
+        return found[:between]
 
 
 class _Watched(io.RawIOBase):

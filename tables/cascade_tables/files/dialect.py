@@ -9,16 +9,20 @@ is an error with its number.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any, TextIO
 
 from cascade_tables.errors import DataError, listing, shown
 from cascade_tables.files.opening import Source
 from cascade_tables.frame import check_unique
 
 DELIMITERS = (",", ";", "\t", "|")
+MARK = re.compile('"?sep=([^"])"?[\r\n]*', re.IGNORECASE)
 LOOKED_AT = 200
+LONGEST_MARK = 16
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,31 @@ class Dialect:
         names: of the columns; those without one are called by their place.
         nameless: names that were made so.
         blank_lines: above the header.
+        marked: whether the first line is Excel's, which says what separates columns: "sep=;".
     """
 
     delimiter: str
     names: tuple[str, ...]
     nameless: tuple[str, ...]
     blank_lines: int = 0
+    marked: bool = False
+
+    @property
+    def lines_above(self) -> int:
+        """Lines of the file before its header."""
+        return self.blank_lines + self.marked
+
+    def reader(self, text: TextIO, strict: bool = False) -> Any:
+        """Python's reader of the file's records, from behind Excel's line on, which its `line_num`
+        does not count; of blank lines it makes empty records.
+
+        Args:
+            text: of the file, from its beginning.
+            strict: whether it raises an error where text follows a quote.
+        """
+        if self.marked:
+            next(text)
+        return csv.reader(text, delimiter=self.delimiter, strict=strict)
 
 
 def dialect_of(source: Source, delimiter: str | None = None) -> Dialect:
@@ -50,9 +73,13 @@ def dialect_of(source: Source, delimiter: str | None = None) -> Dialect:
     """
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise DataError(f"{shown(delimiter)} cannot separate columns; allowed: one character")
-    chosen = delimiter or max(DELIMITERS, key=lambda each: _suits(source, each))
+    mark = _mark(source)
+    marked = mark is not None
+    chosen = (
+        delimiter or mark or max(DELIMITERS, key=lambda each: _suits(source, Dialect(each, (), ())))
+    )
     blank_lines, header = 0, None
-    for record in _records(source, chosen):
+    for record in _records(source, Dialect(chosen, (), (), marked=marked)):
         if record:
             header = record
             break
@@ -63,12 +90,19 @@ def dialect_of(source: Source, delimiter: str | None = None) -> Dialect:
         raise source.not_text(ValueError("its first line has zero bytes"))
     names, nameless = _named(source, header)
     check_unique(names, f"{source.name}: ")
-    return Dialect(chosen, names, nameless, blank_lines)
+    return Dialect(chosen, names, nameless, blank_lines, marked)
 
 
-def _suits(source: Source, delimiter: str) -> tuple[float, int]:
+def _mark(source: Source) -> str | None:
+    """What Excel's first line says that separates columns; None: the first line is none such."""
+    with source.text() as text:
+        found = MARK.fullmatch(text.readline(LONGEST_MARK))
+    return None if found is None else found[1]
+
+
+def _suits(source: Source, dialect: Dialect) -> tuple[float, int]:
     """The share of the first lines that have as many fields as the header, and how many."""
-    rows = filter(None, _records(source, delimiter))
+    rows = filter(None, _records(source, dialect))
     lengths = [len(row) for row in islice(rows, LOOKED_AT)]
     if not lengths or lengths[0] < 2:
         return (0.0, 0)
@@ -77,11 +111,11 @@ def _suits(source: Source, delimiter: str) -> tuple[float, int]:
     return (share, lengths[0])
 
 
-def _records(source: Source, delimiter: str) -> Iterator[list[str]]:
+def _records(source: Source, dialect: Dialect) -> Iterator[list[str]]:
     """Lines of a file as lists of fields, as far as they are well-formed; blank lines as none."""
     with source.text() as text:
         try:
-            yield from csv.reader(text, delimiter=delimiter)
+            yield from dialect.reader(text)
         except csv.Error:
             return
 

@@ -18,7 +18,7 @@ from cascade_tables.files.csv_files import CsvFile, Noticed, load, look, read_bl
 from cascade_tables.files.dates import Order
 from cascade_tables.files.deciding_rows import asked_as_categories, most_distinct
 from cascade_tables.files.dialect import dialect_of, same_columns
-from cascade_tables.files.findings import Findings, Misfits, misfits_of
+from cascade_tables.files.findings import NAMED, Findings, Misfits, misfits_of
 from cascade_tables.files.forms import Form, Type
 from cascade_tables.files.opening import STDIN, Source, is_parquet, source_of
 from cascade_tables.files.parquet_files import ARROW_SUFFIXES, large, read_parquet, together
@@ -290,12 +290,24 @@ def _load(
         for name, choice in choices.items()
         if choice.ambiguous
     ]
+    notes += _blank(files)
     return Table(
         frame,
         Findings(forms, tuple(odd), tuple(as_text), notes=tuple(notes)),
         places=lambda wanted: _lines_of(files, _split(seen.rows, wanted)),
         stream=stream,
     )
+
+
+def _blank(files: Sequence[CsvFile]) -> Iterator[str]:
+    for file in files:
+        if lines := file.blank_lines():
+            named = ", ".join(f"{line:,}" for line in lines[:NAMED])
+            more = ", …" if len(lines) > NAMED else ""
+            yield (
+                f"{file.source.name}: {len(lines):,} blank lines between its rows are no rows "
+                f'(lines {named}{more}); an empty cell of a file of one column is written ""'
+            )
 
 
 def _streamed(
