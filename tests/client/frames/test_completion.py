@@ -288,28 +288,6 @@ class TestWhatIsSent:
         with pytest.raises(InvalidRequest, match="no column 'size'; its columns: age, income"):
             client.complete(frame, columns=["size"])
 
-    @pytest.mark.parametrize("most", [100, 4])
-    def test_a_frame_of_none_of_the_tables_columns(self, most: int) -> None:
-        rows = [{"note": note} for note in "abcde"]
-        server = FakeServer({"people": FakeTable(drawn, COLUMNS)}, max_rows=most)
-        frames = [
-            pd.DataFrame(rows, index=list("vwxyz")),
-            pl.DataFrame(rows),
-            pa.Table.from_pylist(rows),
-            pa.RecordBatch.from_pylist(rows),
-            rows,
-        ]
-        with server.client() as client:
-            for frame in frames:
-                answer = client.complete(frame, 2, table="people", columns=["age", "joined"])
-                out = answer.data
-                assert type(out) is type(frame)
-                listed = out.to_dict("records") if isinstance(out, pd.DataFrame) else rows_of(out)
-                assert [row["note"] for row in listed] == list("aabbccddee")
-                assert [row["age"] for row in listed] == [40, 41] * 5
-                assert answer.holes == 10
-                assert len(answer.spread()) == 5
-
     def test_many_rows_go_in_parts(self) -> None:
         server = FakeServer({"people": FakeTable(drawn, COLUMNS)}, max_rows=50)
         frame = pd.DataFrame({"age": [None, 7.0] * 200}, index=range(400, 0, -1))
@@ -394,7 +372,7 @@ ROWS: list[dict[str, Any]] = [{"age": None, "city": "Oslo"}, {"age": 3, "city": 
 def rows_of(frame: Any) -> list[dict[str, Any]]:
     if isinstance(frame, pl.DataFrame):
         return frame.to_dicts()
-    return list(frame) if isinstance(frame, list) else frame.to_pylist()
+    return frame.to_pylist() if isinstance(frame, pa.Table) else list(frame)
 
 
 @pytest.mark.parametrize(
