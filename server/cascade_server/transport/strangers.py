@@ -94,6 +94,10 @@ class Strangers:
             if not others:
                 del self._by_source[source]
 
+    def _is_known(self, connection: Connection) -> None:
+        self.gone(connection)
+        connection.introduced()
+
     def refuses(self, head: Head, connection: Connection) -> bytes | None:
         """How a call ends of which its connection has too many; None: it goes on.
 
@@ -101,13 +105,13 @@ class Strangers:
             head: of a call that the door has let in.
             connection: its.
         """
-        is_open = head.path in self._open
-        if connection.is_stranger and (
-            not is_open or self._door.knows(head.headers, connection.peer)
-        ):
-            self.gone(connection)
-            connection.introduced()
-        if not is_open or len(connection.rpcs) < OPEN_CALLS:
+        if head.path not in self._open:
+            if connection.is_stranger:
+                self._is_known(connection)
+            return None
+        if connection.is_stranger and self._door.knows(head.headers, connection.peer):
+            self._is_known(connection)
+        if len(connection.rpcs) < OPEN_CALLS:
             return None
         # Who carries the calls of others, as a proxy does, has many beside these.
         many = sum(each.head.path in self._open for each in connection.rpcs.values())

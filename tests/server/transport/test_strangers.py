@@ -4,6 +4,7 @@ sends."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -66,8 +67,10 @@ def is_known(peer: Peer) -> bool:
 
 def has_left(peer: Peer) -> bool:
     """Whether a peer was asked to leave, and was waited for no longer; waits for it."""
-    peer.until(lambda: peer.closed)
-    return peer.goaway == [Code.NO_ERROR]
+    # What it says meanwhile meets a closed door, and may have the system drop what it was told.
+    with contextlib.suppress(ConnectionError):
+        peer.until(lambda: peer.closed)
+    return peer.goaway in ([], [Code.NO_ERROR])
 
 
 class TestRoom:
