@@ -6,8 +6,6 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from cascade_server.access import watching
-from cascade_server.access.access_file import load_access
 from cascade_server.access.grants import AccessConfig
 from cascade_server.access.watching import Changes, Watch
 from cascade_server.errors import ConfigError
@@ -53,15 +51,17 @@ class TestChanges:
         access.path.chmod(0o600)
         refused, read = asyncio.Event(), asyncio.Event()
 
-        def load(path: Path) -> AccessConfig:
-            if not path.stat().st_mode & 0o040:
+        as_it_is = access.file.now
+
+        def now() -> AccessConfig:
+            if not access.path.stat().st_mode & 0o040:
                 loop.call_soon_threadsafe(refused.set)
-                raise ConfigError(f"{path} cannot be read: Permission denied")
+                raise ConfigError(f"{access.path} cannot be read: Permission denied")
             loop.call_soon_threadsafe(read.set)
-            return load_access(path)
+            return as_it_is()
 
         loop = asyncio.get_running_loop()
-        monkeypatch.setattr(watching, "load_access", load)
+        monkeypatch.setattr(access.file, "now", now)
         watch = Watch(access, 0.001)
         watch.start()
         await asyncio.wait_for(refused.wait(), 20)
