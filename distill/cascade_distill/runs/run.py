@@ -74,16 +74,24 @@ class Run:
         """Have the folder to oneself: two commands would each write a part of what the other reads.
 
         The lock is the kernel's, and goes with the process that holds it. Where the system or the
-        file system has none, nobody is kept out; nor who may only read the folder.
+        file system has none, nobody is kept out; nor who may only read the folder. A folder that
+        was not there, and in which nothing was made, is not there afterwards.
 
         Raises:
             RunBusy: another process has it.
         """
+        lock, is_new = self.path("lock"), not self.folder.exists()
         with ExitStack() as stack:
             with suppress(OSError):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                self._lock(stack.enter_context(self.path("lock").open("a+")))
-            yield
+                self._lock(stack.enter_context(lock.open("a+")))
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    if is_new and list(self.folder.iterdir()) == [lock]:
+                        lock.unlink()
+                        self.folder.rmdir()
 
     def _lock(self, file: IO[str]) -> None:
         if fcntl is None:
