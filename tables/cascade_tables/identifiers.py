@@ -7,6 +7,7 @@ taken for an identifier is left out with a reason, and kept where a person names
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +35,9 @@ IDENTIFIER_WORDS = re.compile(
 )
 # What a name ends in that says how much of something an account, a card or a phone has.
 MEASURES = re.compile(
-    "age|amount|amt|avg|balance|charge|cost|count|days?|debt|fee|hours?|income|interest|limit|max"
-    "|mean|min|minutes?|months?|paid|payments?|price|profit|revenue|salary|score|spend|spent|sum|total|usage"
-    "|value|volume|years?",
+    "age|amount|amt|area|avg|balance|bytes|charge|cost|count|days?|debt|fee|height|hours?|income"
+    "|interest|length|limit|max|mean|min|minutes?|months?|paid|payments?|population|price|profit"
+    "|revenue|salary|score|size|spend|spent|sum|total|usage|value|volume|weight|width|years?",
     re.IGNORECASE,
 )
 # ... or have as many digits as numbers of persons, phones and accounts, and all as many. Longer
@@ -67,17 +68,19 @@ def identifier(name: str, data: ColumnData, kind: Kind) -> str:
             return f"identifier: {distinct:,} of {rows:,} values differ"
     if kind is Kind.INTEGER:
         whole = present.astype(np.int64)
-        return _row_label(whole) or _called_so(name, whole) or _long(whole)
+        words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+        if words and MEASURES.fullmatch(words[-1]):
+            return _row_label(whole)
+        return _row_label(whole) or _called_so(words, whole) or _long(whole)
     return ""
 
 
-def _called_so(name: str, values: NDArray[np.int64]) -> str:
-    """Why whole numbers identify rows, if they do: hardly any repeats, and their name says so."""
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+def _called_so(words: Sequence[str], values: NDArray[np.int64]) -> str:
+    """Why whole numbers identify rows, if they do: hardly any repeats, and a word of their name
+    says so."""
     called = next((word for word in words if IDENTIFIER_WORDS.fullmatch(word)), "")
     distinct = len(np.unique(values))
-    measured = bool(words) and MEASURES.fullmatch(words[-1]) is not None
-    if not called or measured or distinct < IDENTIFIER_SHARE * len(values):
+    if not called or distinct < IDENTIFIER_SHARE * len(values):
         return ""
     return f"identifier: named {called!r}, and {_differing(distinct, len(values))}"
 
