@@ -32,7 +32,7 @@ from cascade_client.testing import FakeServer, FakeTable
 from cascade_client.values.jobs import ResultFile, job_of
 from cascade_proto import jobs_pb2 as pb
 
-from tests.client.over_grpc import serving
+from tests.client.calls.over_grpc import serving
 
 LATE = StreamedError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
 RESET = "Received RST_STREAM with error code 2"

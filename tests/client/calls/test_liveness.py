@@ -28,8 +28,8 @@ from cascade_client.calls.showing import Showing
 from cascade_client.calls.thread_lines import ThreadLines
 from cascade_client.testing import FakeServer, FakeTable
 
-from tests.client.over_grpc import serving
-from tests.client.relay import Relay, relaying
+from tests.client.calls.over_grpc import serving
+from tests.client.calls.relay import Relay, relaying
 
 COLUMNS = (
     ColumnDescription("age", "integer", False, "int8", 0, 100),
