@@ -225,7 +225,7 @@ class Refill:
         self._pause = pause or paused
         self._rng = rng or np.random.default_rng()
         self._horizon = self.config.horizon
-        self._base_now, self._base = base, frozenset[Key]()
+        self._base_now, self._base = base, dict[Key, None]()
         self._whole_rows = {
             name: Key(name, condition_of(*nothing_known(runtime.slots)))
             for name, runtime in runtimes.items()
@@ -298,7 +298,8 @@ class Refill:
         """The most wanted; the event loop gets a turn after every few keys."""
         now = self._clock()
         self.pool.sweep(now)
-        self._base = frozenset(self._whole_rows[name] for name in self._base_now())
+        # In their order: of those that are wanted alike the first is made first.
+        self._base = dict.fromkeys(self._whole_rows[name] for name in self._base_now())
         best = [Candidate(key, self._rate(key, now), self.pool.stock(key)) for key in self._base]
         for start in range(0, len(self.demand), SLICE):
             few = [
