@@ -95,7 +95,7 @@ class Waited:
         self.waits = False
 
     def fails(self, said: str) -> None:
-        """Nothing will come."""
+        """Nothing will come over it: whoever waits is told what is said."""
         self._give_up(said)
 
 
@@ -116,7 +116,7 @@ class Vigil:
         return bool(self._calls)
 
     def add(self, call: Waited) -> None:
-        """Look after a call."""
+        """Look after a call until it is removed."""
         with self._lock:
             self._calls.add(call)
 

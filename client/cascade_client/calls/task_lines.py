@@ -82,7 +82,7 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, call: Waited) -> None:
-        """Look after a call."""
+        """Look after a call until it is removed; who looks begins with the first."""
         self._vigil.add(call)
         loop = asyncio.get_running_loop()
         if self._task is None or self._task.done() or self._task.get_loop() is not loop:
@@ -261,7 +261,7 @@ class Stream:
             await self._call.write(message)
 
     def cancel(self) -> None:
-        """No more is wanted."""
+        """End the stream: no more of it is wanted, and the server may stop."""
         if self._call is not None:
             self._call.cancel()
         self._leave()

@@ -77,7 +77,7 @@ class Watch:
         self._thread: threading.Thread | None = None
 
     def add(self, call: Waited) -> None:
-        """Look after a call."""
+        """Look after a call until it is removed; who looks begins with the first."""
         self._vigil.add(call)
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
@@ -248,7 +248,7 @@ class Stream:
             self._leave()
 
     def cancel(self) -> None:
-        """No more is wanted."""
+        """End the stream: no more of it is wanted, and the server may stop."""
         call = self._call
         if call is not None:
             call.cancel()

@@ -99,7 +99,7 @@ class BlockingStream:
             raise StreamedError(grpc.StatusCode.CANCELLED, CANCELLED)
 
     def cancel(self) -> None:
-        """No more is wanted."""
+        """End the stream: no more of it is wanted, and whoever reads it is told so."""
         self._is_cancelled = True
 
 
@@ -183,7 +183,7 @@ class AsyncStream:
             yield answers
 
     def cancel(self) -> None:
-        """No more is wanted."""
+        """End the stream: no more of it is wanted, and whoever reads it is told so."""
         self._is_cancelled = True
         self._written.put_nowait(None)
 

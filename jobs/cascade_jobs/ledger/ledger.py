@@ -237,7 +237,7 @@ class Ledger(Leases):
             "FROM jobs WHERE state != 'DONE' AND NOT is_clean"
         ):
             theirs = (each["asked_for"], each["output"])
-            if any(is_within(*pair) for pair in product((asked_for, output), theirs)):
+            if any(_is_within(*pair) for pair in product((asked_for, output), theirs)):
                 raise SpecificationRefused(
                     f"output {asked_for or output} has what {_named(each, asked)} writes, or is a "
                     "folder of it or around it; wait for its end, or name another one"
@@ -366,7 +366,7 @@ class Ledger(Leases):
         return None if found is None else float(found)
 
 
-def is_within(one: str, other: str) -> bool:
+def _is_within(one: str, other: str) -> bool:
     """Whether two outputs are the same, or one is a folder within the other; "" is nowhere."""
     one, other = one.rstrip("/") + "/", other.rstrip("/") + "/"
     return len(min(one, other, key=len)) > 1 and (one.startswith(other) or other.startswith(one))
