@@ -23,8 +23,9 @@ import torch
 from cascade_distill import recipes
 from cascade_distill.fidelity.evaluation import cached_floor, evaluate
 from cascade_distill.learning.rows import has_bfloat16, learnt_size, prepare
-from cascade_distill.learning.student import distill_student, draw_teacher_rows
+from cascade_distill.learning.student import distill_student
 from cascade_distill.learning.teacher import fit_teacher
+from cascade_distill.learning.teacher_rows import draw_teacher_rows
 from cascade_distill.measure import draw_samples
 from cascade_distill.runs.run import Run
 from cascade_distill.runtime import StudentSampler, TeacherSampler

@@ -34,9 +34,9 @@ from cascade_distill.learning.student import (
     bounded_distilling,
     distill_student,
     distilling_pace,
-    draw_teacher_rows,
 )
 from cascade_distill.learning.teacher import bounded, fit_teacher, pace, untaught_teacher
+from cascade_distill.learning.teacher_rows import draw_teacher_rows
 from cascade_distill.runs.finished import teacher_graph
 from cascade_distill.runs.run import Run
 from cascade_distill.tracking import Tracker
@@ -242,8 +242,9 @@ def distill(
 
     The student learns rows that the teacher made, what the teacher says of some of them, and
     beside them the rows that the teacher learnt from. Those that fit held out end its training too,
-    and its last good state is kept. Ctrl-C saves what the student has learnt, and the same command
-    resumes; the teacher's rows, and what it says of them, are kept when all of them are there.
+    and its last good state is kept. Ctrl-C saves the rows that the teacher has made and what the
+    student has learnt, and the same command resumes; what the teacher says of the rows is kept when
+    it has said all.
 
     \b
     Examples:

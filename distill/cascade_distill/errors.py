@@ -4,6 +4,7 @@ DistillError
 ├── DiskFull            nothing was lost but the file being written
 ├── CheckpointMismatch  a run folder holds another table's or configuration's training
 ├── TrainingStopped     Ctrl-C; the run resumes from here
+├── DrawingStopped      likewise, while the teacher made rows for the student
 ├── TrainingDiverged    the loss is no longer a number
 ├── RunIncomplete       a step before this one has not been done
 ├── RunDamaged          a file of a run folder cannot be read
@@ -52,6 +53,16 @@ class TrainingStopped(DistillError):
     def __init__(self, step: int, steps: int, path: Path) -> None:
         super().__init__(
             f"stopped at step {step:,} of {steps:,}; saved in {path}; "
+            "run the same command again to resume"
+        )
+
+
+class DrawingStopped(DistillError):
+    """The user stopped the drawing of a teacher's rows; whole batches are kept."""
+
+    def __init__(self, done: int, rows: int, folder: Path) -> None:
+        super().__init__(
+            f"stopped at {done:,} of {rows:,} teacher rows; kept in {folder}; "
             "run the same command again to resume"
         )
 

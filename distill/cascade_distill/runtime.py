@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ class TeacherSampler:
 def sample_tokens(
     sampler: StudentSampler | TeacherSampler,
     rows: int,
-    seed: int,
+    seed: int | Sequence[int],
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.int32]:
     """`rows` unconditional rows as tokens int32 [rows, T]; `progress` is told (done, rows)."""

@@ -10,19 +10,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
 
-import numpy as np
 import torch
-from cascade_tables import Codec
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cascade_distill.distilling.lessons import Lessons, ask_teacher, loss_of_rows
-from cascade_distill.distilling.redrawing import redrawn, redrawn_values
 from cascade_distill.export.student_graph import export_student
 from cascade_distill.export.teacher_graph import export_teacher
 from cascade_distill.learning.rows import identity_of, told_neighbours
 from cascade_distill.learning.settled_marks import settle_once
 from cascade_distill.learning.teacher import TEACHER_FILES, load_teacher
+from cascade_distill.learning.teacher_rows import TEACHER_ROWS, one_batch
 from cascade_distill.models.neighbours import neighbours_of
 from cascade_distill.models.student import Student, random_suffix
 from cascade_distill.models.teacher import Denoiser
@@ -34,19 +31,17 @@ from cascade_distill.recipes import (
     lessons_to_hold_out,
 )
 from cascade_distill.runs.checkpoint import load_tensors, save_tensors, write_atomic
-from cascade_distill.runs.finished import DISTILLED_FROM, teacher_graph
+from cascade_distill.runs.finished import DISTILLED_FROM
 from cascade_distill.runs.run import Run
 from cascade_distill.runs.token_store import StoredTokens
 from cascade_distill.runtime import BATCH, StudentSampler, TeacherSampler, sample_tokens
 from cascade_distill.training.loop import Outcome, Progress, best_device, seconds_a_step, train
 
-# Apart from the stream that the rows are drawn from.
-INSIDE_BINS, REDRAWN = 0xB145, 0x5EE9
 # What is known of lessons' suffixes is drawn apart from initialisation and batches, and so is what
 # is known of rows that are held out.
 SUFFIXES, HELD_OUT_SUFFIXES = 0x1E55, 0x1E56
 STUDENT_CHECKPOINT = "student.checkpoint.safetensors"
-LESSON_FILES = ("teacher_rows.safetensors", "lessons.safetensors")
+LESSON_FILES = (TEACHER_ROWS, "lessons.safetensors")
 
 
 class _Distilling:
@@ -131,7 +126,7 @@ def distilling_pace(
     sample_tokens(sampler, 8, seed=0)
     rows = min(recipe.rows, BATCH // 4)
     began = time.perf_counter()
-    drawn = torch.from_numpy(_rows_to_learn(run.codec(), sampler, rows, 0)).long()
+    drawn = torch.from_numpy(one_batch(run.codec(), sampler, rows, (0, 0))).long()
     distilling = _Distilling(run, recipe, _lessons(teacher, drawn, recipe))
     a_row = (time.perf_counter() - began) / rows
     return DistillingPace(a_row, seconds_a_step(distilling.model, distilling.loss, recipe.train))
@@ -181,69 +176,13 @@ def conditionals(
     return out
 
 
-def draw_teacher_rows(
-    run: Run,
-    rows: int,
-    seed: int,
-    threads: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Make the rows that the student learns from and is looked at with, unless they are there."""
-    teacher = teacher_graph(run)
-    identity = identity_of(run, ["teacher.onnx"], rows, seed, "values redrawn")
-    path = run.path("teacher_rows.safetensors")
-    if path.exists() and load_tensors(path)[1].get("identity") == identity:
-        return
-    started = time.monotonic()
-    codec = run.codec()
-    sampler = TeacherSampler(str(teacher), codec.layout, threads)
-    tokens = _rows_to_learn(codec, sampler, rows, seed, progress)
-    run.save_tokens("teacher_rows.safetensors", torch.from_numpy(tokens), identity)
-    run.add_seconds("teacher_rows", time.monotonic() - started)
-
-
-def _rows_to_learn(
-    codec: Codec,
-    sampler: TeacherSampler,
-    rows: int,
-    seed: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> NDArray[np.int32]:
-    """Rows of a teacher for a student, int32 [rows, T + relations]: drawn, then drawn once more,
-    which is half of the work each."""
-    told = progress or (lambda *_: None)
-    tokens = sample_tokens(sampler, rows, seed, lambda done, _: told(done // 2, rows))
-    rng = np.random.default_rng([REDRAWN, seed])
-
-    def half_done(done: int, _: int) -> None:
-        told((rows + done) // 2, rows)
-
-    if codec.layout.marks:
-        return redrawn_values(sampler.denoise, tokens, codec, rng, half_done)
-    tokens = redrawn(sampler.denoise, tokens, codec.layout, rng, half_done)
-    return relearnable(codec, tokens, seed)
-
-
-def relearnable(codec: Codec, tokens: NDArray[np.int32], seed: int) -> NDArray[np.int32]:
-    """Drawn rows, int32 [n, T], as rows to learn from: numbers that follow from others are what
-    they are computed to be, and which relations hold is looked up anew.
-
-    Returns:
-        int32 [n, T + relations]; see `Codec.learnable`.
-    """
-    if not codec.arithmetic:
-        return np.pad(tokens, ((0, 0), (0, len(codec.schema.relations))))
-    frame = codec.decode(tokens, np.random.default_rng([INSIDE_BINS, seed]))
-    return codec.learnable(frame)
-
-
 def ask_teacher_of_rows(
     run: Run, recipe: StudentRecipe, progress: Callable[[int, int], None] | None = None
 ) -> None:
     """Have the teacher say what it thinks of some of the rows that it made, unless it has."""
-    tokens = run.tokens("teacher_rows.safetensors", f"cascade distill {run.folder}")
+    tokens = run.tokens(TEACHER_ROWS, f"cascade distill {run.folder}")
     share = recipe.model.unconditional_share
-    files = ["teacher_rows.safetensors", "teacher.safetensors"]
+    files = [TEACHER_ROWS, "teacher.safetensors"]
     identity = identity_of(run, files, recipe.train.seed, share, asked_about(len(tokens)))
     path = run.path("lessons.safetensors")
     if path.exists() and load_tensors(path)[1].get("identity") == identity:
@@ -271,7 +210,7 @@ def distill_student(
         How that ended; its loss is that of rows which it has not learnt from.
     """
     ask_teacher_of_rows(run, recipe)
-    tokens = run.tokens("teacher_rows.safetensors", f"cascade distill {run.folder}")
+    tokens = run.tokens(TEACHER_ROWS, f"cascade distill {run.folder}")
     said, _ = load_tensors(run.path("lessons.safetensors"))
     distilling = _Distilling(run, recipe, Lessons(tokens, **said))
     told = [told_neighbours(run)] if told_neighbours(run) else []

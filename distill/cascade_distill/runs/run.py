@@ -9,6 +9,7 @@ tokens.safetensors                the encoded rows to learn from
 held_out.safetensors              those that tell when training should end; absent where none do
 teacher.checkpoint.safetensors    resumable training state
 teacher.safetensors, teacher.onnx the finished teacher, as a network and as a graph
+teacher_rows/                     batches of the next, while some are missing
 teacher_rows.safetensors          rows that the teacher made, for the student to learn from
 lessons.safetensors               what the teacher says of them
 student.checkpoint.safetensors

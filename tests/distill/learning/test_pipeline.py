@@ -19,9 +19,9 @@ from cascade_distill.learning.student import (
     conditionals,
     distill_student,
     distilling_pace,
-    draw_teacher_rows,
 )
 from cascade_distill.learning.teacher import bounded, fit_teacher, pace, untaught_teacher
+from cascade_distill.learning.teacher_rows import draw_teacher_rows
 from cascade_distill.models.student import Student, StudentConfig, random_suffix
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
 from cascade_distill.recipes import DistillingPace, StudentRecipe, TeacherRecipe

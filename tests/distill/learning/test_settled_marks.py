@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from cascade_distill.learning import settled_marks
 from cascade_distill.learning.rows import prepare
-from cascade_distill.learning.student import distill_student, draw_teacher_rows
+from cascade_distill.learning.student import distill_student
 from cascade_distill.learning.teacher import fit_teacher
+from cascade_distill.learning.teacher_rows import draw_teacher_rows
 from cascade_distill.models.student import StudentConfig
 from cascade_distill.models.teacher import TeacherConfig
 from cascade_distill.recipes import StudentRecipe, TeacherRecipe

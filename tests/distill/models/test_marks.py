@@ -14,8 +14,9 @@ import torch
 from cascade_distill.export.student_graph import export_student
 from cascade_distill.export.teacher_graph import export_teacher
 from cascade_distill.learning.rows import prepare
-from cascade_distill.learning.student import conditionals, distill_student, draw_teacher_rows
+from cascade_distill.learning.student import conditionals, distill_student
 from cascade_distill.learning.teacher import fit_teacher
+from cascade_distill.learning.teacher_rows import draw_teacher_rows
 from cascade_distill.models.marks import Marks
 from cascade_distill.models.student import Student, StudentConfig
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
