@@ -19,7 +19,7 @@ from typing import IO
 import pytest
 from cascade_loadtest.outcomes import Recorder
 
-from tests.integration.serving import Served, until
+from tests.integration.serving import SOON, Served, until
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(find_spec("locust") is None, reason="Locust is not installed")
@@ -60,7 +60,8 @@ def test_a_master_has_the_calls_of_its_workers(bundled_server: Served, tmp_path:
     with ExitStack() as stack, log:
         first = stack.enter_context(locust(log, *master, *run, *more, "--exit-code-on-error", "0"))
         workers = [stack.enter_context(locust(log, *worker)) for _ in range(2)]
-        until(lambda: all(kind in said.read_text() for kind in kinds))
+        # Three processes that import Locust come first.
+        until(lambda: all(kind in said.read_text() for kind in kinds), 2 * SOON)
         first.terminate()
         assert first.wait(120) == 0, said.read_text()
         for each in workers:
