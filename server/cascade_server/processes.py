@@ -237,7 +237,7 @@ def worker(
                 loop.add_signal_handler(signal.SIGTERM, server.stop)
                 if begin is Begin.NEXT:
                     post.tell(ready=True)
-                    await server.until(accept)
+                    await server.wait_for_event(accept)
                     loading.step_forward()
                 await server.take_over()
                 post.tell(**{"accepting" if begin is Begin.NEXT else "ready": True})

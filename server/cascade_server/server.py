@@ -299,10 +299,7 @@ class Server:
                 await self._teachers.connected.wait()
             teachers = self._teachers.teacher
         if self._fleet is not None:
-            runtimes = (
-                runtime for versions in repository.tables.values() for runtime in versions.values()
-            )
-            await self._fleet.start(runtimes, self.config.await_teacher)
+            await self._fleet.start(repository.runtimes, self.config.await_teacher)
         self.service.ready(repository, teachers, self._fleet)
         self._meter.start()
         if self.sla.metrics is not None:
@@ -314,7 +311,7 @@ class Server:
         if self.sla.shared:
             self._telling = asyncio.create_task(self._keep_telling())
 
-    async def until(self, event: asyncio.Event) -> None:
+    async def wait_for_event(self, event: asyncio.Event) -> None:
         """Wait for something, or until the server is asked to stop."""
         await first_of(event.wait(), self._stop.wait())
 

@@ -167,7 +167,7 @@ class Answering:
             answered.append(answered_as(exchange, outcome))
             if request.total == 1 and not (outcome.from_pool or outcome.cached):
                 seconds = self._clock() - exchange.arrived
-                serving.gate.learn(seconds, waiting + len(exchanges))
+                serving.gate.learn_from_turn(seconds, waiting + len(exchanges))
         return started
 
     def _begin(self, exchange: Exchange) -> None:
@@ -273,10 +273,10 @@ class Answering:
             return None
         began = time.perf_counter()
         heading, grant = exchange.message.heading(), exchange.asks.grant
-        work = Work.until(exchange.deadline, heading.timeout, self._clock)
+        work = Work.from_deadline(exchange.deadline, heading.timeout, self._clock)
         self._asks(exchange, heading, work.deadline)
         lot = 1.0 if heading.version else lot_of(heading.seed)
-        repository = self._serving().repository.only(grant.tables)
+        repository = self._serving().repository.restricted_to(grant.tables)
         runtime = repository.find(heading.table, heading.version, lot)
         exchange.call.answers_with(runtime.version)
         # What comes too late is not read.

@@ -220,7 +220,7 @@ class Service:
 
     def seen_by(self, caller: Caller) -> Repository:
         """The loaded releases that somebody may see; raises as `loaded`."""
-        return self.loaded().repository.only(caller.grant.tables)
+        return self.loaded().repository.restricted_to(caller.grant.tables)
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -319,7 +319,7 @@ class Service:
         try:
             call.tenant = asking().tenant
             request = pb.GenerateRequest.FromString(message)
-            work = Work.within(context.time_remaining())
+            work = Work.from_remaining(context.time_remaining())
             offline, rows = ServiceClass.OFFLINE, request.count
             call.asks(request.table, offline, work.deadline, rows, least=Tier.TEACHER)
             seed = request.seed if request.HasField("seed") else None

@@ -140,7 +140,7 @@ class Turns:
         why = gate.objection(ahead, remaining, patient, before, crowd)
         if why is None:
             return None
-        refusal = _too_much(why, gate.refuses(ahead))
+        refusal = _too_much(why, gate.count_refusal(ahead))
         if self._is_due and not patient:
             alike = gate.refused_alike(why, remaining, crowd)
             self._refused = Refused(gate, deadline, *alike, why is FULL, refusal)
@@ -202,7 +202,7 @@ class Turns:
         began, calls, left = self._last
         if gate is not None and left:
             # The time between turns, in which others were refused, is part of what a turn costs.
-            gate.turned((now - began) / calls, left)
+            gate.turn_ended((now - began) / calls, left)
         self._last = (now, len(taken), waiting)
         self._in_turn = True
         try:
@@ -219,7 +219,7 @@ class Turns:
         seconds = self._clock() - now
         self.size = next_size(self.size, len(taken), seconds, self._most)
         if gate is not None and not waiting:
-            gate.turned(seconds / len(taken), 0)
+            gate.turn_ended(seconds / len(taken), 0)
 
     def _begun(self, started: int) -> None:
         self._starting -= started

@@ -16,7 +16,7 @@ from cascade_server.cascade.answer import Answer
 from cascade_server.cascade.dispatch import Dispatcher
 from cascade_server.cascade.packing import message_of
 from cascade_server.cascade.request import CheckedRequest
-from cascade_server.cascade.router import Instead, Route, choose, patience
+from cascade_server.cascade.router import Route, StandInReason, choose, patience
 from cascade_server.store.cache import Cache, CacheConfig, Flights, Keys, Made, WaitedTooLong
 from cascade_server.store.second_level import Kept, SecondLevel
 from cascade_server.terms import Tier, Wanted
@@ -161,7 +161,7 @@ class CachedAnswers:
             content = self.cache.get(found.student, self._clock())
             if content is not None:
                 return self.hit(request, content)
-        route = route.by_stand_in(Instead.OVERTAKEN)
+        route = route.by_stand_in(StandInReason.OVERTAKEN)
         students = found._replace(key=found.student, tier=Tier.STUDENT, route=route)
         return await self._flown(request, students, draw, request.work.remaining)
 

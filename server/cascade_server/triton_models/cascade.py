@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from cascade_server.cascade.answer import Drawn, drawn_answer
 from cascade_server.cascade.probing import Probing, kind_of
 from cascade_server.cascade.request import CheckedRequest, check
-from cascade_server.cascade.router import Instead, Route, choose, patience
+from cascade_server.cascade.router import Route, StandInReason, choose, patience
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work, bounded
 from cascade_server.engines.runtime import Mask, Tokens
@@ -408,7 +408,7 @@ class TritonPythonModel:
                 backend.microseconds(request.work.remaining()),
             )
         if place is not None:
-            wait, why = patience(job.route, request.work.clock()), Instead.OVERTAKEN
+            wait, why = patience(job.route, request.work.clock()), StandInReason.OVERTAKEN
             try:
                 async with asyncio.timeout(None if math.isinf(wait) else wait) as waiting:
                     return self._packed(job, (await asyncio.shield(drawing))[place], likelihood)
@@ -418,7 +418,7 @@ class TritonPythonModel:
             except NotReady:
                 if not job.route.has_stand_in:
                     raise
-                why = Instead.FAILED
+                why = StandInReason.FAILED
             job.route = job.route.by_stand_in(why)
         (tokens,) = await self._in_thread(self._draw_by_student, [request])
         return self._packed(job, tokens, likelihood)

@@ -11,7 +11,7 @@ import numpy as np
 from cascade_proto.cells import ABSENT_STATE
 from numpy.typing import NDArray
 
-from cascade_server.cascade.answer import Answer, Told
+from cascade_server.cascade.answer import Answer, ParameterValue
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, States, Values
@@ -157,7 +157,7 @@ def as_row(columns: Mapping[str, wire.Values], total: int, row: RowTensor) -> tu
     return values, states
 
 
-def provenance(runtime: Runtime, said: Mapping[str, Told]) -> bytes:
+def provenance(runtime: Runtime, said: Mapping[str, ParameterValue]) -> bytes:
     """Where rows come from, as JSON: Triton's models cannot set a response's parameters."""
     manifest = runtime.release.manifest
     whole = {"table": manifest.table, "version": manifest.version, **said}

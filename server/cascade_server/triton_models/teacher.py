@@ -40,7 +40,7 @@ class TritonPythonModel:
     def execute(self, requests: Sequence[Request]) -> None:
         """Take requests up; they are answered when they are done."""
         for request in requests:
-            work = Work.within(None, request.timeout())
+            work = Work.from_remaining(None, request.timeout())
             sender = request.get_response_sender()
             # Read here: a request's memory is not promised to outlive this call.
             try:
