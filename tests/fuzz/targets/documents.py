@@ -190,7 +190,7 @@ def _desired(path: Path) -> None:
     wanted = file.restored(Desired())
     wanted.wanted({"credit": [1, 2, 3], "adult": [1]}, {"credit": [1]})
     for table in (*wanted.tables, "credit"):
-        wanted.of(table).answering([1, 2])
+        wanted.state_of(table).answering([1, 2])
     assert file.restored(wanted) is not None
 
 
