@@ -148,14 +148,14 @@ class ReleaseDrawing:
         slabs = list(pairwise(cuts))
         ahead = self._begin(specification, opened, *slabs[0])
         try:
-            for number, (first, until) in enumerate(slabs):
+            for number, (first, patience_ends) in enumerate(slabs):
                 tokens = ahead.result()
                 if number + 1 < len(slabs):
                     ahead = self._begin(specification, opened, *slabs[number + 1])
                 # To write them is part of the turn.
                 with self._turn():
-                    yield self._decoded(specification, opened, tokens, first, until - first)
-                self._count(opened, first, until - first)
+                    yield self._decoded(specification, opened, tokens, first, patience_ends - first)
+                self._count(opened, first, patience_ends - first)
         except NotReady as exc:
             raise JobWaits(str(exc), Cause.AWAY) from exc
         finally:
@@ -181,23 +181,23 @@ class ReleaseDrawing:
     # Drawing.
 
     def _begin(
-        self, specification: Specification, opened: Opened, first: int, until: int
+        self, specification: Specification, opened: Opened, first: int, patience_ends: int
     ) -> Future[Tokens]:
         """Have rows [first, until) of a job drawn."""
         if specification.by_teacher:
-            work = self._by_teacher(specification, opened, first, until)
+            work = self._by_teacher(specification, opened, first, patience_ends)
             return self._in_loop(work)
-        return self._drawing.submit(self._by_student, specification, opened, first, until)
+        return self._drawing.submit(self._by_student, specification, opened, first, patience_ends)
 
     def _in_loop(self, work: Coroutine[Any, Any, Tokens]) -> Future[Tokens]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def _by_student(
-        self, specification: Specification, opened: Opened, first: int, until: int
+        self, specification: Specification, opened: Opened, first: int, patience_ends: int
     ) -> Tokens:
         runtime, drawn = opened.runtime, []
-        for begin in range(first, until, PARTS["student"]):
-            of_row = opened.conditions.of_rows(begin, min(PARTS["student"], until - begin))
+        for begin in range(first, patience_ends, PARTS["student"]):
+            of_row = opened.conditions.of_rows(begin, min(PARTS["student"], patience_ends - begin))
             encoded = opened.conditions.encoded
             with self._turn():
                 tokens, observed = encoded.tokens[of_row], encoded.observed[of_row]
@@ -207,16 +207,18 @@ class ReleaseDrawing:
         return np.concatenate(drawn)
 
     async def _by_teacher(
-        self, specification: Specification, opened: Opened, first: int, until: int
+        self, specification: Specification, opened: Opened, first: int, patience_ends: int
     ) -> Tokens:
         room = asyncio.Semaphore(IN_FLIGHT)
 
         async def part(begin: int) -> Tokens:
             async with room:
-                rows = min(PARTS["teacher"], until - begin)
+                rows = min(PARTS["teacher"], patience_ends - begin)
                 return await self._part_by_teacher(specification, opened, begin, rows)
 
-        parts = [asyncio.ensure_future(part(at)) for at in range(first, until, PARTS["teacher"])]
+        parts = [
+            asyncio.ensure_future(part(at)) for at in range(first, patience_ends, PARTS["teacher"])
+        ]
         try:
             return np.concatenate(await asyncio.gather(*parts))
         finally:
@@ -256,9 +258,9 @@ class ReleaseDrawing:
         """
         teachers = self._teachers
         assert teachers is not None
-        until = self._loop.time() + PATIENCE
+        patience_ends = self._loop.time() + PATIENCE
         while teachers.outlook(runtime.identity) is None:
-            if self._loop.time() >= until:
+            if self._loop.time() >= patience_ends:
                 raise NotReady(AWAY)
             await asyncio.sleep(LOOK)
         return teachers.teacher(runtime)

@@ -144,8 +144,10 @@ class GivenRows:
             # In the order of the columns, in which they are told of.
             for name in columns:
                 if name in odd:
-                    found, of = odd[name], numbers[self._places[name].column]
-                    self._encode_odd(name, columns[name], of, found, tokens, known, outside)
+                    found, column_numbers = odd[name], numbers[self._places[name].column]
+                    self._encode_odd(
+                        name, columns[name], column_numbers, found, tokens, known, outside
+                    )
             outside.refuse()
             outside = outside if outside.totals else None
         if self._marks.compared:
