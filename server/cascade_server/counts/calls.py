@@ -1,4 +1,4 @@
-"""One call, from its arrival to what is recorded of it."""
+"""What is counted of one call, collected from its arrival until it is recorded at its end."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ OK = grpc.StatusCode.OK
 
 
 class Recorder(Protocol):
-    """Where outcomes go; see `Sla`, which is one, and `Ledger` for what the arguments are."""
+    """Where calls record their outcomes: `Sla` in a server. `Ledger` describes the arguments."""
 
     def begins(self, arrived: float) -> int:
-        """A call that came at `arrived` is taken up; a ticket that `is_over` wants back."""
+        """Note a call that arrived at `arrived`; returns a ticket to give to `is_over`."""
 
     def is_over(self, ticket: int, now: float) -> bool:
-        """The call of a ticket has ended; whether there was no other from its arrival on."""
+        """Note the end of a call; returns whether it was the only one from its arrival on."""
 
     def has_given_up(self) -> bool:
-        """Whether calls are cut short because the server stops."""
+        """Whether calls are being cut short because the server stops."""
 
     def reads(self, method: ServiceClass, table: str, service: ServiceClass) -> None:
-        """A call turned out to be for a table, and to count as a class.
+        """Note for which table and class a call is, once it has been read.
 
         Args:
-            method: what calls to its method count as until they have been read.
-            table, service: what it counts as.
+            method: the class that calls of its method count for until they have been read.
+            table, service: what it counts for.
         """
 
     def whose_unread(self, method: ServiceClass) -> tuple[str, ServiceClass]:
-        """The table and class to charge for a call of a method that was never read."""
+        """The table and class that a call counts for which was never read."""
 
     def needed(self, key: Key, rows: int) -> float:
-        """Seconds that such a call takes a server that does nothing else; 0: not known."""
+        """Seconds that such a call takes on an idle server; 0: not known."""
 
     def record_alone(self, key: Key, rows: int, seconds: float) -> None:
-        """The lowest tier that may has drawn for a call while there was no other."""
+        """Learn how long a call took that was alone and drawn by the lowest tier it allows."""
 
     def record(
         self,
@@ -55,10 +55,10 @@ class Recorder(Protocol):
         ending: Ending,
         seconds: float,
     ) -> None:
-        """The end of a call."""
+        """Count the end of a call."""
 
     def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
-        """Rows that are on their way to the caller."""
+        """Count rows that are sent to the caller."""
 
     def record_version(
         self,
@@ -69,15 +69,15 @@ class Recorder(Protocol):
         ending: Ending,
         seconds: float,
     ) -> None:
-        """The end of a call that a version answered, or failed to.
+        """Count the end of a call for the version that was to answer it.
 
         Args:
-            version: 0: the call ended before one was chosen.
+            version: of the release; 0: the call ended before one was chosen.
         """
 
 
 class Watcher(Protocol):
-    """Who wants to know how one call ended."""
+    """Is told how one call ended, such as its trace."""
 
     def ended(
         self,
@@ -88,30 +88,28 @@ class Watcher(Protocol):
         ending: str,
         seconds: float,
     ) -> None:
-        """It has ended, and was counted by these labels."""
+        """Take the labels that the call was counted by."""
 
 
 class Call:
-    """Keeps the time that the server takes for a call, and records how it ends, once.
+    """Measures how long the server takes for a call, and records how it ends, once.
 
-    Whoever takes a call up makes one of these, says what is learnt of it as it is learnt (`asks`,
-    `answers_with`, `sends`), and ends it with `ends` or `hung_up`. A call that fails
-    through the server's fault before it is read counts for the table and class that its headers
-    named (`announces`); where they named none, for those of a call that was read lately.
-
-    Attributes:
-        tenant: for whom it is; empty: tenants are not told apart.
+    A service makes one when it takes up a call, reports what it learns of it (`asks`,
+    `answers_with`, `sends`), and finishes with `ends` or `hung_up`. A call that fails by the
+    server's fault before it is read counts for the table and class that its headers named
+    (`announces`) or, if they named none, for those of a call that was read lately.
 
     Args:
-        recorder: is told.
-        tables: names that may be recorded.
-        service: what calls to its method count as until they have been read.
+        recorder: records the outcome.
+        tables: names of tables that may be recorded; others count as unknown.
+        service: the class that calls of its method count for until they have been read.
         clock: monotonic seconds, the same as the deadline's.
-        arrived: when it came, on the clock; None: now.
+        arrived: when the call arrived, on the clock; None: now.
 
     Attributes:
+        tenant: whose call it is; empty: tenants are not told apart.
         ending: how it counts, once it has ended.
-        watcher: is told then; None: nobody is.
+        watcher: is told when it ends; None: nobody is.
     """
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""Answers to requests with a seed: kept ones, and one draw for all equal ones that are underway."""
+"""Answers to requests with a seed: from the cache, or by one draw for all equal ones in flight."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class _Counts:
 
 
 class Looked(NamedTuple):
-    """What was found for a request.
+    """What a look into the cache has found for a request.
 
     Attributes:
-        key: of its answer, as it is to be drawn.
-        tier: that is to draw it.
+        key: the key of its answer, which names the tier that is to draw it.
+        tier: that tier.
         student: the key of the student's answer.
-        route: None: it was not needed.
-        content: the answer; None: there is none.
+        route: how it was routed; None: that was not needed to find the answer.
+        content: the kept answer; None: there is none.
     """
 
     key: bytes
@@ -65,17 +65,18 @@ class Looked(NamedTuple):
 
 
 class CachedAnswers:
-    """Answers that may be given again.
+    """Answers that may be given again to equal requests.
 
     Attributes:
-        cache, second_level: where they are kept; no second level: None.
+        cache: where this process keeps them.
+        second_level: a cache that servers share; None: there is none.
         flights: equal requests that wait for each other.
 
     Args:
         config: of the cache.
-        dispatcher: says who would draw.
-        inline_rows: answers of more are written in a thread.
-        second_level: that servers share.
+        dispatcher: routes requests and draws.
+        inline_rows: answers with more rows are serialized in a thread.
+        second_level: as above.
         clock: monotonic seconds.
     """
 
