@@ -133,7 +133,7 @@ def parts(repository: Path, table: str, message: bytes, calls: int) -> dict[str,
     for _ in range(calls):
         marks = [time.perf_counter()]
         mark = partial(_mark, marks)
-        asked, work = SynthesizeMessage(Came(message)), Work.within(None)
+        asked, work = SynthesizeMessage(Came(message)), Work.from_remaining(None)
         heading, read = asked.heading(), asked.read(runtime, work)
         mark()
         request = check(read, runtime, work, config.max_rows)

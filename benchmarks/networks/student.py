@@ -126,7 +126,7 @@ class Answering:
         """The answer's message."""
         asked = pb.SynthesizeRequest.FromString(message)
         read = read_request(asked, self.runtime.fields)
-        request = check(read, self.runtime, Work.within(None), self._config.max_rows)
+        request = check(read, self.runtime, Work.from_remaining(None), self._config.max_rows)
         (tokens,) = self._dispatcher.engines[self.runtime].draw_now([request])
         drawn = Drawn(tokens, OPTION, ROUTE, None, 0.0, time.perf_counter())
         return message_of(drawn_answer(request, drawn)).SerializeToString()

@@ -1,4 +1,4 @@
-"""`cascade configure`."""
+"""`cascade configure`: writes what Triton needs beside the releases of a model repository."""
 
 from __future__ import annotations
 

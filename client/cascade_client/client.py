@@ -1,4 +1,7 @@
-"""The blocking client: rows that are completed, rows that are made; `inspection` has the rest."""
+"""`Client`, the blocking client: its `synthesize`, `generate` and `session`.
+
+Its base classes have the other methods: jobs, whole frames, and questions about the server.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Rows from and to where data already lives: files of any kind, databases, Delta Lake, stores.
+"""Reads rows from files, databases, Delta Lake and object stores, and writes results of jobs there.
 
-What is read and written here is the caller's: URLs are opened where this runs, with the caller's
-passwords, and a server never hears of them. Needs pyarrow, and `cascade-synthesis[databases]` or
-`[delta]` for these.
+URLs are opened in the caller's own process, with the caller's passwords; a server never sees them.
+Needs pyarrow, and `cascade-synthesis[databases]` or `[delta]` for databases and Delta Lake.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def is_one_thing(out: str) -> bool:
 
 
 def read_rows(source: str | Path) -> Any:
-    """The rows of a file (CSV, Parquet, Arrow IPC), or of what a URL names, as a pyarrow Table.
+    """Read a file (CSV, Parquet, Arrow IPC), or what a URL names, as a pyarrow Table.
 
     >>> read_rows("postgresql://ann@db.example.org/bank#select age, sex from applicants")
 
@@ -73,8 +72,7 @@ def fetch_into(
     append: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> int:
-    """Download the rows of a job that is done, and write them to one file or table, whole or not at
-    all.
+    """Download the rows of a finished job, and write them to one file or table, all or none.
 
     >>> fetch_into(jobs, job.id, "sqlite:///bank.db#payments_made")
 
@@ -83,11 +81,11 @@ def fetch_into(
         job: its id.
         out: a file's path (.parquet, .csv, .csv.gz, .arrow, .feather), or a URL; see
             docs/sources.md.
-        append: whether a table that has rows gets these behind them.
-        progress: is told of bytes done and bytes in all.
+        append: whether to add to a table that has rows already, which is otherwise refused.
+        progress: called with the bytes that have been downloaded, and with all bytes.
 
     Returns:
-        How many rows.
+        The number of rows.
 
     Raises:
         InvalidRequest: the job is not done, or the table has rows; nothing is changed then.
@@ -99,7 +97,7 @@ def fetch_into(
     except ImportError as exc:
         raise MissingDependency("writing tables needs pyarrow: pip install pyarrow") from exc
     try:
-        # Before megabytes are fetched for nothing.
+        # Before anything is downloaded.
         sinks.check(out, append)
         with tempfile.TemporaryDirectory(prefix="cascade-") as folder:
             files = jobs.fetch(job, Path(folder), progress)

@@ -1,4 +1,4 @@
-"""What clients do with whole frames, `complete` and `augment`; `frames` has how."""
+"""The clients' methods for whole frames, `complete` and `augment`; `frames` does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be asked of a server about itself: tables, releases, statistics, promises, readiness."""
+"""The clients' questions about the server itself: tables, statistics, objectives, readiness."""
 
 from __future__ import annotations
 

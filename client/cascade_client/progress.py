@@ -1,4 +1,4 @@
-"""Who is told how many rows have come of a frame, a stream or a job: a function, or a bar."""
+"""Reports how many rows of a frame, a stream or a job have arrived: to a function, or as a bar."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Bar:
     own is called as it is: ``progress(done, total)``.
 
     Args:
-        what: is being made.
-        units: what is counted.
+        what: the name of what is being made, shown before the bar.
+        units: the name of what is counted.
         out: the terminal; None: standard error.
-        notebook: what shows text below a cell and gives what shows another in its place, as
-            IPython's `display` does; None: that, where this is a notebook.
+        notebook: shows text below a notebook's cell and returns a handle to update it, as
+            IPython's `display` does; None: that one, if this is a notebook.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Bar:
 
 
 def _notebook() -> Callable[..., Any] | None:
-    """IPython's `display`, where this is a kernel that has cells to show things below."""
+    """IPython's `display`, if this process is a notebook's kernel; else None."""
     shell = sys.modules.get("IPython")
     if shell is None or getattr(shell.get_ipython(), "kernel", None) is None:
         return None
@@ -73,12 +73,11 @@ def _notebook() -> Callable[..., Any] | None:
 def checked_progress(
     progress: Progress | bool | None, what: str, units: str = "rows"
 ) -> Progress | None:
-    """What to tell of progress: a function, a bar, or nobody.
+    """The function to call with progress, from a caller's `progress` argument; None: none.
 
     Args:
-        progress: as the caller says: True: a bar.
-        what: is being made, for the bar.
-        units: what is counted, for the bar.
+        progress: a function of two numbers; True for a bar; None or False for nothing.
+        what, units: as for `Bar`.
 
     Raises:
         InvalidRequest: it is none of these.

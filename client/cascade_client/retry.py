@@ -1,9 +1,9 @@
-"""When a failed call is tried again: a pure decision; the clients do the waiting.
+"""Decides when a failed call is tried again; pure functions, the clients do the waiting.
 
-Every call of this service is free of side effects, so what decides is only whether trying again
-can help: the server did not take the call (UNAVAILABLE), or asked to be tried again later
-(RESOURCE_EXHAUSTED with a pushback). Backoff and pushback follow gRFC A6; not so its limit of five
-attempts, which would be over long before a process that has died is there again.
+Every call of this service is free of side effects, so a retry is always safe, and the decision is
+only whether it can help: the server did not take the call (UNAVAILABLE), or asked to be tried again
+later (RESOURCE_EXHAUSTED with a pushback). Backoff and pushback follow gRFC A6, but not its limit
+of five attempts, which would be used up long before a process that has died is back.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Retry:
 
     Attributes:
         attempts: calls in all, the first included; >= 1.
-        unavailable_attempts: the same where a server is there and cannot answer now, as while one
-            of its processes is started again: eight last 2.3 s, if the deadline lets them. None:
-            twice `attempts`, unless that is 1.
+        unavailable_attempts: calls in all while a server can be reached and cannot answer, as when
+            one of its processes is being restarted: eight take 2.3 s, if the deadline allows that.
+            None: twice `attempts`, unless that is 1.
         initial_backoff: seconds before the second attempt, > 0.
         multiplier: growth of the backoff from one attempt to the next, >= 1.
         maximum_backoff: seconds that the backoff never exceeds, >= initial_backoff.
@@ -87,7 +87,7 @@ class Retry:
         return None if remaining is not None and wait >= remaining else wait
 
     def _most(self, failure: Failure) -> int:
-        """Calls in all, for one reason."""
+        """How many calls may be made in all after such a failure."""
         if not failure.is_passing:
             return self.attempts
         if self.unavailable_attempts is not None:
@@ -95,8 +95,8 @@ class Retry:
         return 2 * self.attempts if self.attempts > 1 else 1
 
     def patient(self) -> Retry:
-        """The same for work that nobody waits for in real time, which begins anew where it is given
-        up: it is tried again for eight seconds more."""
+        """The same settings for offline work, which would have to start again if it were given up:
+        it is retried for eight seconds longer."""
         most = self.unavailable_attempts
         if most is None:
             most = 4 * self.attempts if self.attempts > 1 else 1

@@ -29,7 +29,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # generic since 8.5 o
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Seconds."""
+        """Parse a duration with its unit to seconds; fails as click's types do."""
         if isinstance(value, float):
             return value
         found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(us|ms|s)", str(value).strip())

@@ -58,7 +58,7 @@ class Line:
 
     @property
     def cost(self) -> Decimal:
-        """All of it."""
+        """What processors, GPUs and memory cost together."""
         return self.core_cost + self.gpu_cost + self.memory_cost
 
     @property

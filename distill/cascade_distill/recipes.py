@@ -1,9 +1,9 @@
-"""How large a network a table gets and how long it learns: pure functions of rows and columns.
+"""Chooses the size of the networks and the length of training from a table's rows and columns.
 
-A table of few rows is learnt by heart by a network of many weights, whatever the number of steps;
-one of many rows is not learnt at all by a small one. So the size grows with the rows and what keeps
-it from learning by heart (dropout, few steps) shrinks. Between 8,000 and 100,000 rows all is the
-same; docs/training.md has the figures and the reasons.
+A large network memorises a table of few rows, whatever the number of steps, and a small one does
+not learn a table of many rows. So the size grows with the rows, and regularisation (dropout, few
+steps) shrinks. Between 8,000 and 100,000 rows the choice is the same; docs/training.md has the
+figures and the reasons. All functions are pure.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from cascade_distill.models.student import StudentConfig
 from cascade_distill.models.teacher import TeacherConfig
 from cascade_distill.training.schedule import TrainConfig
 
-# Columns from which each row says so much more that the network is a size larger.
+# From so many columns on, the network is one size larger.
 MANY_COLUMNS = 100
-# What this project has been measured with; beyond it a run is warned of.
+# The range in which this project has been measured; outside of it `warnings` says so.
 MOST_COLUMNS, FEWEST_ROWS, ROWS_A_COLUMN = 200, 1_000, 20
 # Rows to hold out: a tenth, but at least these, and never more than a fifth.
 FEWEST_HELD_OUT, MOST_HELD_OUT = 100, 4_096
 MOST_HELD_OUT_LESSONS = 1_024
-# Probabilities that lessons keep in memory, two bytes each; and lessons, however wide rows are.
+# Probabilities that lessons may keep in memory, of two bytes each; and the fewest lessons, however
+# wide rows are.
 MOST_PROBABILITIES, FEWEST_LESSONS = 2**27, 1_024
-# Of so many rows the teacher is asked about one.
+# The teacher's probabilities are kept for one in so many of its rows.
 ROWS_OF_ONE_ASKED = 3
 # With fewer rows none are held out: what they would say is noise.
 TOO_FEW_TO_HOLD_OUT = 50
@@ -52,10 +53,12 @@ class StudentRecipe:
     Attributes:
         model: the student's size.
         train: its training.
-        rows: of the teacher, each a lesson (see `distilling.lessons`); some of them are held out.
-        listened: how much what the teacher says of a row counts beside the row itself, of 1.
-        table_share: of the rows of a step, those that are the table's own, which the teacher learnt
-            from; none where no others are held out, since nothing would tell when to end.
+        rows: rows that the teacher draws, each a lesson (see `distilling.lessons`); some of them
+            are held out.
+        listened: weight of the teacher's probabilities in the loss, from 0 to 1; the rest is that
+            of the rows themselves.
+        table_share: share of the table's own rows in each step. 0 for tables without held-out rows,
+            where nothing would tell when to stop.
     """
 
     model: StudentConfig = field(default_factory=StudentConfig)
@@ -74,15 +77,16 @@ class DistillingPace:
     """How fast `cascade distill` is somewhere.
 
     Attributes:
-        seconds_a_row: to draw a row of the teacher, and to ask what it says of some.
-        seconds_a_step: of the student's training.
+        seconds_a_row: to draw one row with the teacher, its share of asking for probabilities
+            included.
+        seconds_a_step: of one step of the student's training.
     """
 
     seconds_a_row: float
     seconds_a_step: float
 
     def seconds(self, recipe: StudentRecipe) -> float:
-        """That distilling takes at most."""
+        """Seconds that distilling by a recipe takes at most."""
         return recipe.rows * self.seconds_a_row + recipe.train.steps * self.seconds_a_step
 
 
@@ -125,17 +129,17 @@ SIZES = (
 )
 
 
-# Below it, casting to bfloat16 takes longer than it saves.
+# Width of a network below which casting to bfloat16 takes longer than it saves.
 WORTH_CASTING = 256
-# Of which a table of many columns gets the one after that of its rows.
+# Widths; a table of many columns gets the next larger one than its rows call for.
 WIDTHS = (32, 64, 128, 256, 384, 512)
 
 
 def _size(rows: int, columns: int) -> tuple[_Size, int]:
-    """What is chosen for the rows, and the width, which the columns have a say in too."""
+    """The size for a number of rows, and the width, which also depends on the columns."""
     size = max((each for each in SIZES if rows >= each.rows), key=lambda each: each.rows)
-    at = WIDTHS.index(size.width) + (columns >= MANY_COLUMNS)
-    return size, WIDTHS[at]
+    index = WIDTHS.index(size.width) + (columns >= MANY_COLUMNS)
+    return size, WIDTHS[index]
 
 
 def teacher_recipe(
@@ -173,8 +177,7 @@ def teacher_recipe(
 
 
 def student_recipe(rows: int, columns: int, bfloat16: bool = True) -> StudentRecipe:
-    """The student for a table that the teacher learnt from `rows` rows of; the arguments are those
-    of `teacher_recipe`."""
+    """The student for a table; the arguments are those of `teacher_recipe`."""
     size, _ = _size(rows, columns)
     plain = StudentRecipe()
     train = replace(
@@ -192,26 +195,31 @@ def student_recipe(rows: int, columns: int, bfloat16: bool = True) -> StudentRec
 
 
 def lessons_to_hold_out(rows: int) -> int:
-    """How many of a teacher's rows the student does not learn from: they tell when training should
-    end."""
+    """How many of a teacher's rows are held out, to tell when the student should stop."""
     return min(MOST_HELD_OUT_LESSONS, rows // 8)
 
 
 def fitting_memory(recipe: StudentRecipe, sizes: Sequence[int]) -> StudentRecipe:
-    """The recipe with no more lessons than memory is meant for, whose rows have slots of these
-    sizes: each that the teacher is asked about keeps a probability a token."""
+    """The recipe with no more lessons than fit into memory.
+
+    Args:
+        recipe: what the table would get.
+        sizes: tokens of each slot; a lesson keeps one probability for each token.
+    """
     most = max(FEWEST_LESSONS, MOST_PROBABILITIES // sum(sizes))
     return replace(recipe, rows=min(recipe.rows, ROWS_OF_ONE_ASKED * most))
 
 
 def asked_about(rows: int) -> int:
-    """How many of a teacher's rows it is asked about, once they are made."""
+    """For how many of its rows the teacher is asked for probabilities."""
     return max(1, rows // ROWS_OF_ONE_ASKED)
 
 
 def with_steps(train: TrainConfig, steps: int) -> TrainConfig:
-    """The same training over another number of steps: few of them still have a warm-up that ends,
-    and are looked at ten times."""
+    """The same training over another number of steps.
+
+    Warm-up and the interval of evaluation are a tenth of the steps at most.
+    """
     part = max(1, steps // 10)
     return replace(
         train,
@@ -252,15 +260,15 @@ def distilling_within(recipe: StudentRecipe, minutes: float, pace: DistillingPac
 
 
 def rows_to_hold_out(rows: int) -> int:
-    """How many of a table's rows are not learnt from, so that they tell when training should end:
-    a tenth, a larger part of a small table."""
+    """How many of a table's rows are held out to tell when training should end: a tenth, or a
+    larger part of a small table."""
     if rows < TOO_FEW_TO_HOLD_OUT:
         return 0
     return min(MOST_HELD_OUT, max(rows // 10, min(FEWEST_HELD_OUT, rows // 5)))
 
 
 def warnings(rows: int, columns: int) -> list[str]:
-    """What to expect of a table that is too small or too wide, in sentences."""
+    """Sentences that say what to expect of a table that is too small or too wide."""
     said = []
     if rows < TOO_FEW_TO_HOLD_OUT:
         said.append(
@@ -287,7 +295,7 @@ def warnings(rows: int, columns: int) -> list[str]:
 
 
 def described(recipe: TeacherRecipe, rows: int, columns: int, held_out: int) -> str:
-    """What was chosen, in a few lines for the person at the terminal."""
+    """The recipe in a few lines, for the terminal."""
     model, train = recipe.model, recipe.train
     lines = [
         f"teacher for {rows:,} rows of {columns:,} columns: width {model.width}, "

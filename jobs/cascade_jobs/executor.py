@@ -1,7 +1,7 @@
-"""Works off the ledger: takes a file's lease, has its rows drawn, writes it, and says so.
+"""Makes the files of jobs: takes the lease of one, has its rows drawn, writes it, and commits it.
 
-It may be killed between any two statements. What it has not committed is made anew, from the first
-row of the file on, and is the same; what it has committed is whole and on the disk.
+An executor may be killed between any two statements. A file that it has committed is whole and on
+the disk; any other is made again from its first row, with the same bytes.
 """
 
 from __future__ import annotations
@@ -37,30 +37,32 @@ from cascade_jobs.stores import Store, store_of
 
 log = logging.getLogger("cascade.jobs")
 
-# Seconds between looks for files that others do not make after all.
+# Seconds between looks for files whose executors have died.
 LOOK_SECONDS = 0.25
-# That a file may take on its way to a URL.
+# Seconds that the upload of a file may take before its lease ends.
 UPLOAD_SECONDS = 3600.0
 
 
 class Drawing(Protocol):
-    """Makes rows. Which, the specification says and nothing else: whoever asks is given the same,
-    however the rows are asked for."""
+    """Draws the rows of jobs. They depend on the specification alone, so that a file that is made
+    again has the same bytes."""
 
     def rows(
         self, specification: Specification, conditions: bytes, shard: Shard
     ) -> Generator[Frame | None, None, None]:
-        """A shard's rows, some at a time and in their order; None: there are none yet, and whoever
-        waits for them is to say that he still does. It is to be closed by who reads no further.
+        """Yield a shard's rows in order, some at a time.
+
+        It yields None now and then while there are no rows yet, for the reader to renew its lease.
+        A reader that stops early has to close the generator.
 
         Args:
             specification: of the job.
-            conditions: the rows to complete, as they were sent; empty: there are none.
+            conditions: the rows to complete, as they were sent; empty: whole rows are drawn.
             shard: which of the job's rows.
 
         Raises:
             JobFailed: they cannot be drawn, now or later; says why.
-            JobWaits: who draws them is away.
+            JobWaits: the network cannot be reached now.
         """
 
 
@@ -69,11 +71,11 @@ class ExecutorConfig:
     """How an executor works.
 
     Attributes:
-        lease_seconds: that a lease is good for without being renewed.
-        renew_seconds: between renewals, which tell of progress too.
-        quota_bytes: of results in the server's own folder.
-        forget_seconds: after which a job that has ended is forgotten.
-        retry: how patient a job is.
+        lease_seconds: how long a lease lasts unless it is renewed.
+        renew_seconds: seconds between renewals, which also report progress.
+        quota_bytes: bytes of results in the server's own folder above which jobs wait.
+        forget_seconds: seconds after its end after which a job is forgotten.
+        retry: when a file is tried again, and for how long.
     """
 
     lease_seconds: float = 120.0
@@ -84,17 +86,17 @@ class ExecutorConfig:
 
 
 class Executor:
-    """Makes files, one at a time.
+    """Makes the files of jobs, one at a time.
 
     Args:
-        ledger: what is to be made. Its clock is asked for leases.
-        drawing: makes rows.
-        owner: this executor's name, and who else is gone.
-        folder: the server's own, for results and for files on their way to URLs.
+        ledger: the record of jobs, which hands out leases by its own clock.
+        drawing: draws rows.
+        owner: this executor's identity, and what it knows of other executors that have died.
+        folder: the server's own folder, for results and for files on their way to URLs.
         config: how to work.
-        clock: seconds since 1970-01-01 UTC, as the ledger's.
-        gate: which jobs it may run; None: all.
-        turns_to: is told of the job each time before rows of it are drawn.
+        clock: seconds since 1970-01-01 UTC, the same as the ledger's.
+        gate: decides which jobs this executor may run; None: all.
+        turns_to: called with the job each time before rows of it are drawn.
     """
 
     def __init__(
@@ -113,16 +115,17 @@ class Executor:
         self._folder, self._config, self._clock = folder, config or ExecutorConfig(), clock
 
     def store(self, job: Job) -> Store:
-        """Where a job's results go; raises as `store_of`."""
+        """The store of a job's results; raises as `store_of`."""
         return store_of(job.output, spool_of(self._folder, job.id))
 
     def work(self, stop: Event, wait: Callable[[Event, float], object] = Event.wait) -> None:
-        """Work until there is nothing left to be done, or until it is asked to stop.
+        """Work until there is nothing left to do, or until it is asked to stop.
 
-        It waits for files that others make, whom it may have to replace.
+        While other executors are making files it waits, for one of them may die and have to be
+        replaced.
 
         Args:
-            stop: set when it is to stop; what it has begun is given back.
+            stop: set to have it stop; the lease of an unfinished file is given back.
             wait: waits so many seconds, or until the event is set.
         """
         failures = 0
@@ -138,19 +141,19 @@ class Executor:
                 rest = min(max(due - self._clock(), LOOK_SECONDS), 1.0)
                 failures = 0
             except (sqlite3.Error, PolicyRefused) as exc:
-                # A full disk, somebody who has the ledger for long, or a policy that is no more.
+                # The disk is full, the ledger is locked for long, or the policy file is invalid.
                 log.error("jobs wait, %s: %s", self._ledger.path, exc)
                 rest = self._config.retry.rest(failures)
                 failures += 1
             wait(stop, rest)
 
     def step(self, stop: Event | None = None) -> bool:
-        """Do one thing that is to be done: make a file, or remove what nobody wants.
+        """Do one piece of work: make a file, or remove the files of a job that came to nothing.
 
         Returns:
             Whether there was any.
         """
-        # First of all, since others may wait for the room.
+        # Removing comes first, since other jobs may wait for the room.
         if self._clean():
             return True
         lease = self._ledger.claim(
@@ -166,18 +169,23 @@ class Executor:
             self._make(lease, stop or Event())
         except LeaseLost as exc:
             log.info("%s", exc)
-            # Of a job that has ended it is tidied when nobody makes a file of it any more.
+            # If the job has ended, its files are removed once no executor works on it any more.
             self._ledger.put_off(lease)
-        except Exception as exc:
+        except Exception as exc:  # whatever a store or a network raises: one job fails, or waits
             self._failed(lease, exc)
         return True
 
     def _is_free(self, owner: str) -> bool:
-        """Whether nobody makes what an owner has leases of: it is gone, or it is this one, which
-        makes nothing now. It may have been unable to say so, where the ledger's disk was full."""
+        """Whether the leases of an owner may be taken: it is gone, or it is this executor itself.
+
+        This one asks only between files. A lease of its own is then one that it could not give
+        back, as when the ledger's disk was full.
+        """
         return owner == self._owner.name or self._owner.is_gone(owner)
 
     def _failed(self, lease: Lease, error: Exception) -> None:
+        """Have a file be tried again later, or fail its job: by the error, and by how long the job
+        has waited already."""
         job = lease.job
         found = judged(error, job.output, lease.name)
         if not isinstance(error, JobsError | OSError | sqlite3.Error):
@@ -195,6 +203,11 @@ class Executor:
         self._ledger.give_back(lease, str(found), self._clock() + rest, found.cause)
 
     def _make(self, lease: Lease, stop: Event) -> None:
+        """Make the file of a lease: one with rows, or the job's manifest.
+
+        Raises:
+            JobWaits: there is no room for more results now.
+        """
         store = self.store(lease.job)
         if lease.shard is None:
             self._make_manifest(lease, store)
@@ -222,9 +235,14 @@ class Executor:
             file.drop()
 
     def _begin(self, lease: Lease, store: Store) -> None:
-        """Before anything is written to an output that is somebody's: nothing of theirs is written
-        over, or read as rows of the job. Whoever asked for the job may have looked too early, or
-        in vain."""
+        """Check that a user's own output is empty, and note that the job begins to write there.
+
+        So nothing of the user's is overwritten, or taken for rows of the job. It was checked when
+        the job was submitted, but may have been filled since, or could not be read then.
+
+        Raises:
+            JobFailed: there are files in it.
+        """
         job = lease.job
         if not job.is_owned and not store.is_empty() and not self._ledger.job(job.id).is_begun:
             raise JobFailed(
@@ -235,7 +253,7 @@ class Executor:
         self._ledger.begin(lease)
 
     def _draw(self, lease: Lease, shard: Shard, file: ParquetFile, stop: Event) -> bool:
-        """Have a shard's rows drawn and written; False: it is to stop, and has given them back."""
+        """Have a shard's rows drawn and written; False: it was asked to stop, and put them off."""
         renewed = self._clock()
         self._turns_to(lease.job)
         drawing = self._drawing.rows(lease.job.specification, lease.conditions, shard)
@@ -257,8 +275,8 @@ class Executor:
         parts, beside = self._ledger.parts(lease.job.id), []
         if not store.is_quick:
             self._ledger.renew(lease, 0, UPLOAD_SECONDS)
-        # Before the manifest, which has their checksums; whoever has been replaced in the meantime
-        # gives a name to the bytes that the other one gives it to.
+        # Before the manifest, which has their checksums. An executor that has lost its lease in the
+        # meantime does no harm: the other one writes the same bytes.
         for name, content in describe(lease.job, parts).items():
             with _written(store.temporary(name, lease.fence), content) as path:
                 store.publish(path, name)
@@ -271,7 +289,7 @@ class Executor:
             self._publish(lease, store, path, made.sha256, made.bytes, beside)
 
     def _deliver(self, lease: Lease, parts: Sequence[Part]) -> None:
-        """Have the rows written where they are to be as one thing."""
+        """Write all rows to the one table or file that was asked for."""
 
         def still_held() -> None:
             self._ledger.renew(lease, 0, UPLOAD_SECONDS)
@@ -281,7 +299,7 @@ class Executor:
         try:
             still_held()
         except LeaseLost:
-            # Cancelled in the very moment; where somebody else has the lease, the rows are theirs.
+            # The job was cancelled meanwhile. If another executor has the lease, it wrote the rows.
             if self._ledger.job(lease.job.id).state in (JobState.CANCELLED, JobState.FAILED):
                 delivering.take_back(lease.job)
             raise
@@ -298,19 +316,19 @@ class Executor:
         size: int,
         beside: Sequence[Part] = (),
     ) -> None:
-        """Give a file its name, and write down that it is whole."""
+        """Give a finished file its name, and commit that to the ledger."""
         if store.is_quick:
             publish = partial(store.publish, path, lease.name)
             self._ledger.commit(lease, sha256, size, publish, beside)
             return
-        # Nobody is to wait for the ledger meanwhile. Who has been replaced in the meantime has
-        # sent the bytes that the other one sends.
+        # An upload takes long, and must not hold the ledger's lock. An executor that loses its
+        # lease meanwhile has sent the same bytes as the one that replaces it.
         self._ledger.renew(lease, 0 if lease.shard is None else lease.shard.rows, UPLOAD_SECONDS)
         store.publish(path, lease.name)
         self._ledger.commit(lease, sha256, size, beside=beside)
 
     def _clean(self) -> bool:
-        """Remove the files of one job that came to nothing, or is forgotten."""
+        """Remove the files of one job that failed or is forgotten; False: there is none."""
         job = self._ledger.to_clean(self._is_free)
         if job is not None:
             if self._is_delivered(job):
@@ -333,19 +351,18 @@ class Executor:
             log.error("what job %s has written may be left: %s", job.id, exc)
 
     def _remove(self, job: Job) -> None:
-        """Remove what there is of a job's results; what cannot be removed is said once. Whatever a
-        store's package raises must not keep other jobs waiting."""
+        """Remove a job's results; what cannot be removed is logged and left."""
         if not job.is_begun:
-            return  # what is there is nobody's but whose it was before
+            return  # whatever is in its output was there before
         try:
             self.store(job).remove(job.names, job.is_owned)
-        except Exception as exc:
+        except Exception as exc:  # of any store's package: it must not keep other jobs waiting
             log.error("results of job %s are left at %s: %s", job.id, job.output, exc)
 
 
 @contextmanager
 def _written(path: Path, content: bytes) -> Iterator[Path]:
-    """A file that is on the disk, and is no more where it has not been given another name."""
+    """Write a file to the disk for the block; removed after it, unless it was renamed there."""
     try:
         with path.open("wb") as file:
             file.write(content)
@@ -362,12 +379,12 @@ def _part(name: str, content: bytes, job: Job) -> Part:
 
 
 def spool_of(folder: Path, job: str) -> Path:
-    """Where files are made that go to URLs."""
+    """The folder in which a job's files are made before they are uploaded."""
     return folder / "spool" / job
 
 
 def results_of(folder: Path, job: str) -> Path:
-    """The server's own folder for a job's results."""
+    """The folder of a job's results, where the server keeps them itself."""
     return folder / "results" / job
 
 

@@ -1,4 +1,4 @@
-"""A job as the ledger knows it, one of its parts, and the lease of a shard: values."""
+"""Values of the ledger: a job with its state, a finished file, the lease of an unfinished one."""
 
 from __future__ import annotations
 
@@ -9,42 +9,43 @@ from cascade_jobs.shards import ROWS_FOLDER, Plan, Shard
 from cascade_jobs.specification import Specification
 from cascade_jobs.states import JobState
 
-# Beside the folder of the files with rows; most readers of a folder of Parquet pass over names that
-# begin so, and read the folder above that one too.
+# These lie beside the folder of the files with rows. Most readers of folders of Parquet skip names
+# that begin with an underscore, and so can read the folder above too.
 MANIFEST = "_manifest.json"
 CROISSANT, PROVENANCE = "_croissant.json", "_provenance.json"
-# What is said of the files beside them; the manifest comes last.
+# Files that describe the rows; the manifest is written after them.
 DESCRIPTIONS = (CROISSANT, PROVENANCE)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job.
+    """One job, as the ledger has it.
 
     Attributes:
-        id: what it is called.
+        id: its identifier.
         specification: what it is to make.
-        output: where its results are, a folder or URL.
-        is_owned: whether that is the server's own folder, whose files go when the job is forgotten.
+        output: where its results go, a folder or URL.
+        is_owned: whether that is the server's own folder, whose files are removed when the job is
+            forgotten.
         state: where it is in its life.
-        reason: why it failed or was cancelled; "": neither.
-        waiting: what it waits for, where it cannot go on; "": nothing.
+        reason: why it failed or was cancelled; empty: neither.
+        waiting: what it waits for; empty: nothing.
         created, started, finished: seconds since 1970-01-01 UTC; 0: not yet.
-        rows_done: rows in files that are whole; `rows_drawn`: the same, and those of files that are
-            being made.
-        shards_done: files that are whole.
+        rows_done: rows in finished files.
+        rows_drawn: the same, with the rows of files that are being made.
+        shards_done: finished files.
         shard_rows: rows of each file but the last.
-        bytes: of the files that are whole.
-        waiting_since: since when it waits; 0: it does not.
-        tries: times in a row that it could not go on.
-        waited: seconds of that time in which it was tried again and again: whoever tries may have
-            been stopped in between.
-        is_begun: whether there may be files of it in its output, which was empty before.
-        is_clean: whether the files of a job that came to nothing are gone.
-        facts: what is known of its release; None: a server made it that kept none.
-        rows_folder: of the files with rows, below the output; "": the output itself, as a server of
-            before has laid them out. A job keeps to it.
-        tenant: whose it is; "": nobody was asked who they are.
+        bytes: size of the finished files.
+        waiting_since: since when it waits, seconds since 1970-01-01 UTC; 0: it does not.
+        tries: how many times in a row it could not go on.
+        waited: seconds for which it has been tried in vain; time in which no executor ran does not
+            count.
+        is_begun: whether its output, which was empty, may have files of it.
+        is_clean: whether the files of a failed or cancelled job have been removed.
+        facts: what is known of its release; None: an older server made the job, which kept none.
+        rows_folder: subfolder of the output with the files of rows; empty: the output itself, in
+            jobs of older servers.
+        tenant: whose job it is; empty: access was not configured.
     """
 
     id: str
@@ -73,23 +74,25 @@ class Job:
 
     @property
     def plan(self) -> Plan:
-        """The shards that it is cut into."""
+        """The shards of the job."""
         return Plan(self.specification.rows, self.shard_rows, self.rows_folder)
 
     @property
     def names(self) -> frozenset[str]:
-        """Of all files that it may have."""
+        """The names of all files that it may have in its output."""
         return frozenset({MANIFEST, *DESCRIPTIONS, *(shard.name for shard in self.plan)})
 
 
 @dataclass(frozen=True)
 class Part:
-    """A file of a job's results that is whole.
+    """A finished file of a job.
 
     Attributes:
-        name: in the job's output: its path from there, with slashes.
-        first_row, rows: of the job; no rows: it says something of the others.
-        bytes, sha256: of the file.
+        name: its path below the job's output, with slashes.
+        first_row: the first of its rows, counted in the whole job.
+        rows: how many it has; 0: it describes the other files.
+        bytes: its size.
+        sha256: its checksum, in hexadecimal.
     """
 
     name: str
@@ -101,13 +104,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to make one file of a job, for a while.
+    """The right to make one file of a job, for a limited time.
 
     Attributes:
-        job: whose file it is.
-        shard: the rows; None: it is the manifest, which is made last.
-        fence: grows with each lease that is given: what is held by an older one is refused.
-        conditions: the rows to complete, as they were sent; empty: there are none.
+        job: the job.
+        shard: the file's rows; None: it is the manifest, which is made last.
+        fence: a number that grows with each lease; commits under an older one are refused.
+        conditions: the rows to complete, as they were sent; empty: whole rows are drawn.
     """
 
     job: Job
@@ -117,5 +120,5 @@ class Lease:
 
     @property
     def name(self) -> str:
-        """The file that is made under the lease: a shard's, or the manifest."""
+        """The name of the file that is made under the lease."""
         return MANIFEST if self.shard is None else self.shard.name

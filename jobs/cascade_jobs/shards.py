@@ -1,17 +1,17 @@
-"""How a job is cut into shards: a pure function of how many rows it has and how wide they are."""
+"""Divides a job's rows into shards, one file each, by their number and width; pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# The folder of a job's files with rows, in which there is nothing else: readers of folders of
-# Parquet differ in what else they pass over, and some end at the first file that is none.
+# The subfolder of a job's files with rows. There is nothing else in it, since some readers of
+# folders of Parquet stop at the first file of another kind.
 ROWS_FOLDER = "data"
-# Cells of a shard at most: what is held of one while it is made is some ten times 8 bytes a cell.
+# Cells of a shard at most: making one takes some ten times 8 bytes of memory for each cell.
 CELLS = 2**21
-# Rows of a shard, whatever its width. Of the teacher's fewer, which it takes some ten seconds for:
-# so much is made anew when a process is killed.
+# Rows of a shard at least and at most, whatever its width. The teacher's shards are smaller: it
+# takes some ten seconds for one, which is what is lost when a process is killed.
 FEWEST, MOST, MOST_OF_TEACHER = 1024, 131_072, 8192
 
 
@@ -23,8 +23,8 @@ class Shard:
         number: from 0.
         first: the first of its rows.
         rows: how many.
-        folder: of the file that holds it, below the job's output; "": the output itself, as jobs of
-            before have it.
+        folder: subfolder of the job's output with the file; empty: the output itself, in jobs of
+            older servers.
     """
 
     number: int
@@ -34,18 +34,18 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """Of the file that holds it, below the job's output."""
+        """The path of its file below the job's output."""
         name = f"part-{self.number:05}.parquet"
         return f"{self.folder}/{name}" if self.folder else name
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All shards of a job.
+    """All shards of a job, as a sequence.
 
     Attributes:
-        rows: of the job.
-        shard_rows: of each shard but the last.
+        rows: rows of the job.
+        shard_rows: rows of each shard but the last.
         folder: see `Shard`.
     """
 
@@ -67,11 +67,11 @@ class Plan:
 
 
 def rows_of_shard(columns: int, by_teacher: bool) -> int:
-    """Rows of each shard: the largest power of two that keeps what is held of one in bounds.
+    """Rows of each shard: the largest power of two whose cells fit into memory; see `CELLS`.
 
     Args:
-        columns: that are written.
-        by_teacher: whether the teacher draws them, which takes far longer.
+        columns: columns that are written.
+        by_teacher: whether the teacher draws the rows, which takes far longer.
     """
     fit = max(1, CELLS // max(1, columns))
     most = MOST_OF_TEACHER if by_teacher else MOST
@@ -79,5 +79,5 @@ def rows_of_shard(columns: int, by_teacher: bool) -> int:
 
 
 def plan(rows: int, columns: int, by_teacher: bool) -> Plan:
-    """Cut a job into shards."""
+    """Divide a job's rows into shards; the arguments are those of `rows_of_shard`."""
     return Plan(rows, rows_of_shard(columns, by_teacher))

@@ -1,4 +1,4 @@
-"""What a job is to make: a value, its canonical form, and the digest that tells it from others."""
+"""The specification of a job's rows: a value, its canonical JSON, and the digest of that."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any, TypeAlias
 
 from cascade_jobs.errors import SpecificationRefused
 
-# Of the canonical form. A ledger is read by servers that came later.
+# Version of the canonical form, for servers that read the ledgers of older ones.
 FORM = 1
 TIERS = ("teacher", "student")
 FORMATS = ("parquet",)
@@ -24,11 +23,11 @@ Cell: TypeAlias = bool | int | float | str | None
 
 @dataclass(frozen=True)
 class Balance:
-    """How many rows each value of a column is to have.
+    """How many rows each value of a column is to get.
 
     Attributes:
-        column: whose values they are.
-        counts: a value and its rows, in the order in which they come.
+        column: the column's name.
+        counts: pairs of a value and its number of rows, in the order of the rows.
     """
 
     column: str
@@ -42,21 +41,22 @@ class Balance:
 
 @dataclass(frozen=True)
 class Specification:
-    """A job's rows, and where they go. Equal specifications have equal rows, byte for byte.
+    """Which rows a job makes, and where they go. Equal specifications give equal rows, to the byte.
 
     Attributes:
-        table, version: of the release.
-        release: a digest of all that the release is made of: a version may be made anew.
-        tier: who draws: `teacher` or `student`.
-        rows: how many.
+        table, version: the release that draws them.
+        release: digest of the release's files, since a version may be replaced.
+        tier: the model that draws, `teacher` or `student`.
+        rows: how many rows.
         seed: of all random numbers.
-        seed_given: whether whoever asked named it.
-        columns: to write, in this order.
-        given: values by column that all rows share.
-        balance: values of one column, and how many rows each is for; None: it is drawn.
-        conditions: digest of rows to complete, which are kept beside the specification; "": none.
-        draws: rows for each of these.
-        output: a folder or URL; "": the server's own folder for results.
+        seed_given: whether the caller named the seed.
+        columns: the columns to write, in this order.
+        given: values that all rows share, by column.
+        balance: how many rows each value of one column gets; None: that is drawn.
+        conditions: digest of rows to complete, which are kept beside the specification; empty:
+            whole rows are drawn.
+        draws: how many times each of these rows is completed.
+        output: a folder or URL; empty: the server's own folder for results.
         format: of the files.
     """
 
@@ -139,20 +139,12 @@ class Specification:
 
     @property
     def digest(self) -> str:
-        """Tells what was asked for from all else. A seed that nobody named is not part of it: who
-        asks for the same once more may be given the rows that there are."""
+        """Digest of what was asked for, by which an equal job is recognised. A seed that the caller
+        did not name is not part of it, so that asking again may return the rows there are."""
         content = json.loads(self.to_json())
         if not self.seed_given:
             content["seed"] = None
         return hashlib.sha256(canonical(content).encode()).hexdigest()
-
-    @property
-    def condition_ends(self) -> tuple[int, ...] | None:
-        """Where the rows of each condition end; None: so many draws for each that is kept beside
-        the specification, or one condition for all."""
-        if self.balance is None:
-            return None
-        return tuple(accumulate(rows for _, rows in self.balance.counts))
 
 
 def canonical(content: Mapping[str, Any]) -> str:

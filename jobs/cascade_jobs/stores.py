@@ -1,9 +1,8 @@
-"""Where results go: a folder of this machine, or what fsspec knows by a URL.
+"""Stores for results of jobs: a folder of this machine, or anything that fsspec opens by a URL.
 
-A file is made in full in the output, or in a spool on this machine where that is a URL, and is
-given its name when it is whole. A name may be that of a file in a folder of the output: what is
-made for it is not in that folder. So whoever lists an output finds whole files only, but for names
-that begin with a dot, and in its folders nothing else.
+A file is first written whole under a temporary name, beside its final place or, for URLs, in a
+spool folder of this machine; then it is renamed or uploaded. So a listing of the output shows whole
+files only, except names that begin with a dot, and its subfolders show nothing else.
 """
 
 from __future__ import annotations
@@ -19,37 +18,41 @@ from typing import Any, Protocol
 from cascade_jobs.errors import Cause, JobFailed
 
 TEMPORARY = ".tmp"
-# Of a read from what is not on this machine.
+# Bytes of one read from a store that is not on this machine.
 READ_BYTES = 256 * 1024
 
 
 class Store(Protocol):
-    """One job's output.
+    """The output of one job.
 
     Attributes:
-        where: what a message calls it.
-        is_quick: whether `publish` takes no longer than a rename.
+        where: its name in messages.
+        is_quick: whether `publish` is as fast as a rename.
     """
 
     where: str
     is_quick: bool
 
     def temporary(self, name: str, fence: int) -> Path:
-        """Where on this machine a file is made, under this lease.
+        """The path at which a file is to be written, before it is published.
+
+        Args:
+            name: the file's name in the output.
+            fence: number of the lease, so that an executor that has lost it writes elsewhere.
 
         Raises:
-            OSError: there can be none.
+            OSError: its folder cannot be made.
         """
 
     def publish(self, made: Path, name: str) -> None:
-        """Give a file that is whole its name; one that has it is replaced.
+        """Move a whole file to its name in the output, replacing one that has it.
 
         Raises:
-            OSError: it cannot be.
+            OSError: that is not possible now.
         """
 
     def read(self, name: str, offset: int, size: int) -> bytes:
-        """Some bytes of a file; fewer where it ends.
+        """Read up to `size` bytes of a file; fewer at its end.
 
         Raises:
             OSError: there is no such file, or it cannot be read.
@@ -59,29 +62,32 @@ class Store(Protocol):
         """Whether there is such a file."""
 
     def sizes(self, names: Collection[str]) -> dict[str, int]:
-        """Bytes of those of these files that are there, by name.
+        """Sizes in bytes of the named files, by name; files that do not exist are left out.
 
         Raises:
-            OSError: it cannot be looked at.
+            OSError: the output cannot be listed.
         """
 
     def is_empty(self) -> bool:
-        """Whether there is no file in the output or below it, whosever.
+        """Whether there are no files at all in the output or its subfolders.
 
         Raises:
-            OSError: it cannot be looked at.
+            OSError: it cannot be listed.
         """
 
     def remove(self, names: Collection[str], whole: bool) -> None:
-        """Remove files that are there, what was made of others, and, where `whole`, the folder if
-        it is empty then.
+        """Remove the named files, finished or not.
+
+        Args:
+            names: the files; those that do not exist are passed over.
+            whole: whether to remove the output's folder too, if it is empty then.
 
         Raises:
-            OSError: one cannot be.
+            OSError: one cannot be removed.
         """
 
     def sweep(self, names: Collection[str]) -> None:
-        """Remove what processes that were killed have left of files; raises as `remove`."""
+        """Remove unfinished files that killed processes have left; raises as `remove`."""
 
 
 class LocalStore:
@@ -128,9 +134,9 @@ class LocalStore:
         self.sweep(names)
         for name in names:
             (self._folder / name).unlink(missing_ok=True)
-        for below in {(self._folder / name).parent for name in names} - {self._folder}:
-            with contextlib.suppress(OSError):  # it is not there, or has what is no job's
-                below.rmdir()
+        for subfolder in {(self._folder / name).parent for name in names} - {self._folder}:
+            with contextlib.suppress(OSError):  # it does not exist, or has other files in it
+                subfolder.rmdir()
         if whole:
             with contextlib.suppress(FileNotFoundError):
                 self._folder.rmdir()
@@ -143,16 +149,16 @@ class LocalStore:
 
 
 class RemoteStore:
-    """What fsspec knows by a URL, such as `s3://bucket/folder`.
+    """A folder that fsspec opens by a URL, such as `s3://bucket/folder`.
 
     Args:
-        url: of a folder.
-        spool: a folder of this machine, for files that are being made.
-        filesystem: of fsspec, and its name for the folder; None: as the URL says.
+        url: of the folder.
+        spool: a folder of this machine, for files that are being written.
+        filesystem: fsspec's file system and its path of the folder; None: as the URL says.
 
     Raises:
         JobFailed: fsspec does not know such URLs, or needs a package for them.
-        OSError: who is behind it is away, or does not let this server in.
+        OSError: the store cannot be reached, or does not let this server in.
     """
 
     is_quick = False
@@ -163,7 +169,7 @@ class RemoteStore:
             if filesystem is None:
                 import fsspec
 
-                # Some connect at once.
+                # Some file systems connect at once.
                 with _as_errors_of_the_system(ValueError):
                     filesystem = fsspec.core.url_to_fs(self.where)
         except (ImportError, ValueError) as exc:
@@ -177,16 +183,15 @@ class RemoteStore:
         return self._spool / f"{_base(name)}.{fence}{TEMPORARY}"
 
     def publish(self, made: Path, name: str) -> None:
-        beside = f"{self._folder}/.{made.name}"
+        upload = f"{self._folder}/.{made.name}"
         with _as_errors_of_the_system():
             self._make_folder(f"{self._folder}/{name}".rpartition("/")[0])
-            self._files.put_file(str(made), beside)
-            self._files.mv(beside, f"{self._folder}/{name}")
+            self._files.put_file(str(made), upload)
+            self._files.mv(upload, f"{self._folder}/{name}")
         made.unlink(missing_ok=True)
 
     def _make_folder(self, folder: str) -> None:
-        """Make a folder where a store has such, but no bucket: a name that is misspelt is to be
-        an error."""
+        """Make a folder and its parents, but no bucket: a misspelt bucket is to be an error."""
         parts = folder.split("/")
         for length in range(2, len(parts) + 1):
             path = "/".join(parts[:length])
@@ -207,15 +212,15 @@ class RemoteStore:
     def sizes(self, names: Collection[str]) -> dict[str, int]:
         found = {}
         with _as_errors_of_the_system():
-            # Others write there, and some of fsspec's packages remember what they have listed.
+            # Some file systems cache listings, and other processes write there too.
             self._files.invalidate_cache()
-            for below in {name.rpartition("/")[0] for name in names}:
-                folder = f"{self._folder}/{below}".rstrip("/")
+            for subfolder in {name.rpartition("/")[0] for name in names}:
+                folder = f"{self._folder}/{subfolder}".rstrip("/")
                 with contextlib.suppress(FileNotFoundError):
                     for each in self._files.ls(folder, detail=True):
                         if each.get("size") is not None:
                             name = _base(each["name"])
-                            found[f"{below}/{name}" if below else name] = int(each["size"])
+                            found[f"{subfolder}/{name}" if subfolder else name] = int(each["size"])
         return found
 
     def is_empty(self) -> bool:
@@ -229,7 +234,7 @@ class RemoteStore:
                     for each in self._files.ls(folder, detail=True):
                         if each["type"] != "directory":
                             return False
-                        # Some name the folder itself among what is in it.
+                        # Some file systems list the folder itself as one of its entries.
                         if (name := str(each["name"]).rstrip("/")) != folder:
                             folders.append(name)
         return True
@@ -252,8 +257,11 @@ class RemoteStore:
 
 @contextlib.contextmanager
 def _as_errors_of_the_system(*lasting: type[Exception]) -> Iterator[None]:
-    """Each of fsspec's packages has errors of its own; those that are none of the system's are of
-    a network or of who is behind it, and may pass. Others are raised as they are."""
+    """Turn the errors of fsspec's packages into OSError, on which a job is retried.
+
+    Each package has errors of its own, which mostly come from the network or the service behind it
+    and may pass. OSError, ImportError and those in `lasting` are raised as they are.
+    """
     try:
         yield
     except Exception as exc:
@@ -268,7 +276,7 @@ def _raise_if_there(error: OSError) -> None:
 
 
 def _is_left_of(name: str, bases: Collection[str]) -> bool:
-    """Whether a file is what was being made of one of these, named without their folders."""
+    """Whether a name is that of an unfinished file of one of these, given without folders."""
     made_of = name.removeprefix(".").removesuffix(TEMPORARY).rpartition(".")[0]
     return name.startswith(".") and name.endswith(TEMPORARY) and made_of in bases
 
@@ -278,7 +286,7 @@ def _base(name: str) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A new name is on the disk."""
+    """Flush a folder's entries to the disk, after a file in it was renamed."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -287,19 +295,19 @@ def _sync_folder(folder: Path) -> None:
 
 
 def is_url(output: str) -> bool:
-    """Whether an output is not simply a folder of this machine."""
+    """Whether an output is a URL, and not a folder of this machine."""
     return "://" in output
 
 
 def store_of(output: str, spool: Path) -> Store:
-    """Where a job's results go.
+    """Open the store of a job's results.
 
     Args:
         output: a folder or URL.
-        spool: where files for URLs are made; the job's own.
+        spool: the job's own folder for files that are on their way to a URL.
 
     Raises:
-        JobFailed: it is no output that can be written.
+        JobFailed: it can never be written, being malformed or of an unknown kind.
         OSError: it cannot be opened now.
     """
     return RemoteStore(output, spool) if is_url(output) else LocalStore(Path(output))

@@ -38,7 +38,7 @@ class Latencies:
 
     @property
     def count(self) -> int:
-        """Calls."""
+        """How many calls have been recorded."""
         return int(self._histogram.get_total_count())
 
     @property
@@ -84,7 +84,7 @@ class Latencies:
 
     @classmethod
     def decode(cls, text: str) -> Self:
-        """What `encode` wrote."""
+        """Read a histogram that `encode` wrote."""
         found = cls()
         if text:
             found._histogram.add(HdrHistogram.decode(text.encode()))

@@ -58,7 +58,7 @@ class Calls:
         self.tiers.update(other.tiers)
 
     def as_json(self) -> dict[str, Any]:
-        """For another process."""
+        """The outcomes as JSON, for the process that has started the generator."""
         return {
             "due": self.due.encode(),
             "sent": self.sent.encode(),

@@ -1,4 +1,4 @@
-"""What single settings may be, where that is more than a range or a choice."""
+"""Checks of single settings that need more than a range or a list of choices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cascade_server import runtimes
 from cascade_server.addresses import servers_of, without_password
 from cascade_server.errors import ConfigError
 
-# Who draws the rows of jobs: this server's own processes.
+# What draws the rows of jobs: this server's own processes, or a Ray cluster at this URL.
 LOCAL_EXECUTOR, RAY = "local", "ray://"
 TRANSPORTS = ("http2", "grpcio")
 CLIENT_CERTIFICATES = ("none", "optional", "required")
@@ -21,10 +21,10 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def check_executor(executor: str) -> None:
-    """Refuse who cannot draw the rows of jobs.
+    """Check the setting `executor`.
 
     Raises:
-        ConfigError: says who can.
+        ConfigError: it names nothing that can draw the rows of jobs; says what can.
     """
     host, colon, port = executor.removeprefix(RAY).rpartition(":")
     is_ray = executor.startswith(RAY) and host and colon and port.isascii() and port.isdigit()
@@ -36,10 +36,10 @@ def check_executor(executor: str) -> None:
 
 
 def check_otlp_endpoint(endpoint: str | None) -> None:
-    """Refuse what is no collector's address.
+    """Check the setting `otlp_endpoint`.
 
     Raises:
-        ConfigError: says how one is written.
+        ConfigError: it is not the URL of a collector; says how one is written.
     """
     if endpoint is None:
         return
@@ -56,11 +56,13 @@ def check_otlp_endpoint(endpoint: str | None) -> None:
 
 
 def check_job_outputs(prefixes: Sequence[str]) -> None:
-    """Refuse URLs below which nothing can be: what a caller names has no password, and refusals
-    tell callers what is allowed.
+    """Check the setting `job_outputs`.
+
+    Its URLs may have no passwords: callers name URLs without one, and are told of these when theirs
+    are refused.
 
     Raises:
-        ConfigError: says which, without its password.
+        ConfigError: a URL is malformed or has a password; names it without the password.
     """
     for each in filter(is_url, prefixes):
         try:
@@ -70,10 +72,10 @@ def check_job_outputs(prefixes: Sequence[str]) -> None:
 
 
 def check_runtime(runtime: str) -> None:
-    """Refuse what runs no networks.
+    """Check the setting `runtime`.
 
     Raises:
-        ConfigError: says what does.
+        ConfigError: it names nothing that can run networks; says what can.
     """
     if not servers_of(runtime):
         runtimes.check(runtime)

@@ -1,4 +1,4 @@
-"""`cascade serve`."""
+"""`cascade serve`: reads the settings, and starts the server's processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server's settings, each declared once: settings.py says what is made of a declaration."""
+"""The server's settings, each declared once; `settings` makes options and variables of them."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from cascade_server.settings import (
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """How to serve. `ServerConfig()` is the server that `cascade serve` is without an option; its
-    settings say themselves what they are for.
+    """How to serve. `ServerConfig()` is what `cascade serve` uses without options. Beside settings,
+    which describe themselves, it has what the supervisor decides for the processes that it starts.
 
     Attributes:
         reuse_port: whether other workers of this server listen on the port too.
         teacher_socket: where the teacher's process listens; None: the teacher is in this process.
-        await_teacher: whether the server is not ready before that process is, or, where the
-            networks run on other servers, before one of these is.
-        versions: what to load, by table; None: all that the repository holds.
+        await_teacher: whether the server becomes ready only after the teacher's process or, if
+            other servers run the networks, after one of them.
+        versions: versions to load by table; None: all that the repository holds.
 
     Raises:
         ConfigError: a setting is not allowed; names it, its value and what is allowed.
@@ -59,14 +59,14 @@ class ServerConfig:
     )
     poll_seconds: float = setting(
         0.0,
-        "Look at the repository so often, and load what is new; 0: only when told, or on SIGHUP.",
+        "How often to look for new releases, and load them; 0: only on request, or on SIGHUP.",
         unit=SECONDS,
         low=0,
         high=86_400,
     )
     canary_share: float = setting(
         0.0,
-        "Share of requests for a new version, on trial, as 5% or 0.05; 0: it answers at once.",
+        "Share of requests for a new version on trial, as 5% or 0.05; 0: it answers at once.",
         metavar="SHARE",
         unit=SHARE,
         low=0,
@@ -77,7 +77,7 @@ class ServerConfig:
     )
     canary_calls: int = setting(
         500,
-        "Calls that a canary has to answer at least before it is promoted.",
+        "Calls that a canary has to answer before it is promoted.",
         low=0,
         high=2**31 - 1,
     )
@@ -90,34 +90,33 @@ class ServerConfig:
     )
     release_control: bool = setting(
         False,
-        "Whether callers over the network, who are not asked who they are, may have releases "
-        "loaded, unloaded, promoted and rolled back. Who may open `control.sock` in `state_dir` "
-        "may in any case.",
+        "Whether callers over the network may have releases loaded, unloaded, promoted and rolled "
+        "back without being identified. Users of `control.sock` in `state_dir` always may.",
     )
 
     host: str = setting(
         "127.0.0.1",
-        "Address to listen on. One that others reach needs TLS and callers that say who they are, "
+        "Address to listen on. One that other machines can reach needs TLS and identified callers, "
         "or `insecure` (docs/security.md).",
         section="Calls",
     )
     port: int = setting(8470, "Port to listen on; 0: any free one.", low=0, high=65_535)
     transport: str = setting(
         TRANSPORTS[0],
-        "Who speaks gRPC: this server itself, or grpcio, at three times the cost of a call.",
+        "Implementation of gRPC: the server's own, or grpcio's, at three times the cost of a call.",
         choices=TRANSPORTS,
     )
     max_concurrent_streams: int = setting(
         64,
-        "Calls that one connection may have in the server at once; more wait at the caller's, "
-        "where they cost the server nothing, but plain gRPC callers then wait too long.",
+        "Calls of one connection that may be in the server at once. More wait in the client, at no "
+        "cost to the server, but a plain gRPC client may let them wait too long.",
         low=1,
         high=2**31 - 1,
     )
     max_connection_age: float | None = setting(
         None,
-        "Seconds after which a connection is asked to end, give or take a tenth, so that callers "
-        "find servers that are new; none: never.",
+        "Seconds after which a connection is asked to end, give or take a tenth, so that clients "
+        "find new servers; none: never.",
         unit=SECONDS,
         low=1,
         high=MONTH,
@@ -135,8 +134,8 @@ class ServerConfig:
     )
     max_connections: int = setting(
         1000,
-        "Connections of each worker at once; beyond it one ends that has shown nobody to a server "
-        "with `access`, or else the one that has been idle longest, or the new one.",
+        "Connections of each worker at once. Beyond it one is ended: with `access`, one on which "
+        "no caller was identified; else the one that has been idle longest; else the new one.",
         low=1,
         high=1_000_000,
     )
@@ -171,8 +170,8 @@ class ServerConfig:
     )
     linger_seconds: float = setting(
         200.0,
-        "How long a worker at most looks for more calls before it sleeps, where calls have lately "
-        "come that soon; 0: it sleeps at once.",
+        "How long an idle worker polls for calls before it sleeps, if calls have lately come that "
+        "soon; 0: it sleeps at once.",
         name="linger_us",
         unit=MICROSECONDS,
         low=0,
@@ -189,7 +188,7 @@ class ServerConfig:
     tls_certificate: Path | None = setting(
         None,
         "Certificate for TLS, a PEM file: the server's own first, then those up to a root; none: "
-        "calls come in the clear. It and the files below are read anew when they change.",
+        "no TLS. It and the files below are reloaded when they change.",
         section="Transport security",
         metavar="FILE",
     )
@@ -197,12 +196,12 @@ class ServerConfig:
         None, "Its private key, a PEM file without a passphrase.", metavar="FILE"
     )
     tls_client_ca: Path | None = setting(
-        None, "Who vouches for clients' certificates, a PEM file.", metavar="FILE"
+        None, "Authorities that sign clients' certificates, a PEM file.", metavar="FILE"
     )
     tls_client_certificates: str = setting(
         CLIENT_CERTIFICATES[0],
-        "Whether clients show a certificate: none are asked, those that have one show it, or "
-        "nobody comes in without.",
+        "Whether clients show a certificate: they are not asked for one, they may show one, or "
+        "they are not let in without.",
         choices=CLIENT_CERTIFICATES,
     )
     tls_minimum_version: str = setting(
@@ -210,25 +209,27 @@ class ServerConfig:
     )
     tls_poll_seconds: float = setting(
         5.0,
-        "How often these files are looked at; SIGHUP looks at once.",
+        "How often these files are checked for changes; SIGHUP checks at once.",
         unit=SECONDS,
         low=0.1,
         high=86_400,
     )
     runtime_ca: Path | None = setting(
         None,
-        "Who vouches for the servers of `runtime: tritons://...`, a PEM file; none: the public "
-        "authorities that gRPC knows.",
+        "Authorities that sign the certificates of the servers in `runtime: tritons://...`, a PEM "
+        "file; none: the public authorities that gRPC knows.",
         metavar="FILE",
     )
     runtime_certificate: Path | None = setting(
-        None, "Certificate that is shown to them, a PEM file; none: none is.", metavar="FILE"
+        None,
+        "Client certificate for those servers, a PEM file; none: none is sent.",
+        metavar="FILE",
     )
     runtime_key: Path | None = setting(None, "Its private key, a PEM file.", metavar="FILE")
     insecure: bool = setting(
         False,
-        "Listen on an address that others reach without TLS, or without asking who calls: "
-        "something else keeps strangers out.",
+        "Allow an address that other machines can reach without TLS, or without identifying "
+        "callers, where something else keeps strangers out.",
     )
 
     workers: int = setting(
@@ -248,8 +249,7 @@ class ServerConfig:
     teacher_threads: int = setting(1, "Threads of a teacher pass.", low=1, high=1024)
     inline_rows: int = setting(
         64,
-        "Up to so many rows the student runs in the event loop, where a hop to a thread would cost "
-        "more than the draw.",
+        "Rows up to which the student runs in the event loop, saving a hop to a thread.",
         low=0,
         high=1024,
     )
@@ -268,7 +268,7 @@ class ServerConfig:
         high=2**20,
     )
     pool_age_seconds: float = setting(
-        3600.0, "Seconds that they are good.", name="pool_age", unit=SECONDS, low=1, high=MONTH
+        3600.0, "Seconds that a row is kept.", name="pool_age", unit=SECONDS, low=1, high=MONTH
     )
     pool_max_reuse: int = setting(
         1, "Requests that may be given the same pooled row.", low=1, high=1_000_000
@@ -282,7 +282,7 @@ class ServerConfig:
         high=2**20,
     )
     cache_age_seconds: float = setting(
-        3600.0, "Seconds that they are kept.", name="cache_age", unit=SECONDS, low=1, high=MONTH
+        3600.0, "Seconds an answer is kept.", name="cache_age", unit=SECONDS, low=1, high=MONTH
     )
     cache_url: str | None = setting(
         None,
@@ -308,11 +308,11 @@ class ServerConfig:
         None, "Folder that keeps error budgets over a restart; one for each server."
     )
     state_seconds: float = setting(
-        60.0, "How often they are written.", unit=SECONDS, low=0.1, high=86_400
+        60.0, "How often error budgets are written there.", unit=SECONDS, low=0.1, high=86_400
     )
     metrics_port: int | None = setting(
         None,
-        "Answer Prometheus here, over HTTP; 0: any free port; none: nowhere.",
+        "Port that Prometheus scrapes, over HTTP; 0: any free port; none: no metrics.",
         low=0,
         high=65_535,
     )
@@ -323,49 +323,49 @@ class ServerConfig:
 
     ops_port: int | None = setting(
         None,
-        "Serve the operations page here, over HTTP (docs/operations.md); 0: any free port; none: "
-        "nowhere.",
+        "Port of the operations page, over HTTP (docs/operations.md); 0: any free port; none: no "
+        "page.",
         section="Operations page",
         low=0,
         high=65_535,
     )
     ops_host: str = setting(
         "127.0.0.1",
-        "Address of the operations page. Who looks at it is not asked who they are: others come by "
-        "`ssh -L` or `kubectl port-forward`, unless `insecure`.",
+        "Address of the operations page. Its viewers are not identified: from other machines it is "
+        "reached by `ssh -L` or `kubectl port-forward`, unless `insecure`.",
     )
     ops_names: tuple[str, ...] = setting(
         (),
-        "Names by which browsers may ask for it, beside addresses and `localhost`. May be "
+        "Host names by which browsers may open it, besides addresses and `localhost`. May be "
         "repeated; a list in a file, separated by spaces in the environment.",
         metavar="NAME",
     )
 
     executors: int = setting(
         1,
-        "Processes that work off jobs, while there are any, with what all others leave of the "
-        "processors; 0: none, jobs wait.",
+        "Processes that work on jobs, while there are any, with the processor time that all others "
+        "leave; 0: none, jobs wait.",
         section="Jobs",
         low=0,
         high=64,
     )
     executor: str = setting(
         LOCAL_EXECUTOR,
-        "Who draws the rows of jobs: this server's processes, or the workers of a Ray cluster "
+        "What draws the rows of jobs: this server's processes, or the workers of a Ray cluster "
         "(docs/jobs.md).",
         metavar="local|ray://HOST:PORT",
         check=allowed.check_executor,
     )
     executor_name: str | None = setting(
-        None, "What the policy calls it; none: `local`, or `ray` for a Ray cluster."
+        None, "Its name in the policy; none: `local`, or `ray` for a Ray cluster."
     )
     max_jobs: int = setting(
         100,
-        "Jobs that have not ended, at once; beyond it they are refused. 0: the server takes none.",
+        "Unfinished jobs at once; beyond it new ones are refused. 0: the server takes no jobs.",
         low=0,
         high=1_000_000,
     )
-    job_max_rows: int = setting(100_000_000, "Rows of one job.", low=1, high=2**32)
+    job_max_rows: int = setting(100_000_000, "Rows of one job at most.", low=1, high=2**32)
     job_disk_bytes: int = setting(
         10_240,
         "Disk for results in the server's own folder, `jobs` in `state_dir`; beyond it jobs wait, "
@@ -377,7 +377,7 @@ class ServerConfig:
     )
     job_seconds: int = setting(
         7,
-        "How long a job that has ended is remembered, and its results are kept there.",
+        "How long a finished job is remembered, and its results are kept there.",
         name="job_days",
         unit=DAYS,
         low=1,
@@ -386,27 +386,27 @@ class ServerConfig:
     job_outputs: tuple[str, ...] = setting(
         (),
         "Folders and URLs below which callers over the network may have results written. May be "
-        "repeated; a list in a file. Who may open `control.sock` in `state_dir` may name any.",
+        "repeated; a list in a file. Users of `control.sock` in `state_dir` may name any.",
         metavar="FOLDER|URL",
         check=allowed.check_job_outputs,
     )
 
     policy: Path | None = setting(
         None,
-        "Which tables may be where, and who may work off their jobs, a YAML file "
-        "(docs/residency.md); none: no table is kept from anybody. Read anew when it changes.",
+        "Which tables may be where, and which executors may work on their jobs, a YAML file "
+        "(docs/residency.md); none: there are no restrictions. Reloaded when it changes.",
     )
 
     access: Path | None = setting(
         None,
-        "Who may ask, for what, and how much, a YAML file (docs/access.md); none: anybody may ask "
-        "for all. Read anew when it changes, and on SIGHUP.",
+        "Who may call what, and how much, a YAML file (docs/access.md); none: anybody may call "
+        "everything. Reloaded when it changes, and on SIGHUP.",
         section="Who may ask",
     )
 
     otlp_endpoint: str | None = setting(
         None,
-        "A collector that is sent traces and metrics over OTLP/HTTP, such as http://host:4318.",
+        "Collector to which traces and metrics are sent over OTLP/HTTP, such as http://host:4318.",
         section="Telemetry",
         metavar="URL",
         secret=True,
@@ -419,23 +419,23 @@ class ServerConfig:
         low=0,
         high=1,
     )
-    service_name: str = setting("cascade", "What traces call this deployment.")
-    log_format: str = setting("text", "Lines of the log.", choices=("text", "json"))
+    service_name: str = setting("cascade", "Name of this deployment in traces.")
+    log_format: str = setting("text", "Format of log lines.", choices=("text", "json"))
     log_level: str = setting(
-        "warning", "What is written; info: what callers do wrong too.", choices=allowed.LOG_LEVELS
+        "warning", "Least severe messages; info: callers' errors too.", choices=allowed.LOG_LEVELS
     )
 
     @property
     def tells_metrics(self) -> bool:
-        """Whether metrics are told of, to who asks for them or to a collector."""
+        """Whether metrics are kept, for Prometheus or for a collector."""
         return self.metrics_port is not None or self.otlp_endpoint is not None
 
     @property
     def draws_on_ray(self) -> bool:
-        """Whether jobs are drawn by a Ray cluster."""
+        """Whether a Ray cluster draws the rows of jobs."""
         return self.executor != LOCAL_EXECUTOR
 
-    # What one process of a server is told by the one that starts it.
+    # Not settings: what the supervisor decides for its processes.
     reuse_port: bool = False
     teacher_socket: Path | None = None
     await_teacher: bool = True

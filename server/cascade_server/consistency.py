@@ -1,4 +1,4 @@
-"""Settings that only make sense beside others."""
+"""Checks of settings against each other, and of addresses against what protects them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cascade.server")
 
-# Certificates, and the keys without which they are nothing.
+# Certificates and their private keys, of which neither is any use without the other.
 PAIRS = (("tls_certificate", "tls_key"), ("runtime_certificate", "runtime_key"))
 
 
 def check_exposure(config: ServerConfig) -> None:
-    """Refuse addresses that others reach and that are not private; see `exposure`.
+    """Refuse to listen on addresses that other machines can reach without protection; see
+    `exposure`.
 
-    It is for who starts a server: settings may be written down on another machine. What `insecure`
-    allows is said in the log all the same: an image has it set, and who misspells a variable that
-    was to keep strangers out would have an open server without a word.
+    For starting a server; settings by themselves may be meant for another machine. With `insecure`
+    the problem is logged all the same: images set it, and a misspelt variable that was to keep
+    strangers out must not leave the server open without a word.
 
     Raises:
-        ConfigError: one is; names it, and what to set.
+        ConfigError: an address is not protected; names it, and what to set.
     """
     authentication = config.access is not None or config.tls_client_certificates == "required"
     problems = [exposure(config.host, config.tls_certificate is not None, authentication, False)]
@@ -44,10 +45,10 @@ def check_exposure(config: ServerConfig) -> None:
 
 
 def check_together(config: ServerConfig) -> None:
-    """Refuse settings that are allowed each, and not beside each other.
+    """Refuse settings that are each allowed, but not together.
 
     Raises:
-        ConfigError: some are; names them, and what is allowed.
+        ConfigError: names the settings, and what is allowed.
     """
     for name, needs in PAIRS:
         if (getattr(config, name) is None) != (getattr(config, needs) is None):
@@ -62,7 +63,7 @@ def check_together(config: ServerConfig) -> None:
     if asks and config.tls_client_ca is None:
         raise ConfigError(
             f"tls_client_certificates is {config.tls_client_certificates}, which needs "
-            "tls_client_ca: who vouches for clients"
+            "tls_client_ca: the authorities that sign clients' certificates"
         )
     if asks and config.tls_certificate is None:
         raise ConfigError(

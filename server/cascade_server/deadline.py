@@ -1,4 +1,4 @@
-"""Absolute deadlines on the monotonic clock."""
+"""Absolute deadlines on the monotonic clock, checked before work and enforced while waiting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ LATE = "the deadline passed before the work was done"
 
 @dataclass(frozen=True)
 class Work:
-    """One request's permission to go on.
+    """How long one request may still be worked on.
+
+    A deadline is fixed when the request arrives and handed down with it, so that time spent in one
+    queue is missing in the next.
 
     Attributes:
         deadline: seconds on `clock`; infinite where the caller set none.
@@ -27,26 +30,39 @@ class Work:
     clock: Callable[[], float] = time.monotonic
 
     @classmethod
-    def within(
+    def from_remaining(
         cls,
         remaining: float | None,
         timeout_microseconds: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> Work:
-        """From what gRPC says remains (None: no deadline) and the request's own timeout."""
+        """From a call's remaining time, counted from now.
+
+        Args:
+            remaining: seconds that gRPC says are left; None: the call has no deadline.
+            timeout_microseconds: the request's own limit; 0: it has none. The shorter one counts.
+            clock: monotonic seconds.
+        """
         seconds = math.inf if remaining is None else remaining
         if timeout_microseconds:
             seconds = min(seconds, timeout_microseconds / 1e6)
         return cls(clock() + seconds, clock=clock)
 
     @classmethod
-    def until(
+    def from_deadline(
         cls,
         deadline: float,
         timeout_microseconds: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> Work:
-        """From the call's own deadline and the request's timeout, from now on."""
+        """From a call's absolute deadline.
+
+        Args:
+            deadline: seconds on `clock`; infinite where the call has none.
+            timeout_microseconds: the request's own limit, from now on; 0: it has none. The earlier
+                of the two moments counts.
+            clock: monotonic seconds.
+        """
         if timeout_microseconds:
             deadline = min(deadline, clock() + timeout_microseconds / 1e6)
         return cls(deadline, clock=clock)
@@ -56,10 +72,10 @@ class Work:
         return self.deadline - self.clock()
 
     def check(self) -> None:
-        """Called before each piece of work.
+        """Raise if the deadline has passed; called before each piece of work.
 
         Raises:
-            DeadlinePassed: there is no point in going on.
+            DeadlinePassed: nobody waits for the result any more.
         """
         if self.clock() >= self.deadline:
             raise DeadlinePassed(LATE)
@@ -69,17 +85,18 @@ class Work:
 async def bounded(
     deadline: float, clock: Callable[[], float] = time.monotonic
 ) -> AsyncIterator[None]:
-    """Wait in the block until a deadline and no longer, whatever is waited for: a process that
-    stands still cannot say itself that it is too late. What is underway then is cancelled.
+    """Cancel the block when a deadline passes, whatever it waits for.
 
-    No TimeoutError leaves the block for that: who waits further out may mean another thing by one.
+    For waiting on another process, which may hang and then cannot report that it is late itself.
+    The block raises `DeadlinePassed` for that and never `TimeoutError`, which would be mistaken for
+    the timeout of an enclosing block.
 
     Args:
         deadline: seconds on `clock`; infinite where there is none.
         clock: monotonic seconds.
 
     Raises:
-        DeadlinePassed: it passed, or had before the block began.
+        DeadlinePassed: the deadline passed in the block, or before it began.
     """
     if math.isinf(deadline):
         yield

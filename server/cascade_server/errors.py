@@ -44,9 +44,9 @@ from google.protobuf.message import DecodeError
 
 log = logging.getLogger("cascade.server")
 
-# Characters of what a caller is told.
+# Characters of a message to a caller at most.
 LONGEST_MESSAGE = 2000
-# And of what a library says of its own failure: its first line has it.
+# Characters that are quoted of a library's own error, of which the first line suffices.
 LONGEST_LINE = 200
 
 
@@ -67,7 +67,7 @@ class PlanError(GpuError):
 
 
 class BadRequest(ServerError):
-    """The request asks for something that cannot be; names the field and what is allowed."""
+    """The request is not valid; names the field and what is allowed."""
 
 
 class UnknownTable(ServerError):
@@ -105,14 +105,14 @@ class TooMuch(ServerError):
 
 
 class OverAllowance(TooMuch):
-    """Who asks has had as much as it may; a server that is idle would say so too."""
+    """The tenant has used up its rate or quota; even an idle server would refuse it."""
 
 
 class NotReady(ServerError):
-    """Releases, or keys of an issuer, are still being loaded, or the server is draining.
+    """Releases, or an issuer's keys, are still being loaded, or the server is draining.
 
     Attributes:
-        pushback_ms: as of `TooMuch`; None: it is not known.
+        pushback_ms: when to come back, as in `TooMuch`; None: not known.
     """
 
     def __init__(self, message: str, pushback_ms: int | None = None) -> None:
@@ -121,7 +121,7 @@ class NotReady(ServerError):
 
 
 class TeacherFailed(ServerError):
-    """The teacher is there, and failed at what it was asked; says with what."""
+    """The teacher could be reached, and its computation failed; says how."""
 
     @classmethod
     def of(cls, why: Exception) -> TeacherFailed:
@@ -129,15 +129,15 @@ class TeacherFailed(ServerError):
 
 
 class NotKnown(ServerError):
-    """The server does not know who asks; says how to tell it."""
+    """The caller did not show who it is, or not validly; says how to."""
 
 
 class NotPermitted(ServerError):
-    """The server would do it, but not for who asks; says for whom, or from where, it would."""
+    """The caller is known and may not do this; says who may, or from where."""
 
 
 class NotAllowed(ServerError):
-    """The server is not run in a way that allows it; says in which way it would be."""
+    """This server's settings or state do not allow it for anybody; says which would."""
 
 
 class ReleaseRefused(NotAllowed, ReleaseError):
@@ -153,7 +153,7 @@ class ReleaseRefused(NotAllowed, ReleaseError):
 
     @classmethod
     def of(cls, table: str, version: int, why: Exception) -> ReleaseRefused:
-        """With the reason; what no release should be able to raise is named by its kind."""
+        """With the reason; the type is named too where it is no error of ours, thus a defect."""
         known = isinstance(why, ServerError | CascadeTablesError)
         words = str(why) if known else f"{type(why).__name__}: {why}"
         return cls(f"{table} version {version}: {words}", table, version)
@@ -183,14 +183,14 @@ STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (PolicyRefused, grpc.StatusCode.FAILED_PRECONDITION),
     (AuditRefused, grpc.StatusCode.FAILED_PRECONDITION),
 )
-# What its caller is to blame for, whatever the status says otherwise.
-OF_CALLERS = grpc.StatusCode.PERMISSION_DENIED
-# As `grpc-retry-pushback-ms`: there is no room in a moment either, so that nobody tries again.
-NOT_AGAIN = -1
+# A status that objectives count as the caller's own fault.
+CALLERS_FAULT = grpc.StatusCode.PERMISSION_DENIED
+# A negative `grpc-retry-pushback-ms` tells gRPC's clients not to retry: waiting would not help.
+DO_NOT_RETRY = -1
 
 
 def status_of(error: Exception) -> grpc.StatusCode | None:
-    """The status an error is answered with; None: it was not foreseen."""
+    """The gRPC status that an error is answered with; None: it is a defect, not listed above."""
     return _status_of(type(error))  # type: ignore[arg-type]  # classes can be hashed
 
 
@@ -204,11 +204,11 @@ class Refusal:
     """What a caller is told of an error; never a stack trace.
 
     Attributes:
-        code: a gRPC status.
-        message: names the culprit and what is allowed, or where the log has it.
-        pushback_ms: when to come back; None: nothing is said of that.
-        reference: of the log's line about it; "": it was foreseen.
-        request_id: by which the log has the request; "": it has none.
+        code: the gRPC status.
+        message: names the culprit and what is allowed or, for a defect, the reference in the log.
+        pushback_ms: when to come back, sent as `grpc-retry-pushback-ms`; None: not sent.
+        reference: token that finds a defect in the log; empty for errors that are listed above.
+        request_id: the request's own id in the log; empty if it has none.
     """
 
     code: grpc.StatusCode
@@ -219,7 +219,7 @@ class Refusal:
 
 
 def refusal_of(error: Exception) -> Refusal:
-    """What to tell the caller; an error that was not foreseen is written to the log."""
+    """What to tell a caller of an error; a defect is written to the log, with its stack trace."""
     code = status_of(error)
     if code is None:
         reference = secrets.token_hex(4)
@@ -228,25 +228,31 @@ def refusal_of(error: Exception) -> Refusal:
         return Refusal(grpc.StatusCode.INTERNAL, message, reference=reference)
     pushback = error.pushback_ms if isinstance(error, TooMuch | NotReady) else None
     if isinstance(error, TooManyJobs):
-        pushback = NOT_AGAIN
+        pushback = DO_NOT_RETRY
     return Refusal(code, shortened(str(error)), pushback)
 
 
 def counted_as(error: Exception, code: grpc.StatusCode) -> grpc.StatusCode:
-    """The status that a call counts by which ended with an error, told as `code`: no objective
-    suffers from a tenant that asks for more than it may have."""
-    return OF_CALLERS if isinstance(error, OverAllowance) else code
+    """The status by which objectives count a call that ended with an error.
+
+    It is the one that was sent, `code`, but for a tenant beyond its allowance: the caller is told
+    RESOURCE_EXHAUSTED, and that is no failure of the server.
+    """
+    return CALLERS_FAULT if isinstance(error, OverAllowance) else code
 
 
 def in_a_line(error: Exception) -> str:
-    """An error that is not ours, by its kind and the first line of what it says."""
+    """Another library's error in one line: its type, and the first line of its message."""
     line = str(error).strip().partition("\n")[0][:LONGEST_LINE]
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
 def shortened(message: str) -> str:
-    """A message that fits where it is sent: many clients accept 8 KiB of headers and trailers, and
-    end a call with more as if the server were full. What is wrong stands first, and is kept."""
+    """Cut a message to `LONGEST_MESSAGE` characters, keeping its beginning, which says what failed.
+
+    Many clients accept 8 KiB of headers and trailers, and would report a call with more of them as
+    RESOURCE_EXHAUSTED.
+    """
     if len(message) <= LONGEST_MESSAGE:
         return message
     return f"{message[:LONGEST_MESSAGE]}... (cut; it has {len(message):,} characters)"

@@ -1,4 +1,4 @@
-"""Whether an address may be listened on: others may reach it only privately, and by name."""
+"""Decides whether a server may listen on an address; beyond this machine it needs protection."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ LOCAL_NAMES = ("localhost", "localhost.", "ip6-localhost", "ip6-loopback")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody outside this machine reaches an address.
+    """Whether an address cannot be reached from other machines.
 
-    A name other than `localhost` is taken for one that others reach: whom it stands for may change.
+    Any name but `localhost` counts as reachable, for what it resolves to may change.
 
     Args:
         host: as `host` in the settings: an address, with or without brackets, or a name.
@@ -27,15 +27,15 @@ def is_loopback(host: str) -> bool:
 def exposure(host: str, tls: bool, authentication: bool, insecure: bool) -> str | None:
     """Why a server may not listen on an address; None: it may.
 
-    A loopback address may always be listened on. Any other needs both: TLS, so that rows are not
-    read on the way, and callers that are asked who they are. `insecure` says that something else
-    sees to that: a mesh, a proxy, a network that nobody else is in.
+    A loopback address is always allowed. Any other needs both TLS, so that rows cannot be read on
+    the way, and identified callers. `insecure` says that something else provides that: a service
+    mesh, a proxy, or a network without strangers.
 
     Args:
         host: the address.
-        tls: whether what is said is encrypted.
-        authentication: whether callers are asked who they are.
-        insecure: whether that is wanted.
+        tls: whether connections are encrypted.
+        authentication: whether callers have to identify themselves.
+        insecure: whether the operator has allowed it.
 
     Returns:
         One line that names what to set.
@@ -57,14 +57,14 @@ def exposure(host: str, tls: bool, authentication: bool, insecure: bool) -> str 
 
 
 def metrics_exposure(host: str, asked: bool, insecure: bool) -> str | None:
-    """Why metrics may not be answered at an address; None: they may.
+    """Why metrics may not be served at an address; None: they may.
 
-    They are plain HTTP, where nobody can show a certificate: who scrapes them is asked for a key or
-    a token, if for anything.
+    They are plain HTTP, where no client certificate can be shown: a scraper identifies itself by a
+    key or a token, or not at all.
 
     Args:
         host: the address.
-        asked: whether who scrapes is asked for one.
+        asked: whether scrapers have to identify themselves.
         insecure: as in `exposure`.
     """
     if insecure or asked or is_loopback(host):
@@ -80,8 +80,8 @@ def metrics_exposure(host: str, asked: bool, insecure: bool) -> str | None:
 def page_exposure(host: str, insecure: bool) -> str | None:
     """Why the operations page may not be served at an address; None: it may.
 
-    It changes nothing and asks nobody who they are, and is not encrypted: it is for who is on the
-    machine, or comes there by `ssh -L` or `kubectl port-forward`.
+    The page changes nothing, but is neither encrypted nor protected: it is for users of the
+    machine, who may come by `ssh -L` or `kubectl port-forward`.
 
     Args:
         host: the address.

@@ -1,11 +1,15 @@
-"""The life of the process that keeps a server's books, and how any process of it lives."""
+"""The process that keeps a server's books, and the event loop that every process of it runs in.
+
+The *books* are the counts of all processes, in shared memory. The keeper writes them to the state
+file, and shows them: to Prometheus, as exported telemetry, and on the operations page.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +17,7 @@ import uvloop
 from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
+from cascade_server.access.access import Access
 from cascade_server.access.quotas import QuotaFile
 from cascade_server.config import ServerConfig
 from cascade_server.counts.metering import ProcessMeter
@@ -38,11 +43,38 @@ if TYPE_CHECKING:
 METRICS, PAGE = "metrics on ", "operations page on "
 
 
+@dataclass
+class KeeperPorts:
+    """The ports that the keeper answers on over HTTP, so that one started again takes the same.
+
+    Where the settings say 0, the first keeper finds free ports. It tells the supervisor, in which
+    `note` is called; processes that are forked later see the ports.
+
+    Attributes:
+        metrics: Prometheus's; None: not known yet.
+        page: the operations page's; None: not known yet.
+    """
+
+    metrics: int | None = None
+    page: int | None = None
+
+    def note(self, message: str) -> None:
+        """Remember the port in a message to the terminal, if it is a keeper's first of its kind."""
+        if self.metrics is None and message.startswith(METRICS):
+            self.metrics = _port_of(message)
+        elif self.page is None and message.startswith(PAGE):
+            self.page = _port_of(message)
+
+
+def _port_of(message: str) -> int:
+    """The port of the URL that ends a message."""
+    return int(message.rpartition(":")[2].partition("/")[0])
+
+
 def keeper(
     config: ServerConfig,
     books: Books,
-    metrics: list[int],
-    pages: list[int],
+    ports: KeeperPorts,
     credentials: Credentials | None,
     files: Files,
     spans: SpanPipe | None,
@@ -50,17 +82,27 @@ def keeper(
     _begin: Begin,
 ) -> None:
     """Keep the state file, answer scrapes, export spans and serve the operations page, until
-    SIGTERM; no generation ends it."""
+    SIGTERM. It outlives generations of workers.
+
+    Args:
+        config: the settings.
+        books: the counts of all processes.
+        ports: as found by an earlier keeper.
+        credentials: for TLS, whose certificate the metrics show; None: calls come in the clear.
+        files: the files that settings name.
+        spans: brings traces' spans from all processes; None: nobody wants them.
+        post: speaks with the supervisor.
+    """
 
     async def life() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-        # What looks at its files once more when it is told to.
+        # On SIGHUP, what reads files looks at them at once.
         looks: list[Callable[[], Any]] = []
         loop.add_signal_handler(signal.SIGHUP, lambda: [look() for look in looks])
         place = len(books.places) - 1
-        of_port = replace(config, metrics_port=metrics[0]) if metrics else config
-        sla = Sla(of_port, books=books, place=place)
+        with_port = config if ports.metrics is None else replace(config, metrics_port=ports.metrics)
+        sla = Sla(with_port, books=books, place=place)
         telling = None
         auditor = open_auditor(config)
         access = open_access(config, sla, files, auditor)
@@ -85,29 +127,18 @@ def keeper(
             if sla.metrics is not None:
                 sla.metrics.expose(statistics, books.live_versions)
                 if credentials is not None:
-                    # By the same decisions as the workers': what they show is what is told here.
+                    # It reads the files as the workers do, and so shows the certificate they use.
                     credentials.expose(sla.metrics.expose_certificate)
                     credentials.start_looking(config.tls_poll_seconds)
                     looks.append(partial(credentials.look, at_once=True))
-                if access is not None:
-                    expose_access(sla, access)
-                if config.state_dir is not None:
-                    # What answers scrapes is imported by who is scraped.
-                    from cascade_server.jobs.metrics import JobsCollector
-
-                    jobs = JobsCollector(config.state_dir, config.job_disk_bytes, books.tables)
-                    sla.metrics.registry.register(jobs)
-                if not metrics and config.metrics_port is not None:
-                    port = sla.metrics_port
-                    post.tell(metrics=f"{METRICS}http://{config.host}:{port}/metrics")
+                _expose_others(sla, config, access, books)
+                if ports.metrics is None and config.metrics_port is not None:
+                    address = f"http://{config.host}:{sla.metrics_port}/metrics"
+                    post.tell(metrics=f"{METRICS}{address}")
             if config.ops_port is not None:
-                # Few servers have a page, and what serves it takes a while to import.
-                from cascade_server.page.operations_page import OperationsPage
-
-                of_page = replace(config, ops_port=pages[0]) if pages else config
-                page = OperationsPage(of_page, sla.ledger, statistics, files.prices_now())
+                page = _operations_page(config, ports, sla, statistics, files)
                 address = await page.start()
-                if not pages:
+                if ports.page is None:
                     post.tell(page=f"{PAGE}{address}")
             post.tell(ready=True)
             await stop.wait()
@@ -120,8 +151,39 @@ def keeper(
     run_life(life, post)
 
 
+def _expose_others(sla: Sla, config: ServerConfig, access: Access | None, books: Books) -> None:
+    """Add the metrics of tenants and of jobs, where there are any."""
+    if access is not None:
+        expose_access(sla, access)
+    if sla.metrics is not None and config.state_dir is not None:
+        # Imported here, for only a keeper that is scraped needs it.
+        from cascade_server.jobs.metrics import JobsCollector
+
+        jobs = JobsCollector(config.state_dir, config.job_disk_bytes, books.tables)
+        sla.metrics.registry.register(jobs)
+
+
+def _operations_page(
+    config: ServerConfig,
+    ports: KeeperPorts,
+    sla: Sla,
+    statistics: Callable[[], pb.GetStatisticsResponse],
+    files: Files,
+) -> OperationsPage:
+    """The operations page, which is yet to be started."""
+    # Imported here, for it takes a while and few servers have a page.
+    from cascade_server.page.operations_page import OperationsPage
+
+    with_port = config if ports.page is None else replace(config, ops_port=ports.page)
+    return OperationsPage(with_port, sla.ledger, statistics, files.prices_now())
+
+
 def run_life(life: Callable[[], Any], post: Post) -> None:
-    """Live in an event loop; what it cannot go on for is told, and ends the process."""
+    """Run a process's life in an event loop of its own.
+
+    An error that the operator can do something about is told to the supervisor, and ends the
+    process with status 1; any other is a defect and is raised.
+    """
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(life())

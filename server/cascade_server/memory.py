@@ -1,8 +1,7 @@
-"""Counters that several processes see: arrays in memory that is shared when they part.
+"""Counters that several processes see: arrays in memory that stays shared across `fork`.
 
-What one process has counted lies in a place of its own, which nobody else writes to; whoever wants
-to know what all have counted adds the places up. A process that dies takes no count with it: the
-next one in its place goes on from there.
+Each process writes to a place of its own, and a reader adds up the places, so that counting takes
+no lock. A process that dies loses no count: its successor continues in the same place.
 """
 
 from __future__ import annotations
@@ -17,23 +16,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T")
-# Times that a reader looks again where it was written meanwhile. A writer takes microseconds; one
-# that was killed while it wrote never ends, and what it left is taken as it is.
+# How often a reader tries again when a write came in between. A write takes microseconds. One that
+# was cut short because its process was killed never ends: what it left is then read as it is.
 TRIES = 1000
 
 
 class Memory:
-    """Gives out zeroed arrays, of this process alone or shared with those it forks."""
+    """Allocates zeroed arrays.
+
+    Args:
+        shared: whether processes that are forked later see and change the same arrays.
+    """
 
     def __init__(self, shared: bool = False) -> None:
         self._shared = shared
 
     def integers(self, count: int) -> NDArray[np.int64]:
-        """Room for counters: int64 [count], zeros, seen by every process that comes of this one."""
+        """Allocate counters: int64 [count], zeros."""
         return np.frombuffer(self._bytes(8 * count), np.int64, count)
 
     def floats(self, count: int) -> NDArray[np.float64]:
-        """Room for times and shares: float64 [count], zeros, seen likewise."""
+        """Allocate times or shares: float64 [count], zeros."""
         return np.frombuffer(self._bytes(8 * count), np.float64, count)
 
     def _bytes(self, size: int) -> mmap.mmap | bytearray:
@@ -41,20 +44,23 @@ class Memory:
 
 
 class Version:
-    """Tells readers that what they read was written meanwhile (a seqlock)."""
+    """A seqlock: readers of shared memory notice that it was written while they read, and retry.
+
+    The writer, of which there is one, writes in a `with` block; readers call `steady`.
+    """
 
     def __init__(self, memory: Memory) -> None:
         self._number = memory.integers(1)
 
     def __enter__(self) -> None:
-        # One that was killed while it wrote has left it odd.
+        # A writer that was killed inside the block has left the number odd.
         self._number[0] += 1 + self._number[0] % 2
 
     def __exit__(self, *_: object) -> None:
         self._number[0] += 1
 
     def steady(self, look: Callable[[], T]) -> T:
-        """What `look` finds between two writes."""
+        """Return what `look` reads, called again until no write came in between."""
         for _ in range(TRIES):
             before = int(self._number[0])
             found = look()
@@ -64,7 +70,12 @@ class Version:
 
 
 class Note:
-    """Bytes that one process writes, whole, and others read; with the time they were written."""
+    """A message in shared memory that one process replaces as a whole and others read.
+
+    Args:
+        memory: where to allocate it.
+        size: bytes that it can hold.
+    """
 
     HEAD = struct.Struct("<Qd")
 
@@ -73,10 +84,10 @@ class Note:
         self._content = memory.integers(-(-(size + self.HEAD.size) // 8)).view(np.uint8)
 
     def write(self, content: bytes) -> None:
-        """Replace what there is.
+        """Replace the content, and note the time.
 
         Raises:
-            ValueError: it is too long.
+            ValueError: it is longer than `size`.
         """
         data = self.HEAD.pack(len(content), time.monotonic()) + content
         if len(data) > len(self._content):
@@ -85,7 +96,7 @@ class Note:
             self._content[: len(data)] = np.frombuffer(data, np.uint8)
 
     def read(self) -> tuple[bytes, float]:
-        """What there is, and when it was written (monotonic seconds; 0: never)."""
+        """Return the content, and when it was written (monotonic seconds; 0: never)."""
 
         def look() -> tuple[bytes, float]:
             length, written = self.HEAD.unpack(self._content[: self.HEAD.size].tobytes())

@@ -1,4 +1,8 @@
-"""The lives of processes: workers that answer, the teacher, and who keeps the books."""
+"""Starts a server's processes, and says what each of them does: workers, teacher, executors.
+
+`serve_in_processes` is `cascade serve`: a supervisor that starts, restarts and stops the others.
+`keeping` has the life of the process that keeps the books; a worker runs a `server.Server`.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,9 @@ import socket
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cascade_jobs.ledger.owners import dismiss
 
@@ -28,7 +31,7 @@ from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.jobs.courtesy import Courtesy
 from cascade_server.jobs.directing import JobsDirector
 from cascade_server.jobs.process import execute, next_work, owners_of
-from cascade_server.keeping import METRICS, PAGE, keeper, run_life
+from cascade_server.keeping import KeeperPorts, keeper, run_life
 from cascade_server.releases.found import Folder, Source
 from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.generations import Generations
@@ -38,11 +41,7 @@ from cascade_server.services.guarded import Files
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.crews import Begin, Post, Role
-from cascade_server.supervision.listening import (
-    listen,
-    local_socket,
-    reserve,
-)
+from cascade_server.supervision.listening import listen, local_socket, reserve
 from cascade_server.supervision.placement import Placement
 from cascade_server.supervision.supervisor import KILL_AFTER, Director, Supervisor
 from cascade_server.telemetry.span_pipe import SpanPipe
@@ -50,11 +49,69 @@ from cascade_server.telemetry.telemetry import Telemetry
 from cascade_server.terms import Tier
 from cascade_server.transport.tls.credentials import Credentials
 
-if TYPE_CHECKING:
-    pass
-
-# The teacher has what the workers leave of the processors.
+# The teacher computes with what the workers leave of the processors.
 TEACHER_NICENESS = 19
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """What the processes of a server inherit from the supervisor that forks them.
+
+    Attributes:
+        config: the settings, with the port and the teacher's socket decided.
+        workers: processes that answer calls.
+        listener: takes connections for all workers; None: each listens on the port itself.
+        local: takes connections from users who may open `control.sock`; None: there is none.
+        credentials: for TLS; None: calls come in the clear.
+        files: the files that settings name, as last read; a process that is started again while a
+            file is broken still has what it said before.
+        spans: takes traces' spans to the books' keeper; None: nobody wants them.
+        keeper_ports: where the keeper answers over HTTP.
+    """
+
+    config: ServerConfig
+    workers: int
+    listener: socket.socket | None
+    local: socket.socket | None
+    credentials: Credentials | None
+    files: Files
+    spans: SpanPipe | None
+    keeper_ports: KeeperPorts
+
+    def generation_roles(self, generation: Generation) -> Sequence[Role]:
+        """The processes of a generation: the workers, and the teacher unless other servers run the
+        networks."""
+        workers = [self._worker(generation, number) for number in range(self.workers)]
+        if servers_of(self.config.runtime):
+            return workers
+        return (*workers, self._teacher(generation))
+
+    def _worker(self, generation: Generation, number: int) -> Role:
+        place = generation.slot * self.workers + number
+        return Role(
+            f"worker {number}",
+            partial(worker, generation, number, place, self),
+            left=partial(generation.worker_left, number, place),
+        )
+
+    def _teacher(self, generation: Generation) -> Role:
+        return Role(
+            "the teacher",
+            partial(teacher, generation, self.spans),
+            last=True,
+            holds_nothing=True,
+            left=generation.books.teacher(generation.slot).leave,
+        )
+
+    def keeper_roles(self, books: Books) -> Sequence[Role]:
+        """The process that keeps the books; none where there is nothing to keep, show or export."""
+        if {self.config.state_dir, self.config.ops_port, self.spans} == {None}:
+            return ()
+        life = partial(
+            keeper, self.config, books, self.keeper_ports, self.credentials, self.files, self.spans
+        )
+        left = partial(books.left, len(books.places) - 1)
+        return (Role("the books' keeper", life, left=left),)
 
 
 def serve_in_processes(
@@ -64,132 +121,111 @@ def serve_in_processes(
     releases: ReleaseConfig | None = None,
     source: Source | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; SIGHUP looks at the repository again.
+    """Serve until SIGTERM or SIGINT; SIGHUP looks for new releases.
 
     Args:
-        config: of the server; with port 0, all workers listen on the same free one.
+        config: the settings; with port 0, all workers listen on the same free port.
         workers: processes that answer calls; the teacher has one more, unless other servers run the
             networks.
         say: is told what a person at the terminal should know.
         releases: what is loaded of the repository, and when.
-        source: the repository, if it is not a folder.
+        source: the repository; None: the folder that the settings name.
 
     Raises:
-        ServerError: it cannot be started, and why.
+        ServerError: the server cannot be started; says why.
     """
     check_exposure(config)
-    # Read before there is any process, so that what is wrong is said at once; who is started again
-    # while the files are broken has these.
+    # Read before any process is started, so that what is wrong with them is said at once.
     credentials, files = Credentials.of(config), Files.of(config)
     files.check()
-    shares = config.transport == "http2"
-    take = listen if shares else reserve
+    shares_listener = config.transport == "http2"
+    take_port = listen if shares_listener else reserve
     with (
         tempfile.TemporaryDirectory(prefix="cascade-") as folder,
-        closing(take(config.host, config.port)) as port_of_all,
+        closing(take_port(config.host, config.port)) as port_of_all,
         local_socket(config.state_dir) as local,
     ):
         port = port_of_all.getsockname()[1]
-        listener = port_of_all if shares else None
-        shared = replace(
-            config, port=port, reuse_port=not shares, teacher_socket=Path(folder) / "teacher"
-        )
-        # Where the first process that answers scrapes has found a port; the next one keeps it.
-        metrics: list[int] = []
-        # Spans, to the books' keeper: it exports them, or keeps them as exemplars.
+        # The keeper exports spans, or keeps them as exemplars of the metrics.
         keeps_spans = config.otlp_endpoint is not None or config.metrics_port is not None
-        spans = SpanPipe() if keeps_spans else None
-        pages: list[int] = []  # and likewise of the operations page
-
-        def roles(generation: Generation) -> Sequence[Role]:
-            of_workers = [
-                Role(
-                    f"worker {number}",
-                    partial(
-                        worker,
-                        generation,
-                        workers,
-                        number,
-                        listener,
-                        local,
-                        credentials,
-                        files,
-                        spans,
-                    ),
-                    left=partial(
-                        generation.worker_left, number, generation.slot * workers + number
-                    ),
-                )
-                for number in range(workers)
-            ]
-            if servers_of(config.runtime):
-                return of_workers
-            return (*of_workers, the_teacher(generation))
-
-        def the_teacher(generation: Generation) -> Role:
-            life = partial(teacher, generation, spans)
-            left = generation.books.teacher(generation.slot).leave
-            return Role("the teacher", life, last=True, holds_nothing=True, left=left)
-
-        def keeper_of(books: Books) -> Sequence[Role]:
-            if {config.state_dir, config.ops_port, spans} == {None}:
-                return ()
-            life = partial(keeper, shared, books, metrics, pages, credentials, files, spans)
-            left = partial(books.left, len(books.places) - 1)
-            return (Role("the books' keeper", life, left=left),)
-
-        def told(what: str) -> None:
-            for begin, ports in ((METRICS, metrics), (PAGE, pages)):
-                if what.startswith(begin):
-                    ports[:] = ports or [int(what.rpartition(":")[2].partition("/")[0])]
-            say(what)
-
-        def serving() -> None:
-            those = "" if workers == 1 else f" with {workers} workers"
-            by = "" if credentials is None else " over TLS"
-            say(f"serving on {config.host}:{port}{by}{those} (Ctrl-C stops)")
-
-        supervisor = Supervisor(
-            lambda: say("draining"),
-            config.drain_seconds,
-            watching=Told(lambda: director) if config.ops_port is not None else lambda _: None,
-        )
-        director = Generations(
-            shared,
-            releases or ReleaseConfig(),
-            source or Folder(config.repository),
+        inherited = Inherited(
+            replace(
+                config,
+                port=port,
+                reuse_port=not shares_listener,
+                teacher_socket=Path(folder) / "teacher",
+            ),
             workers,
-            supervisor,
-            roles,
-            keeper_of,
-            told,
-            serving,
+            port_of_all if shares_listener else None,
+            local,
+            credentials,
+            files,
+            SpanPipe() if keeps_spans else None,
+            KeeperPorts(),
         )
-        directed: Director = director
-        if config.state_dir is not None:
-            work = partial(next_work, config)
-            directed = JobsDirector(director, supervisor, executors, work)
-        supervisor.run(directed, director.begin, director.is_last)
+        _supervise(inherited, say, releases or ReleaseConfig(), source or Folder(config.repository))
         say("stopped")
+
+
+def _supervise(
+    inherited: Inherited, say: Callable[[str], None], releases: ReleaseConfig, source: Source
+) -> None:
+    """Start the processes of a server, and start, replace and stop them until it ends."""
+    config, workers = inherited.config, inherited.workers
+
+    def from_processes(message: str) -> None:
+        inherited.keeper_ports.note(message)
+        say(message)
+
+    def serving() -> None:
+        over = "" if inherited.credentials is None else " over TLS"
+        processes = "" if workers == 1 else f" with {workers} workers"
+        say(f"serving on {config.host}:{config.port}{over}{processes} (Ctrl-C stops)")
+
+    supervisor = Supervisor(
+        lambda: say("draining"),
+        config.drain_seconds,
+        watching=Told(lambda: director) if config.ops_port is not None else lambda _: None,
+    )
+    director = Generations(
+        config,
+        releases,
+        source,
+        workers,
+        supervisor,
+        inherited.generation_roles,
+        inherited.keeper_roles,
+        from_processes,
+        serving,
+    )
+    directed: Director = director
+    if config.state_dir is not None:
+        directed = JobsDirector(director, supervisor, executors, partial(next_work, config))
+    supervisor.run(directed, director.begin, director.is_last)
 
 
 def worker(
     generation: Generation,
-    workers: int,
     number: int,
-    listener: socket.socket | None,
-    local: socket.socket | None,
-    credentials: Credentials | None,
-    files: Files,
-    spans: SpanPipe | None,
+    place: int,
+    inherited: Inherited,
     post: Post,
     begin: Begin,
 ) -> None:
-    """Answer calls until SIGTERM, or until another generation has taken over; then drain."""
+    """Answer calls until SIGTERM, or until another generation has taken over; then drain.
+
+    Args:
+        generation: what it loads, and where it counts.
+        number: its own among the workers, from 0.
+        place: its own among all places of the books.
+        inherited: what it shares with the other processes.
+        post: speaks with the supervisor.
+        begin: whether it is the first, follows another one, or replaces one that died.
+    """
     if begin is Begin.NEXT:
         loading.step_back()
-    books, place = generation.books, generation.slot * workers + number
-    # The student needs no teacher: who is started again answers, whether or not that one is back.
+    books, spans = generation.books, inherited.spans
+    # The student needs no teacher: a worker that is started again does not wait for one.
     config = replace(generation.config, await_teacher=begin is not Begin.AGAIN)
 
     def report(loaded: Loaded) -> None:
@@ -208,14 +244,23 @@ def worker(
 
         def orphaned() -> None:
             server.stop()
-            # Who does not end in time is ended by the system, as by the supervisor otherwise.
+            # The supervisor would kill a worker that drains for too long; here the system does.
             signal.alarm(math.ceil(config.drain_seconds + KILL_AFTER))
 
         control = Control(post, orders, orphaned)
         sla = Sla(config, books=books, place=place)
         telemetry = Telemetry.of(config, spans, f"worker {number}")
         server = Server(
-            config, report, sla, placement, listener, control, local, credentials, telemetry, files
+            config,
+            report,
+            sla,
+            placement,
+            inherited.listener,
+            control,
+            inherited.local,
+            inherited.credentials,
+            telemetry,
+            inherited.files,
         )
 
         def retire() -> None:
@@ -232,12 +277,12 @@ def worker(
                 await server.startup()
                 post.tell(ready=server.port)
             else:
-                # Nobody waits for it yet: SIGTERM ends it at once.
+                # It answers nobody yet: until it has loaded, SIGTERM kills it.
                 await server.prepare(turns_of(config) if begin is Begin.NEXT else None)
                 loop.add_signal_handler(signal.SIGTERM, server.stop)
                 if begin is Begin.NEXT:
                     post.tell(ready=True)
-                    await server.until(accept)
+                    await server.wait_for_event(accept)
                     loading.step_forward()
                 await server.take_over()
                 post.tell(**{"accepting" if begin is Begin.NEXT else "ready": True})
@@ -245,25 +290,32 @@ def worker(
         finally:
             await server.shutdown()
             if server.hands_over:
-                # To let go of memory takes the system a while, in which others answer.
+                # The system takes a while to free its memory: let others have the processor.
                 loading.yield_to_all()
 
     run_life(life, post)
 
 
 def turns_of(config: ServerConfig) -> loading.Turns:
-    """In which the processes of a server load beside others that answer."""
+    """The turns in which new processes load, one at a time, while others answer."""
     assert config.teacher_socket is not None
     return loading.Turns(config.teacher_socket.parent / "loading")
 
 
 def teacher(generation: Generation, spans: SpanPipe | None, post: Post, begin: Begin) -> None:
-    """Answer workers until SIGTERM."""
+    """Run the teachers of a generation's releases for its workers, until SIGTERM.
+
+    Args:
+        generation: what it loads, and where it listens.
+        spans: takes the spans of its batches; None: nobody wants them.
+        post: speaks with the supervisor.
+        begin: whether other processes answer while it loads.
+    """
     os.nice(TEACHER_NICENESS)
     config = generation.config
     path = config.teacher_socket
     assert path is not None
-    path.unlink(missing_ok=True)  # an earlier one's, that was killed
+    path.unlink(missing_ok=True)  # left by an earlier teacher that was killed
 
     async def life() -> None:
         stop = asyncio.Event()
@@ -279,8 +331,9 @@ def teacher(generation: Generation, spans: SpanPipe | None, post: Post, begin: B
         )
         turns = turns_of(config) if begin is Begin.NEXT else None
         repository = await loading.load(lambda pause: load(pause=pause), turns)
-        # Niceness is enough to load. To compute it is not: a worker that wakes to answer would wait
-        # until the teacher had its slice, some milliseconds; what is idle is interrupted at once.
+        # Niceness is enough while it loads. When it computes it is not: a worker that wakes would
+        # wait for the rest of the teacher's time slice, some milliseconds. With idle priority the
+        # teacher is interrupted at once.
         loading.all_yield_to_all()
         tracer = Telemetry.of(config, spans, "teacher").tracer
         server = TeacherServer(
@@ -311,8 +364,10 @@ def teacher(generation: Generation, spans: SpanPipe | None, post: Post, begin: B
 
 
 def executors(generation: Generation) -> Sequence[Role]:
-    """Who works off jobs beside the processes of a generation. They are killed rather than asked to
-    end: what they have begun is begun anew, and what is done is written down."""
+    """The processes that work off jobs beside a generation.
+
+    They are killed rather than asked to end: finished work is in the ledger, the rest is redone.
+    """
     state_dir = generation.config.state_dir
     if state_dir is None:
         return []
@@ -330,7 +385,7 @@ def executors(generation: Generation) -> Sequence[Role]:
 
 
 def executor(generation: Generation, number: int, post: Post, _begin: Begin) -> None:
-    """Work off jobs, until there are none."""
+    """Work off jobs until there are none."""
     books = generation.books
     meter, counts = ProcessMeter(books.executor(number)), books.executors[number]
 

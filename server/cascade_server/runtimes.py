@@ -1,8 +1,8 @@
-"""Which runtime of this machine runs a release: what was asked for, or what there is.
+"""Chooses what runs a release's networks on this machine: ONNX Runtime, TensorRT, compiled code.
 
-What is asked for by name is had or is an error that says what is missing and how
-to get it; only `auto` takes something else, and says what it passed over. `gpu.opening` looks for
-what there is, and opens what was chosen.
+A runtime that is asked for by name is used or is an error that says what is missing and how to
+install it. Only `auto` falls back to another one, and reports what it passed over and why. This
+module decides; `engines.gpu.opening` finds out what the machine has, and opens what was chosen.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cascade_server.addresses import FORM
 from cascade_server.errors import ConfigError, GpuError
 
 CUDA_PROVIDER, TENSORRT_PROVIDER = "CUDAExecutionProvider", "TensorrtExecutionProvider"
-# By name: what it is.
+# What `--runtime` may name, and what it stands for.
 RUNTIMES = {
     "auto": "plans that fit this GPU, else ONNX Runtime on the GPU, else the CPU",
     "cpu": "on the CPU: the student in compiled code where it was built, the rest by ONNX Runtime",
@@ -32,13 +32,13 @@ GET_ONNXRUNTIME = (
 
 @dataclass(frozen=True)
 class Available:
-    """What this machine has for a release.
+    """What this machine has to run a release with.
 
     Attributes:
-        providers: ONNX Runtime's.
-        no_gpu: why no GPU can be used; "": one can.
-        no_tensorrt: why TensorRT cannot be used; "": it can.
-        no_plans: why the release's plans cannot be used; "": they fit.
+        providers: names of the execution providers of the installed ONNX Runtime.
+        no_gpu: why no GPU can be used; empty if one can.
+        no_tensorrt: why TensorRT cannot be used; empty if it can.
+        no_plans: why the release's TensorRT plans cannot be used; empty if they fit.
     """
 
     providers: Sequence[str]
@@ -49,11 +49,11 @@ class Available:
 
 @dataclass(frozen=True)
 class Choice:
-    """What runs a release.
+    """The runtime that was chosen for a release.
 
     Attributes:
         runtime: one of `RUNTIMES`, never "auto".
-        passed_over: what `auto` would have taken first, and why it could not.
+        passed_over: the runtimes that `auto` would have preferred, each with why it was not usable.
     """
 
     runtime: str
@@ -61,10 +61,10 @@ class Choice:
 
 
 def check(asked: str) -> str:
-    """The name, if it is one.
+    """Return `asked` if it names a runtime.
 
     Raises:
-        ConfigError: it is not; names those that are.
+        ConfigError: it does not; lists those that are allowed.
     """
     if asked not in RUNTIMES:
         raise ConfigError(f"runtime is {asked!r}; allowed: {', '.join(RUNTIMES)} and {FORM}")
@@ -72,7 +72,7 @@ def check(asked: str) -> str:
 
 
 def missing(runtime: str, available: Available) -> str:
-    """What a runtime lacks here, and how to get it; "": nothing."""
+    """What a runtime lacks on this machine, and how to get it; empty if it can be used."""
     if runtime in ON_CPU:
         return ""
     if available.no_gpu:
@@ -87,11 +87,15 @@ def missing(runtime: str, available: Available) -> str:
 
 
 def choose_runtime(asked: str, available: Available) -> Choice:
-    """What runs a release.
+    """Choose the runtime of a release.
+
+    Args:
+        asked: one of `RUNTIMES`; `auto` takes the fastest one that can be used.
+        available: what the machine has.
 
     Raises:
         ConfigError: there is no such runtime.
-        GpuError: it cannot be had here; says what is missing and how to get it.
+        GpuError: it cannot be used here; says what is missing and how to get it.
     """
     if check(asked) != "auto":
         lacks = missing(asked, available)

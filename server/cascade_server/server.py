@@ -1,4 +1,7 @@
-"""The server's life: listen, load, serve, drain, stop."""
+"""The life of one process that answers calls: listen, load, serve, drain, stop.
+
+`processes` runs one `Server` in each worker; tests and benchmarks run it in their own process.
+"""
 
 from __future__ import annotations
 
@@ -61,45 +64,48 @@ from cascade_server.transport import LingerConfig, TransportLimits, TransportSer
 from cascade_server.transport.grpcio_server import GrpcioServer
 from cascade_server.transport.tls.credentials import Credentials
 
-# While calls are answered, and while nothing happens; see `books.STALE`.
+# Seconds between the notes in which a process tells the others its statistics. While nothing
+# happens only each fourth is written, which is still often enough; see `books.STALE`.
 SECONDS_BETWEEN_NOTES, QUIET_NOTES = 0.5, 4
 SERVICES = (SYNTHESIS, RELEASES, JOBS, INFERENCE, FLIGHT)
-# What can answer nothing either while no table can be answered.
-OF_TABLES = (INFERENCE,)
+# Besides `Synthesis`, the services that can answer nothing while no table can be answered.
+SERVICES_OF_TABLES = (INFERENCE,)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Server:
-    """One process's server.
+    """A gRPC server with its services, in the event loop of one process.
+
+    The first server of a port listens while it loads, so that callers learn that it is coming:
 
     >>> await server.startup()      # listens; health says NOT_SERVING; loads; says SERVING
     >>> await server.main_loop()    # until `stop`
     >>> await server.shutdown()     # drains
 
-    One that is to take over from another is made ready first, and nobody waits for it:
+    One that takes over from another, with other releases, loads before it listens:
 
     >>> await server.prepare(turns)
     >>> await server.take_over()    # listens; says SERVING
-    >>> server.retire()             # the other one: takes no new connections
-    >>> server.leave()              # and ends when what is inside has ended
+    >>> old_server.retire()         # takes no new connections
+    >>> old_server.leave()          # has its main loop return; `shutdown` waits for its calls
 
     Args:
-        config: how to serve.
-        report: is told of each release that is loaded.
-        sla: where calls are counted; None: by this process alone.
-        placement: this process's part among workers that share connections; None: it has none.
-        listener: takes connections for this process and others; None: it has its own.
-        control: who is asked to load and unload; None: nobody can be.
-        local: takes connections of who may open it, and so may have releases changed; None: there
-            is no such socket.
-        credentials: of TLS; None: those of the settings, where they name any.
+        config: the settings.
+        report: is told of each release that has been loaded.
+        sla: where calls are counted; None: in counts of this process alone.
+        placement: balances connections among workers that share a listener; None: it does not.
+        listener: a socket that several processes accept connections from; None: its own.
+        control: the line to the supervisor, which changes releases; None: there is no supervisor.
+        local: the listening Unix socket `control.sock`, whose users may change releases; None:
+            there is none.
+        credentials: for TLS; None: those that the settings name, if any.
         telemetry: what is told of calls beside their counts.
-        files: those of the settings, as other processes of the server read them too; None: this one
-            reads them alone.
+        files: the files that the settings name, shared with other processes; None: it reads its
+            own.
 
     Raises:
-        ConfigError: `slo.yaml` is not what it should be, or the files of TLS are not.
+        ConfigError: `slo.yaml` or a file for TLS is invalid.
         ReleaseError: there is no model repository.
     """
 
@@ -125,7 +131,7 @@ class Server:
         self._teachers: TeacherLink | None = None
         self._fleet: Fleet | None = None
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
-        # Whether new callers are taken.
+        # Whether it ends because others take over; whether new callers are taken.
         self._hands_over = self._serves = False
         self.sla = sla or Sla(config)
         self._auditor = open_auditor(config)
@@ -187,7 +193,7 @@ class Server:
         )
 
     def _guarded(self, transport: GrpcioServer | TransportServer, is_local: bool) -> Handlers:
-        """Where handlers are given that are to begin by finding out who asks."""
+        """Where to add handlers, so that each call first finds out who its caller is."""
         if is_local:
             return Guarded(transport, locally)
         if self.access is None:
@@ -196,11 +202,11 @@ class Server:
         return Guarded(transport, by_access(self.access, at_door))
 
     async def startup(self) -> None:
-        """Listen, load and warm every release, then say SERVING; unless `stop` comes first.
+        """Listen, load and warm every release, then say SERVING. Returns early after `stop`.
 
         Raises:
-            ConfigError: the address cannot be listened on, the state cannot be kept, or what is to
-                run the networks is not there or does not fit.
+            ConfigError: the address cannot be listened on, the state folder cannot be used, or the
+                servers that are to run the networks are missing or have other releases.
             ReleaseError: a release is missing or damaged; nothing is served.
         """
         self._say(NOT_SERVING)
@@ -213,9 +219,9 @@ class Server:
         self._say(SERVING)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something, but for what is left of it when the server is asked to stop.
+        """Await some work, or cancel it when the server is asked to stop.
 
-        A thread that loads goes on, and nobody waits for it.
+        A thread that is loading cannot be cancelled: it goes on, and is not waited for.
         """
         task, stopped = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
         try:
@@ -228,10 +234,10 @@ class Server:
             await task
 
     async def prepare(self, turns: Turns | None) -> None:
-        """Load and warm every release.
+        """Load and warm every release, without listening.
 
         Args:
-            turns: as for `loading.load`.
+            turns: when this process may load, beside others that answer; None: at once.
 
         Raises:
             ReleaseError: a release is missing or damaged.
@@ -240,7 +246,7 @@ class Server:
         await self._load(turns)
 
     async def take_over(self) -> None:
-        """Listen, and say SERVING.
+        """Listen and say SERVING, once `prepare` has returned.
 
         Raises:
             ConfigError: the address cannot be listened on.
@@ -251,7 +257,8 @@ class Server:
     async def _begin(self) -> None:
         await self.sla.start()
         if self._watch is not None:
-            # To load takes a while, and whoever is taken out of the file meanwhile is not let in.
+            # Before loading, which takes a while: a tenant that is removed from the file meanwhile
+            # is not to be let in.
             self._watch.start()
 
     async def _listen(self) -> None:
@@ -299,10 +306,7 @@ class Server:
                 await self._teachers.connected.wait()
             teachers = self._teachers.teacher
         if self._fleet is not None:
-            runtimes = (
-                runtime for versions in repository.tables.values() for runtime in versions.values()
-            )
-            await self._fleet.start(runtimes, self.config.await_teacher)
+            await self._fleet.start(repository.runtimes, self.config.await_teacher)
         self.service.ready(repository, teachers, self._fleet)
         self._meter.start()
         if self.sla.metrics is not None:
@@ -314,8 +318,8 @@ class Server:
         if self.sla.shared:
             self._telling = asyncio.create_task(self._keep_telling())
 
-    async def until(self, event: asyncio.Event) -> None:
-        """Wait for something, or until the server is asked to stop."""
+    async def wait_for_event(self, event: asyncio.Event) -> None:
+        """Wait for an event, or until the server is asked to stop."""
         await first_of(event.wait(), self._stop.wait())
 
     async def main_loop(self) -> None:
@@ -323,12 +327,12 @@ class Server:
         await self._stop.wait()
 
     def stop(self) -> None:
-        """Ask the server to drain and stop."""
+        """Have `main_loop` return, and `shutdown` give calls the grace of the settings."""
         self._hurry.set()
         self._stop.set()
 
     def look_at_files(self) -> None:
-        """Read the files of TLS, and of who may ask, anew, without waiting for the next look."""
+        """Reload the files for TLS and access at once; without this they are polled."""
         if self._credentials is not None:
             self._credentials.look(at_once=True)
         if self._watch is not None:
@@ -336,26 +340,28 @@ class Server:
 
     @property
     def hands_over(self) -> bool:
-        """Whether it ends because others serve in its place, so that nobody waits for it."""
+        """Whether it ends because another process has taken over, and nobody waits for its end."""
         return self._hands_over and not self._hurry.is_set()
 
     def retire(self) -> None:
-        """Take no new connections: others do."""
+        """Take no new connections; another process takes them."""
         self._serves = False
         self._place(False)
         self._transport.stop_accepting()
         self._local_transport.stop_accepting()
 
     def leave(self) -> None:
-        """Have callers go to who has taken over, and end once none is left; `stop` hurries it."""
+        """Have `main_loop` return, and `shutdown` wait until callers have gone to the process that
+        has taken over. It waits without a limit, until `stop`."""
         self._hands_over = True
         self._stop.set()
 
     async def shutdown(self) -> None:
-        """Take no new calls, let those in flight finish, up to the grace once it is hurried.
+        """Take no new calls, wait for those in flight, and let go of everything.
 
-        Who watches the server's health is told NOT_SERVING, unless others serve in its place, and
-        is not waited for: such a stream has no end of its own.
+        After `stop` calls have the grace of the settings; after `leave` all the time they need.
+        Health says NOT_SERVING, unless another process serves in its place. Watchers of health are
+        not waited for, since their streams never end by themselves.
         """
         if not self._hands_over:
             await self._health.leave()
@@ -388,7 +394,7 @@ class Server:
         await self.sla.stop()
 
     async def _keep_telling(self) -> None:
-        """Let the other processes know how this one is doing."""
+        """Write this process's statistics to shared memory, for `GetStatistics` of any process."""
         note, before, quiet = self.sla.ledger.book.now, (-1, 0), 0
         while True:
             now = self.service.counted()
@@ -406,8 +412,9 @@ class Server:
         self._health.say(status)
 
     def _told_health(self, vitals: Vitals) -> None:
-        """Say what can be answered; of workers, one that can answer nothing is given no callers."""
-        self._health.cannot(unable_names(vitals, SYNTHESIS, OF_TABLES))
+        """Show in the health service which tables can be answered; a worker that can answer none
+        gets no new connections."""
+        self._health.cannot(unable_names(vitals, SYNTHESIS, SERVICES_OF_TABLES))
         if self._serves:
             self._place(not vitals.all_unable)
 

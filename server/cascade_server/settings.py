@@ -1,4 +1,4 @@
-"""What a setting is: one declaration, from which every way to give it and to read of it is made.
+"""Declares settings: options, environment variables, keys of files and docs come from one place.
 
 A setting is a field of `ServerConfig` (config.py) that is declared with `setting`. To add one, add
 a field to the section that it belongs to:
@@ -38,12 +38,12 @@ _BOOLEANS |= {"false": False, "no": False, "off": False, "0": False}
 
 @dataclass(frozen=True)
 class Unit:
-    """How what people write becomes what a field holds.
+    """The unit in which people write a setting, and its conversion to what the field holds.
 
     Attributes:
-        name: as a message says it.
-        times, per: a field holds the number, times the one, or divided by the other; one of them
-            is 1. (200 / 1e6 is the float nearest to 200 microseconds, 200 * 1e-6 is not.)
+        name: in messages.
+        times, per: the field holds the number multiplied by `times` or divided by `per`; one of
+            the two is 1. (200 / 1e6 is the float nearest to 200 microseconds, 200 * 1e-6 is not.)
     """
 
     name: str = ""
@@ -51,7 +51,7 @@ class Unit:
     per: float = 1
 
     def held(self, number: Any) -> Any:
-        """What a field holds."""
+        """The field's value for a number in this unit."""
         return number * self.times if self.per == 1 else number / self.per
 
 

@@ -1,7 +1,7 @@
-"""Files that a server keeps from one life to the next: whole, or set aside.
+"""Loads and saves the files that a server keeps across restarts.
 
-They are read when a server starts, and no content of theirs may stop it: what is damaged is kept
-under another name, said once, and done without. They are replaced whole or not at all.
+No content of such a file may stop the server from starting: a damaged one is renamed, logged, and
+done without. A file is replaced as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ log = logging.getLogger("cascade.server")
 
 T = TypeVar("T")
 
-# No file of a server's comes near it; one that is larger was not written by a server.
+# No file of a server is nearly as large; a larger one was not written by a server.
 MOST_BYTES = 256 * 2**20
-# Why a folder takes nothing though it is the one that was meant.
+# Errors that say that the right folder cannot be written to.
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT})
 
 
 def load(path: Path, decode: Callable[[bytes], T], without: str) -> T | None:
-    """What was saved in a file.
+    """Load the value that was saved in a file.
 
     Args:
         path: the file.
-        decode: makes a value of its content; whatever it raises, the file is damaged.
-        without: what follows of doing without it, for the log.
+        decode: makes the value from the content; whatever it raises, the file counts as damaged.
+        without: says in the log what follows from doing without the file.
 
     Returns:
-        The value; None: there is no such file, or none that can be read, which is logged.
+        The value; None if there is no such file, or if it is damaged, which is logged.
     """
     try:
         return decode(_content(path))
     except FileNotFoundError:
         return None
-    # Not a list of kinds: content that nobody thought of (brackets in brackets by the thousand, a
-    # number of a million digits) must not be what keeps a server from answering.
+    # Any exception: content that nobody thought of, such as brackets nested a thousand deep or a
+    # number of a million digits, must not keep the server from starting.
     except Exception as exc:
         why = str(exc) or type(exc).__name__
         if isinstance(exc, OSError) and exc.strerror:
@@ -50,7 +50,7 @@ def load(path: Path, decode: Callable[[bytes], T], without: str) -> T | None:
 
 
 def _content(path: Path) -> bytes:
-    """A regular file's bytes; to open anything else, such as a FIFO, might take for ever."""
+    """Read a regular file; opening anything else, such as a FIFO, might block for ever."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("it is not a regular file")
@@ -60,7 +60,7 @@ def _content(path: Path) -> bytes:
 
 
 def _set_aside(path: Path) -> str:
-    """Give a file another name; says what became of it."""
+    """Rename a damaged file; returns what became of it, for the log."""
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
@@ -72,10 +72,10 @@ def _set_aside(path: Path) -> str:
 
 
 def save(path: Path, content: bytes) -> None:
-    """Replace a file, whole; not from an event loop, for it waits for the disk.
+    """Replace a file as a whole. It waits for the disk: do not call it from an event loop.
 
     Raises:
-        OSError: it cannot be; the old file is still there.
+        OSError: that is not possible; the old file is still there.
     """
     beside = path.with_suffix(".tmp")
     with beside.open("wb") as file:

@@ -86,8 +86,8 @@ def _called_so(words: Sequence[str], values: NDArray[np.int64]) -> str:
 
 
 def _differing(distinct: int, rows: int) -> str:
-    of = f"all {rows:,}" if distinct == rows else f"{distinct:,} of {rows:,}"
-    return f"{of} values differ"
+    share = f"all {rows:,}" if distinct == rows else f"{distinct:,} of {rows:,}"
+    return f"{share} values differ"
 
 
 def _row_label(values: NDArray[np.int64]) -> str:

@@ -68,10 +68,10 @@ def infer_schema(
             reason = _nothing_to_learn(data)
         if not reason and override.kind is None:
             reason = identifier(name, data, kind_of(data))
-        of = rule_of(override, rule or RareRule())
-        column = None if reason else _column(name, data, override, of)
+        rare_rule = rule_of(override, rule or RareRule())
+        column = None if reason else _column(name, data, override, rare_rule)
         if column is not None and not reason:
-            reason = all_rare(column, data, of.min_count)
+            reason = all_rare(column, data, rare_rule.min_count)
         if reason or column is None:
             dropped.append(Dropped(name, reason))
         else:
@@ -146,8 +146,8 @@ def _check_finite(name: str, present: NDArray[Any]) -> None:
 
 def kind_of(data: ColumnData) -> Kind:
     """What a column's values are, when nobody says otherwise."""
-    of = {"b": Kind.BOOLEAN, "i": Kind.INTEGER, "M": Kind.DATETIME, "O": Kind.CATEGORICAL}
-    kind = of.get(data.values.dtype.kind)
+    kinds = {"b": Kind.BOOLEAN, "i": Kind.INTEGER, "M": Kind.DATETIME, "O": Kind.CATEGORICAL}
+    kind = kinds.get(data.values.dtype.kind)
     if kind is not None:
         return kind
     present = data.present()

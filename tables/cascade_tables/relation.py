@@ -226,14 +226,14 @@ def _terms(text: str, words: list[str]) -> list[tuple[str, int]]:
     terms, sign = [], 1
     if words and words[0] in SIGNS:
         sign, words = SIGNS[words[0]], words[1:]
-    for at, word in enumerate(words):
-        if at % 2 == 0 and word not in SIGNS:
+    for index, word in enumerate(words):
+        if index % 2 == 0 and word not in SIGNS:
             terms.append((_name(text, word), sign))
-        elif at % 2 == 1 and word in SIGNS:
+        elif index % 2 == 1 and word in SIGNS:
             sign = SIGNS[word]
         else:
             wanted = (
-                "a column's name" if at % 2 == 0 else "'+' or '-' (a name with spaces is quoted)"
+                "a column's name" if index % 2 == 0 else "'+' or '-' (a name with spaces is quoted)"
             )
             raise SchemaError(
                 f"relation {shown(text)}: expected {wanted} instead of {shown(word)}; "

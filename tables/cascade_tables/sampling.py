@@ -70,8 +70,8 @@ def reveal_passes(
     rank = np.argsort(np.argsort(key, axis=1, kind="stable"), axis=1, kind="stable")
     passes = np.minimum(count, steps)
     # The pass of rank r of m columns in p passes is floor(r * p / m): sizes differ by at most one.
-    at = rank * passes // np.maximum(count, 1)
-    return np.where(missing, at, -1)[:, column]
+    revealed_in = rank * passes // np.maximum(count, 1)
+    return np.where(missing, revealed_in, -1)[:, column]
 
 
 class TeacherRows:

@@ -201,5 +201,5 @@ class Method:
         self._lines, self._kind, self._path, self._codec = lines, kind, path, codec
 
     def on(self, line: Line) -> Any:
-        """grpcio's own method."""
+        """The callable of grpcio for this method, on the channel of one connection."""
         return self._lines.method(line, self._kind, self._path, self._codec)

@@ -66,7 +66,7 @@ class Tls:
         )
 
     def options(self) -> tuple[tuple[str, Any], ...]:
-        """Of the channel."""
+        """The channel arguments of gRPC that these settings need."""
         if self.server_name is None:
             return ()
         return (("grpc.ssl_target_name_override", self.server_name),)

@@ -44,7 +44,7 @@ class Columns(Protocol):
         """Numbers as decimals, where such are values and no type of the column's."""
 
     def moments(self, cells: Any) -> Any:
-        """Dates as date-times."""
+        """Convert dates to date-times, at midnight."""
 
     def microseconds(self, cells: Any) -> Any:
         """Date-times as microseconds since 1970-01-01 UTC, as the wire has them."""

@@ -16,7 +16,7 @@ NOBODY = "(not told apart)"
 
 
 def rendered(bill: Statement, target: str) -> RenderableType:
-    """The whole bill."""
+    """The bill as it is printed: totals, then the parts by tier, table and tenant."""
     tenants = bill.by(lambda line: line.tenant)
     parts: list[RenderableType] = [headline(bill, target), Text("")]
     rest = {"idle": bill.idle} | ({} if bill.unused is None else {"unused": bill.unused})

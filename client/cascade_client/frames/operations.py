@@ -99,11 +99,11 @@ class Rows:
         for name, source in sources.items():
             places = set(source.into.tolist())
             known = np.flatnonzero(~self.empty(out, name)).tolist()
-            kept = [out[at] for at in known if at not in places]
+            kept = [out[index] for index in known if index not in places]
             given, drawn = lists.agreed(
-                [row[name] for row in kept], [cells[at][name] for at in source.out_of]
+                [row[name] for row in kept], [cells[index][name] for index in source.out_of]
             )
-            filled = [out[at] for at in source.into]
+            filled = [out[index] for index in source.into]
             for row, value in zip([*kept, *filled], [*given, *drawn], strict=True):
                 row[name] = value
         return out
@@ -223,7 +223,7 @@ class Arrow:
 
         fields = list(frame.schema)
         made = list(zip(fields, frame.columns, strict=True))
-        places = {field.name: at for at, field in enumerate(fields)}
+        places = {field.name: index for index, field in enumerate(fields)}
         for name, source in sources.items():
             new = cells[name].take(source.out_of)
             if name not in places:

@@ -32,10 +32,10 @@ class FrameKind(Protocol):
     """One kind of frame."""
 
     def count(self, frame: Any) -> int:
-        """Its rows."""
+        """How many rows a frame has."""
 
     def part(self, frame: Any, begin: int, end: int) -> Any:
-        """Some of its rows."""
+        """The rows `begin` to `end` (exclusive) of a frame, as a frame of the same kind."""
 
     def read(self, frame: Any) -> tuple[Cells, ...]:
         """Its columns, as they travel; None, NaN, NaT, NA and nulls are NULL.

@@ -54,7 +54,7 @@ class Lessons:
         return first, rest
 
     def to(self, device: torch.device) -> Lessons:
-        """The same, there."""
+        """The same lessons on another device."""
         return Lessons(*(each.to(device) for each in self._tensors))
 
     @property

@@ -55,8 +55,8 @@ def _ranks(g: Graph, alike: Sequence[Ranks]) -> str:
     ]
     if marks:
         marked = g.weight("marked", np.concatenate([each.marked for each in alike]))
-        at = g.weight("marks", np.array(marks, np.int64)[:, None])
-        ranks = g.folded("ScatterND", ranks, at, marked)
+        indices = g.weight("marks", np.array(marks, np.int64)[:, None])
+        ranks = g.folded("ScatterND", ranks, indices, marked)
     return g.folded("Reshape", ranks, g.weight("shape", np.array([-1, 1], np.int64)))
 
 

@@ -73,11 +73,11 @@ class Graph:
         large = value.dtype == np.float32 and value.size >= LARGE
         if large and np.count_nonzero(value) * SPARSE <= value.size:
             # One at least: what has no elements, few readers take for a tensor.
-            at = np.argwhere(value) if value.any() else np.zeros((1, value.ndim), np.int64)
+            nonzero = np.argwhere(value) if value.any() else np.zeros((1, value.ndim), np.int64)
             shape = self._stored(f"{name}_shape", np.array(value.shape, np.int64))
             parts = (
-                self._stored(f"{name}_at", at.astype(np.int64)),
-                self._stored(f"{name}_values", value[tuple(at.T)]),
+                self._stored(f"{name}_at", nonzero.astype(np.int64)),
+                self._stored(f"{name}_values", value[tuple(nonzero.T)]),
             )
             return self.folded("ScatterND", self.folded("ConstantOfShape", shape), *parts, out=name)
         with np.errstate(over="ignore"):

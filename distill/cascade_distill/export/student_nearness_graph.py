@@ -55,11 +55,13 @@ class NearnessNodes:
         }
         self.neighbours = tuple(sorted(neighbours))
         self.coarse_slots = frozenset((*neighbours, *near.coarse))
-        self._place = {slot: at for at, slot in enumerate(self.neighbours)}
+        self._place = {slot: index for index, slot in enumerate(self.neighbours)}
         self._steps = g.weight("near_steps", steps())
         # A table of places, where "already known" and what marks a number get nothing.
         self._places: dict[int, str] = {}
-        self._numbers = [self._weights(g, at, target) for at, target in enumerate(near.targets)]
+        self._numbers = [
+            self._weights(g, index, target) for index, target in enumerate(near.targets)
+        ]
         self._look_up(g)
 
     def metadata(self) -> dict[str, str]:
@@ -67,19 +69,19 @@ class NearnessNodes:
         tables = {"steps": self._steps, "codes": self._codes, "values": self._values}
         return {NEARNESS: json.dumps(tables | {"numbers": self._numbers})}
 
-    def _weights(self, g: Graph, at: int, target: Target) -> dict[str, Any]:
+    def _weights(self, g: Graph, index: int, target: Target) -> dict[str, Any]:
         """What is learnt of a number, and which others it is near to."""
         near = self._near
         numbers, sums = len(target.numbers), len(target.sums)
         # Of those that the number has, not of those that the widest has.
         own = [*range(numbers), *range(near.numbers, near.numbers + sums)]
-        gate = _array(near.gate[at]).reshape(-1, near.shape[1], MIXTURE)[:, own]
-        gate_bias = _array(near.gate_bias[at]).reshape(-1, MIXTURE)[own]
-        kernel = np.pad(_array(near.kernel[at])[own], ((0, 0), (0, 0), (0, 1)))
-        place = _array(near.place[at])[own].reshape(-1, FINE)
+        gate = _array(near.gate[index]).reshape(-1, near.shape[1], MIXTURE)[:, own]
+        gate_bias = _array(near.gate_bias[index]).reshape(-1, MIXTURE)[own]
+        kernel = np.pad(_array(near.kernel[index])[own], ((0, 0), (0, 0), (0, 1)))
+        place = _array(near.place[index])[own].reshape(-1, FINE)
         inside = target.edges[:-1].reshape(COARSE, FINE)[:, 1:]
         kept = g.weight("near_place", place)
-        pads = np.array([0, 0, 0, near.fine_sizes[at] + 1 - FINE], np.int64)
+        pads = np.array([0, 0, 0, near.fine_sizes[index] + 1 - FINE], np.int64)
         self._places[target.slot] = g.folded("Pad", kept, g.weight("pads", pads))
         return {
             "slot": target.slot,
@@ -93,8 +95,10 @@ class NearnessNodes:
             "gate": g.weight("near_gate", gate.reshape(len(gate), -1)),
             "gate_bias": g.weight("near_gate_bias", gate_bias.reshape(-1)),
             "kernel": g.weight("near_kernel", kernel),
-            "fine_gate": g.weight("near_fine_gate", _array(near.fine_gate[at])[:, own]),
-            "fine_gate_bias": g.weight("near_fine_gate_bias", _array(near.fine_gate_bias[at])[own]),
+            "fine_gate": g.weight("near_fine_gate", _array(near.fine_gate[index])[:, own]),
+            "fine_gate_bias": g.weight(
+                "near_fine_gate_bias", _array(near.fine_gate_bias[index])[own]
+            ),
             "place": kept,
         }
 
@@ -143,20 +147,20 @@ class NearnessNodes:
             for slot in number["numbers"]
             if slot > number["slot"]
         ]
-        self._later = {key: at for at, key in enumerate(later)}
+        self._later = {key: index for index, key in enumerate(later)}
         if later:
-            at = g.weight("later", np.array([self._place[slot] for _, slot in later], np.int64))
-            said = self._said(g, g.op("Gather", self._pairs, at, axis=1), later)
-            known = g.op("Gather", self._observed, at, axis=1)
+            index = g.weight("later", np.array([self._place[slot] for _, slot in later], np.int64))
+            said = self._said(g, g.op("Gather", self._pairs, index, axis=1), later)
+            known = g.op("Gather", self._observed, index, axis=1)
             self._later_codes = g.op("Where", known, said, self._unknown)
         if values:
             self._values = g.blocks("near_values", np.concatenate([*values.values()]))
-            at = g.weight("parts", np.array([self._place[slot] for slot in values], np.int64))
+            index = g.weight("parts", np.array([self._place[slot] for slot in values], np.int64))
             begin_of = g.weight("starts", ends[:-1].astype(np.int64))
-            pairs = g.op("Add", g.op("Gather", self._pairs, at, axis=1), begin_of)
+            pairs = g.op("Add", g.op("Gather", self._pairs, index, axis=1), begin_of)
             value = g.op("Gather", self._values, pairs, axis=0)
             nothing = g.weight("nothing_known", np.array(np.nan, np.float32))
-            known = g.op("Gather", self._observed, at, axis=1)
+            known = g.op("Gather", self._observed, index, axis=1)
             self._given_values = g.op("Where", known, value, nothing)
             self._given_place = {slot: place for place, slot in enumerate(values)}
 
@@ -168,15 +172,15 @@ class NearnessNodes:
 
     def given_pair(self, g: Graph, slot: int) -> str:
         """The pair of a number as it was given: int64 [n, 1]."""
-        at = g.weight("place", np.array([self._place[slot]], np.int64))
-        return g.op("Gather", self._pairs, at, axis=1)
+        index = g.weight("place", np.array([self._place[slot]], np.int64))
+        return g.op("Gather", self._pairs, index, axis=1)
 
     def known_pair(self, g: Graph, slot: int, coarse: str, fine: str) -> str:
         """The pair of a number that was drawn, unless it was given: int64 [n, 1]; tokens [n]."""
-        at = self._place[slot]
-        size = g.weight("size", np.array(self._sizes[at], np.int64))
+        index = self._place[slot]
+        size = g.weight("size", np.array(self._sizes[index], np.int64))
         drawn = g.op("Add", g.op("Mul", coarse, size), fine)
-        place = g.weight("place", np.array([at], np.int64))
+        place = g.weight("place", np.array([index], np.int64))
         observed = g.op("Gather", self._observed, place, axis=1)
         drawn = g.op("Unsqueeze", drawn, g.axes(1))
         return g.op("Where", observed, self.given_pair(g, slot), drawn)
@@ -197,8 +201,10 @@ class NearnessNodes:
             joined = _joined(g, [pairs[each] for each in earlier])
             parts.append(self._said(g, joined, [(slot, each) for each in earlier]))
         if later:
-            at = g.weight("later", np.array([self._later[slot, each] for each in later], np.int64))
-            parts.append(g.op("Gather", self._later_codes, at, axis=1))
+            index = g.weight(
+                "later", np.array([self._later[slot, each] for each in later], np.int64)
+            )
+            parts.append(g.op("Gather", self._later_codes, index, axis=1))
         if number["sums"]:
             parts.append(self._codes_of_sums(g, number, pairs))
         codes = _joined(g, parts)
@@ -220,11 +226,11 @@ class NearnessNodes:
             joined = g.op("Add", joined, g.weight("starts", begin))
             parts.append(g.op("Gather", self._values, joined, axis=0))
         if later:
-            at = np.array([self._given_place[slot] for slot in later], np.int64)
-            parts.append(g.op("Gather", self._given_values, g.weight("later", at), axis=1))
-        place = {slot: at for at, slot in enumerate([*earlier, *later])}
-        at = np.array([[place[slot] for slot in two] for two in number["sums"]], np.int64)
-        both = g.op("Gather", _joined(g, parts), g.weight("parts", at), axis=1)
+            index = np.array([self._given_place[slot] for slot in later], np.int64)
+            parts.append(g.op("Gather", self._given_values, g.weight("later", index), axis=1))
+        place = {slot: index for index, slot in enumerate([*earlier, *later])}
+        index = np.array([[place[slot] for slot in two] for two in number["sums"]], np.int64)
+        both = g.op("Gather", _joined(g, parts), g.weight("parts", index), axis=1)
         signs = g.weight("signs", np.array(number["signs"], np.float32))
         value = g.op("ReduceSum", g.op("Mul", both, signs), g.axes(2), keepdims=1)
         # How many edges it is not below: of the bins, then of the places inside the one it is in.
@@ -244,15 +250,15 @@ class NearnessNodes:
             hidden: of the slot's head [n, head].
             seen: as of `seen`.
         """
-        at = self._near.coarse[slot]
-        number, size = self._numbers[at], self._near.sizes[at]
+        index = self._near.coarse[slot]
+        number, size = self._numbers[index], self._near.sizes[index]
         most = len(number["numbers"]) + len(number["sums"])
         gates = g.op("Gemm", hidden, number["gate"], number["gate_bias"])
         shape = g.weight("shape", np.array([-1, most, 1, MIXTURE], np.int64))
         mixed = g.op("MatMul", g.op("Reshape", gates, shape), number["kernel"])
         mixed = g.op("Squeeze", mixed, g.axes(2))
         # "Already known" is near to nothing.
-        place = np.append(places_of_tokens(self._near.targets[at], size), NO_PLACE)
+        place = np.append(places_of_tokens(self._near.targets[index], size), NO_PLACE)
         from_first = g.weight("near_place_of_token", place - (LEAST - 1))
         away = g.op("Sub", from_first, seen)
         ends = (0, EQUAL_AT + 1 - (LEAST - 1))

@@ -135,8 +135,8 @@ def _head(g: Graph, model: Denoiser, stream: str, seen: str | None) -> str:
     weight, bias = model.head.weight, model.head.bias
     out = g.op("Gemm", stream, g.weight("w", _array(weight).T), g.weight("b", _array(bias)))
     if model.nearness is not None and seen is not None:
-        at = model.near_tokens.numpy()
-        out = g.op("Add", out, coarse_bias(g, model.nearness, stream, seen, at, len(weight)))
+        indices = model.near_tokens.numpy()
+        out = g.op("Add", out, coarse_bias(g, model.nearness, stream, seen, indices, len(weight)))
     if not model.marks.count:
         return out
     # Marks, only where the other columns are observed.

@@ -38,8 +38,8 @@ def chosen_pairs(real: Matrix, schema: Schema) -> list[tuple[int, int]]:
         schema: of the table.
     """
     columns = schema.columns
-    numbers = [at for at, column in enumerate(columns) if not is_discrete(column)]
-    dates = {at for at in numbers if columns[at].kind is Kind.DATETIME}
+    numbers = [index for index, column in enumerate(columns) if not is_discrete(column)]
+    dates = {index for index in numbers if columns[index].kind is Kind.DATETIME}
     pairs = [(a, b) for a, b in combinations(numbers, 2) if (a in dates) == (b in dates)]
     if len(pairs) <= MOST_DIFFERENCES:
         return pairs
@@ -48,7 +48,7 @@ def chosen_pairs(real: Matrix, schema: Schema) -> list[tuple[int, int]]:
     values = np.round(few + lowest, DECIMALS)
     ranks = pd.DataFrame(few[:, numbers], columns=numbers).rank()
     together = ranks.corr().abs().fillna(0.0).to_numpy()
-    place = {number: at for at, number in enumerate(numbers)}
+    place = {number: index for index, number in enumerate(numbers)}
 
     def worth(pair: tuple[int, int]) -> tuple[float, float]:
         first, second = values[:, pair[0]], values[:, pair[1]]

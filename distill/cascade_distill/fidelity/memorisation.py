@@ -109,12 +109,12 @@ def most_equal(queries: Cells, rows: Cells) -> tuple[NDArray[np.int64], NDArray[
     equal, nearest = np.zeros(len(queries), np.int64), np.zeros(len(queries), np.int64)
     columns = np.ascontiguousarray(rows.T)
     counts = np.empty(len(rows), np.int16)
-    for at, query in enumerate(queries):
+    for index, query in enumerate(queries):
         counts[:] = 0
         for value, column in zip(query, columns, strict=True):
             counts += column == value
-        nearest[at] = counts.argmax()
-        equal[at] = counts[nearest[at]]
+        nearest[index] = counts.argmax()
+        equal[index] = counts[nearest[index]]
     return equal, nearest
 
 

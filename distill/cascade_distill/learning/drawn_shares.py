@@ -52,7 +52,7 @@ Sampler = StudentSampler | TeacherSampler
 class Marking(Protocol):
     """A network that draws marks: either tier's."""
 
-    def shift_marks(self, by: Tensor) -> None:
+    def shift_marks(self, shifts: Tensor) -> None:
         """Add to the log-odds of each of the layout's marks: [M]."""
 
 

@@ -129,10 +129,10 @@ class Marks(nn.Module):
         sizes = self.layout.sizes
         out = torch.zeros(max(self.layout.column) + 1, sum(sizes))
         for mark in self.layout.marks:
-            at = sum(sizes[: mark.slot]) + mark.token
+            index = sum(sizes[: mark.slot]) + mark.token
             for other in mark.others:
                 if before or self.layout.turn[other] > self.layout.turn[mark.column]:
-                    out[other, at] = FORBIDDEN
+                    out[other, index] = FORBIDDEN
         return out
 
     def _is_last(self, rank: Tensor) -> Tensor:

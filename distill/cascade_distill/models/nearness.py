@@ -126,14 +126,14 @@ class Nearness(Neighbourhood):
         sizes = torch.tensor(self.sizes, device=x.device)
         return laid.flatten(1)[:, self.columns + start.repeat_interleave(sizes)]
 
-    def coarse_of(self, x: Tensor, seen: Tensor, at: int) -> Tensor:
+    def coarse_of(self, x: Tensor, seen: Tensor, index: int) -> Tensor:
         """Those of one number: [n, size]; seen int64 [n, K]."""
-        count, begin = self.shape[1] * self.shape[2], sum(self.sizes[:at])
-        rows = slice(at * count, (at + 1) * count)
+        count, begin = self.shape[1] * self.shape[2], sum(self.sizes[:index])
+        rows = slice(index * count, (index + 1) * count)
         gates = F.linear(x, self.gate.weight[rows], self.gate.bias[rows])
         gates = gates.float().unflatten(1, (1, *self.shape[1:]))
-        laid = self._laid(gates, seen.unsqueeze(1), self.kernel[at : at + 1])
-        return laid[:, 0, self.columns[begin : begin + self.sizes[at]]]
+        laid = self._laid(gates, seen.unsqueeze(1), self.kernel[index : index + 1])
+        return laid[:, 0, self.columns[begin : begin + self.sizes[index]]]
 
     def _laid(self, gates: Tensor, seen: Tensor, kernel: Tensor) -> Tensor:
         """Kernels of s numbers, weighted and laid around the codes of their neighbours: [n, s,
@@ -190,11 +190,11 @@ class Nearness(Neighbourhood):
         pair = torch.arange(count * most, device=index.device).view(count, most)
         return F.embedding(index + pair * PLACES, self.place.flatten(0, 2)).sum(dim=2)
 
-    def fine_of(self, seen: Tensor, coarse: Tensor, at: int) -> Tensor:
+    def fine_of(self, seen: Tensor, coarse: Tensor, position: int) -> Tensor:
         """That of one number: [n, fine]; seen int64 [n, K], coarse int64 [n]."""
-        index = place_of(seen, (coarse - self.bins_from[at]).unsqueeze(1))
+        index = place_of(seen, (coarse - self.bins_from[position]).unsqueeze(1))
         pair = torch.arange(self.shape[1], device=index.device)
-        return F.embedding(index + pair * PLACES, self.place[at].flatten(0, 1)).sum(dim=1)
+        return F.embedding(index + pair * PLACES, self.place[position].flatten(0, 1)).sum(dim=1)
 
 
 def place_of(seen: Tensor, bins: Tensor) -> Tensor:

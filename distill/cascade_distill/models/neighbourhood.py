@@ -50,18 +50,18 @@ class Neighbourhood(nn.Module):
         values = [np.full(widest, np.nan, np.float32)]
         signs = np.ones(added.shape, np.float32)
         starts: dict[int, int] = {}
-        for at, target in enumerate(targets):
+        for index, target in enumerate(targets):
             for place, neighbour in enumerate(target.numbers):
-                slot[at, place] = neighbour.slot
-                start[at, place] = sum(map(len, codes))
+                slot[index, place] = neighbour.slot
+                start[index, place] = sum(map(len, codes))
                 codes.append(neighbour.codes)
             for place, each in enumerate(target.sums):
-                added[at, place], signs[at, place] = each.slots, each.signs
+                added[index, place], signs[index, place] = each.slots, each.signs
                 for side, (part, value) in enumerate(zip(each.slots, each.values, strict=True)):
                     if part not in starts:
                         starts[part] = sum(map(len, values))
                         values.append(value)
-                    added_start[at, place, side] = starts[part]
+                    added_start[index, place, side] = starts[part]
         edges = np.stack([target.edges for target in targets])
         size_of = np.array(layout.sizes)
         self.slot: Tensor

@@ -139,10 +139,10 @@ class Student(nn.Module):
         )
 
     @torch.no_grad()
-    def shift_marks(self, by: Tensor) -> None:
+    def shift_marks(self, shifts: Tensor) -> None:
         """Add to the log-odds of each of the layout's marks: [M]."""
         heads = self.heads
-        for mark, added in zip(self.layout.marks, by, strict=True):
+        for mark, added in zip(self.layout.marks, shifts, strict=True):
             heads[mark.slot].bias[mark.token] += added
 
     @torch.inference_mode()

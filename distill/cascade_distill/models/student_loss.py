@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from cascade_distill.models.student_nearness import StudentNearness
 
-# Arguments of `_Walk.apply` that nothing is learnt of.
+# Arguments of `_Walk.apply` before the parameters; they have no gradients.
 NOT_PARAMETERS = 8
 
 
@@ -41,22 +41,25 @@ def walk_loss(
     barred: Mapping[int, Tensor],
     parameters: tuple[Tensor, ...],
 ) -> Tensor:
-    """Mean over rows of -ln p(slot | prefix, observed suffix), summed over the slots that are not
-    observed, in nats. Who observes a slot knows the others of its column too, and never draws it.
+    """Mean over rows of -ln p(slot | prefix, observed suffix), summed over unobserved slots; nats.
+
+    Observed slots are left out, since they are never drawn; the slots of one column are observed
+    together.
 
     Args:
-        nearness: what the logits of numbers get that have neighbours.
-        tokens: int64 [n, T], what precedes a slot, and what is known of what follows.
-        observed: bool [n, T], the suffix that is known.
+        nearness: adds a bias to the logits of numbers that have neighbours; None: none have.
+        tokens: int64 [n, T], the inputs: each slot sees those before it, and the observed ones
+            after it.
+        observed: bool [n, T], which tokens are known.
         offsets: int64 [T], each slot's first row of the embedding.
-        targets: int64 [n, T], what each slot is to be.
-        conditionals: by slot, probabilities [n, size] to learn instead of that token.
-        barred: by slot, what is added to its logits [n, size]; for slots not there, nothing.
+        targets: int64 [n, T], the token that each slot is to draw.
+        conditionals: probabilities [n, size] to learn in place of the target, by slot.
+        barred: an addend [n, size] to the logits, by slot; it forbids marks.
         parameters: of the student: embedding, start, weight_in, bias_in, then each slot's output
             weight, then each slot's output bias, then those of `nearness`.
 
     Returns:
-        A scalar that autograd can go back from.
+        A scalar with a gradient.
     """
     differentiated = torch.is_grad_enabled()
     loss: Tensor = _Walk.apply(
@@ -74,7 +77,7 @@ def walk_loss(
 
 
 class _Walk(torch.autograd.Function):
-    """The gradients are made with the loss; going back only scales them."""
+    """Computes the gradients together with the loss; `backward` only scales them."""
 
     @staticmethod
     def forward(
@@ -120,9 +123,10 @@ def _walk(
     differentiated: bool,
     parameters: tuple[Tensor, ...],
 ) -> tuple[Tensor, list[Tensor]]:
-    """The loss, and its gradients in the order of the parameters; none if not asked for.
+    """Compute the loss and, where `differentiated`, its gradients in the order of the parameters.
 
-    Products of matrices follow autocast; everything that is added up stays float32.
+    The names are those of the module's docstring: `state` is state_t, `own` e_t, `at_state` g_t,
+    and `before` the sum of g_s over s < t. Matrix products follow autocast; all sums are float32.
     """
     embedding, start, weight_in, bias_in, *out = parameters
     rows, slots = tokens.shape
@@ -154,7 +158,7 @@ def _walk(
         hidden = torch.addmm(bias_in[slot], state, weight_in[slot]).relu_()
         logits = torch.addmm(bias_out[slot], hidden, weight_out[slot].T).to(state.dtype)
         if nearness is not None and slot in near_slots:
-            # A few small steps, which autograd goes back through.
+            # A few small operations, whose gradients autograd computes.
             weights = nearness.weights_of(slot)
             with torch.set_grad_enabled(differentiated):
                 leaves = [
@@ -175,7 +179,7 @@ def _walk(
             total -= (target * log_p * is_drawn[slot]).sum()
         if not differentiated:
             continue
-        # Of a softmax under cross-entropy: p - target.
+        # The gradient of cross-entropy with respect to the logits: p - target.
         away = log_p.exp_()
         if target is None:
             away.scatter_add_(1, column, away.new_full((rows, 1), -1.0))

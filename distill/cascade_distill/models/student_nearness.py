@@ -69,8 +69,8 @@ class StudentNearness(Neighbourhood):
             head: hidden units of a slot's head.
         """
         super().__init__(layout, targets)
-        self.coarse = {slot: at for at, slot in enumerate(self.slots)}
-        self.fine = {slot + 1: at for at, slot in enumerate(self.slots)}
+        self.coarse = {slot: number for number, slot in enumerate(self.slots)}
+        self.fine = {slot + 1: number for number, slot in enumerate(self.slots)}
         self.told = frozenset((*self.coarse, *self.fine))
         self.fine_sizes = tuple(layout.sizes[slot + 1] for slot in self.slots)
         most = self.numbers + self.sums
@@ -89,18 +89,18 @@ class StudentNearness(Neighbourhood):
         self.register_buffer("step", torch.from_numpy(steps()), persistent=False)
         self.token_at: Tensor
         widest = max(self.sizes)
-        at = [np.full(widest, NO_PLACE) for _ in targets]
-        for places, target, size in zip(at, targets, self.sizes, strict=True):
+        number = [np.full(widest, NO_PLACE) for _ in targets]
+        for places, target, size in zip(number, targets, self.sizes, strict=True):
             places[:size] = places_of_tokens(target, size)
-        self.register_buffer("token_at", torch.from_numpy(np.stack(at)), persistent=False)
+        self.register_buffer("token_at", torch.from_numpy(np.stack(number)), persistent=False)
 
     def weights_of(self, slot: int) -> tuple[Tensor, Tensor, Tensor]:
         """What is learnt of a slot's bias: gates' weight and bias, and what they are gates of."""
         if slot in self.coarse:
-            at = self.coarse[slot]
-            return self.gate[at], self.gate_bias[at], self.kernel[at]
-        at = self.fine[slot]
-        return self.fine_gate[at], self.fine_gate_bias[at], self.place[at]
+            number = self.coarse[slot]
+            return self.gate[number], self.gate_bias[number], self.kernel[number]
+        number = self.fine[slot]
+        return self.fine_gate[number], self.fine_gate_bias[number], self.place[number]
 
     def parameters_of(self, slot: int) -> tuple[int, int]:
         """Of a slot that gets a bias, where the first of those three is among `parameters()`, and
@@ -127,16 +127,16 @@ class StudentNearness(Neighbourhood):
         gate, gate_bias, of_gates = weights
         gates = torch.addmm(gate_bias, hidden, gate)
         if slot in self.fine:
-            at = self.fine[slot]
-            place = place_of(seen[:, at], (before - self.bins_from[at]).unsqueeze(1))
+            number = self.fine[slot]
+            place = place_of(seen[:, number], (before - self.bins_from[number]).unsqueeze(1))
             neighbour = torch.arange(self.shape[1], device=hidden.device) * PLACES
             told = F.embedding(place + neighbour, of_gates.flatten(0, 1))
             # Places that a number has for neighbours that only others have say nothing.
-            gates = gates * self.is_one[at]
+            gates = gates * self.is_one[number]
             bias = (gates.unsqueeze(2) * told).sum(dim=1)
-            return F.pad(bias, (0, self.fine_sizes[at] - FINE))
-        at = self.coarse[slot]
+            return F.pad(bias, (0, self.fine_sizes[number] - FINE))
+        number = self.coarse[slot]
         mixed = (gates.unflatten(1, self.shape[1:]).unsqueeze(3) * of_gates).sum(dim=2)
-        away = self.token_at[at, : self.sizes[at]] - seen[:, at].unsqueeze(2)
+        away = self.token_at[number, : self.sizes[number]] - seen[:, number].unsqueeze(2)
         step = self.step[away.clamp(LEAST - 1, EQUAL_AT + 1) - (LEAST - 1)]
         return F.pad(mixed, (0, 1)).gather(2, step).sum(dim=1)

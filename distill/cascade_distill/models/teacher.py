@@ -224,11 +224,11 @@ class Denoiser(nn.Module):
             self.head.bias[rows] -= self.head.bias[rows].mean()
 
     @torch.no_grad()
-    def shift_marks(self, by: Tensor) -> None:
+    def shift_marks(self, shifts: Tensor) -> None:
         """Add to the log-odds of each of the layout's marks: [M]."""
         begins = np.cumsum([0, *(self.layout.sizes[slot] for slot in self.slots)])
         begin = dict(zip(self.slots, begins.tolist(), strict=False))
-        for mark, added in zip(self.layout.marks, by, strict=True):
+        for mark, added in zip(self.layout.marks, shifts, strict=True):
             self.head.bias[begin[mark.slot] + mark.token] += added
 
     def fine_logits(self, x: Tensor, coarse: Tensor, seen: Tensor | None) -> Tensor:
@@ -242,16 +242,16 @@ class Denoiser(nn.Module):
         out = torch.einsum("nfw,fwo->nfo", F.silu(stream + told), self.fine_out)
         return out + (self.fine_bias + self.padding)
 
-    def fine_logits_of(self, x: Tensor, coarse: Tensor, at: int, seen: Tensor | None) -> Tensor:
+    def fine_logits_of(self, x: Tensor, coarse: Tensor, index: int, seen: Tensor | None) -> Tensor:
         """Those of one fine head alone: [n, fine_size] inside the coarse tokens [n]."""
         width = self.config.fine_width
-        own = slice(at * width, (at + 1) * width)
+        own = slice(index * width, (index + 1) * width)
         stream = F.linear(x, self.fine_in.weight[own], self.fine_in.bias[own])
-        told = self.fine_coarse[at, coarse]
-        if self.nearness is not None and seen is not None and at in self.near_fine:
-            place = self.near_fine.index(at)
+        told = self.fine_coarse[index, coarse]
+        if self.nearness is not None and seen is not None and index in self.near_fine:
+            place = self.near_fine.index(index)
             told = told + self.nearness.fine_of(seen[:, place], coarse, place)
-        return F.silu(stream + told) @ self.fine_out[at] + self.fine_bias[at]
+        return F.silu(stream + told) @ self.fine_out[index] + self.fine_bias[index]
 
     def conditional(self, tokens: Tensor, observed: Tensor, column: int) -> dict[int, Tensor]:
         """One column's p(token | observed) by slot: [n, size]; it must not be observed.
@@ -271,8 +271,8 @@ class Denoiser(nn.Module):
             logits = logits + self.nearness.coarse_of(x, seen[:, place], place)
         out = {slot: logits.softmax(dim=1)}
         if slot in self.coarse:
-            at = self.coarse.index(slot)
-            fine = self.fine_logits_of(x, tokens[:, slot], at, seen)
+            index = self.coarse.index(slot)
+            fine = self.fine_logits_of(x, tokens[:, slot], index, seen)
             out[slot + 1] = fine[:, : self.layout.sizes[slot + 1]].softmax(dim=1)
         return out
 

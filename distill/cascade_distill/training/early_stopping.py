@@ -53,7 +53,7 @@ class HeldOutLosses:
     tolerance: float = 0.0
 
     def with_one_more(self, step: int, loss: float) -> HeldOutLosses:
-        """These, and another."""
+        """The losses with one more evaluation, after `step` steps."""
         return replace(self, evaluations=(*self.evaluations, Evaluation(step, loss)))
 
     @property
@@ -88,7 +88,7 @@ class HeldOutLosses:
 
     @classmethod
     def from_text(cls, text: str, tolerance: float = 0.0) -> HeldOutLosses:
-        """What `to_text` gave."""
+        """Read what `to_text` wrote."""
         each = (Evaluation(int(step), float(loss)) for step, loss in json.loads(text))
         return cls(tuple(each), tolerance)
 

@@ -146,7 +146,7 @@ def report(findings: Findings) -> str:
 
 
 def document(findings: Findings) -> Mapping[str, Any]:
-    """What `--json` prints."""
+    """The findings as `cascade audit verify --json` prints them."""
     return {
         "sound": findings.is_sound,
         "size": findings.size,

@@ -240,7 +240,7 @@ class _Reader(ValueReader):
         return float(value)
 
     def residency(self, value: Any, place: Place) -> tuple[str, ...] | None:
-        """Regions; None: anywhere."""
+        """Check and return the regions in which a table may be; None: anywhere."""
         if value == ANYWHERE:
             return None
         regions = [value] if isinstance(value, str) else value

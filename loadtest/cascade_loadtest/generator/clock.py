@@ -65,7 +65,7 @@ class Alarm:
         self._ring()
 
     def close(self) -> None:
-        """Ring no more."""
+        """Cancel the alarm, and close its timer."""
         if self._handle is not None:
             self._handle.cancel()
         if self._file >= 0:

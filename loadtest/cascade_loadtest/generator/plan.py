@@ -96,7 +96,7 @@ class Plan:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """What `save` wrote."""
+        """Read a plan that `save` wrote."""
         with np.load(path, allow_pickle=False) as found:
             said: dict[str, Any] = json.loads(found["said"].tobytes())
             bodies, ends = found["bodies"].tobytes(), np.cumsum(found["lengths"])

@@ -85,7 +85,7 @@ class Tally:
         self.began = min(self.began or other.began, other.began)
 
     def as_json(self) -> dict[str, Any]:
-        """For another process."""
+        """The tally as JSON, for the process that has started the generator."""
         return {
             "window": self.window,
             "calls": {name: each.as_json() for name, each in self.calls.items()},

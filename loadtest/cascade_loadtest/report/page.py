@@ -39,7 +39,7 @@ def written(found: Result, path: Path) -> Path:
 
 
 def page(found: Result) -> str:
-    """The whole page."""
+    """The report of a run, as one HTML page that loads nothing else."""
     options = found.options
     title = f"Load test of {options.table}, {options.profile}"
     sections = [

@@ -16,7 +16,7 @@ SIGNS = {True: "[green]kept[/green]", False: "[bold red]MISSED[/bold red]", None
 
 
 def printed(found: Result, console: Console) -> None:
-    """Calls, then promises."""
+    """Print what a run has found: the calls by kind, then each promise and whether it was kept."""
     console.print(_calls(found))
     for words in _sentences(found):
         console.print(escape(words))

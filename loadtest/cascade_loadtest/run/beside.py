@@ -85,7 +85,7 @@ class OfflineJobs:
         self._thread.start()
 
     def end(self) -> None:
-        """Count no more."""
+        """Stop the background work, and note how many rows it made in how many seconds."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()

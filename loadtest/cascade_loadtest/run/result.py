@@ -106,7 +106,7 @@ class Result:
         return told or None
 
     def measured(self) -> Measured:
-        """For the judge."""
+        """What `sla.judge` needs of the result."""
         return Measured(
             self.calls,
             tuple(self.tally.calls),

@@ -81,7 +81,7 @@ class TraceRecorder:
             self.note(request, details.timeout)
 
     def close(self) -> None:
-        """End the file."""
+        """Close the file of the recording."""
         self._file.close()
 
     def __enter__(self) -> Self:

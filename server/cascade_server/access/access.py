@@ -227,8 +227,8 @@ class Access:
                     return Refused(Reason.KEYS_NOT_READY, message, seconds=seconds)
             return Refused(exc.reason, str(exc))
         tenant = config.tenant_of_token(issuer.name, claims)
-        until = tokens.time_of(claims, "exp") + issuer.leeway
-        return caller_of_token(tenant, issuer, str(claims.get("sub", "")), until)
+        expires = tokens.time_of(claims, "exp") + issuer.leeway
+        return caller_of_token(tenant, issuer, str(claims.get("sub", "")), expires)
 
     # What it may do.
 

@@ -165,18 +165,18 @@ def _by_key(config: AccessConfig, key: str, now: float) -> Caller | Refused:
     tenant = config.key_tenants[record.id]
     if record.expires is not None and now >= record.expires:
         return Refused(Reason.EXPIRED, "the API key has expired", tenant.name)
-    until = float("inf") if record.expires is None else record.expires
-    return Caller(tenant.name, Known.KEY, tenant.grant, record.id, until)
+    expires = float("inf") if record.expires is None else record.expires
+    return Caller(tenant.name, Known.KEY, tenant.grant, record.id, expires)
 
 
 def caller_of_token(
-    tenant: Tenant | None, issuer: Issuer, subject: str, until: float
+    tenant: Tenant | None, issuer: Issuer, subject: str, expires: float
 ) -> Caller | Refused:
     """Who has sent a token that holds."""
     if tenant is None:
         return Refused(Reason.NO_TENANT, "the token holds, and no tenant here is its subject's")
     said = "".join(each for each in subject if each.isprintable())[:80]
-    return Caller(tenant.name, Known.TOKEN, tenant.grant, f"{issuer.name}: {said}", until)
+    return Caller(tenant.name, Known.TOKEN, tenant.grant, f"{issuer.name}: {said}", expires)
 
 
 def may_call(caller: Caller, path: str) -> Refused | None:

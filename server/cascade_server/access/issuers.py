@@ -142,7 +142,7 @@ class Held:
         self.fetched, self.fetches = now, self.fetches + 1
 
     def came(self, keys: KeySet, now: float) -> None:
-        """They were fetched."""
+        """Take keys that have been fetched, and decide when to fetch again."""
         self.keys, self.failures, self.due = keys, 0, now + self.issuer.refresh
         self.last_good = self.fetches
         if self.is_outdated:
@@ -309,19 +309,19 @@ def _beside(work: Callable[[], T]) -> asyncio.Future[T]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
-    def tell(end: Callable[[Any], None], what: Any) -> None:
+    def tell(end: Callable[[Any], None], outcome: Any) -> None:
         if not future.done():
-            end(what)
+            end(outcome)
 
     def run() -> None:
         try:
             found = work()
         except Exception as exc:
-            end, what = future.set_exception, exc
+            end, outcome = future.set_exception, exc
         else:
-            end, what = future.set_result, found  # type: ignore[assignment]
+            end, outcome = future.set_result, found  # type: ignore[assignment]
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(tell, end, what)
+            loop.call_soon_threadsafe(tell, end, outcome)
 
     threading.Thread(target=run, name="issuer-keys", daemon=True).start()
     return future

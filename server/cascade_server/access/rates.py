@@ -91,8 +91,3 @@ def pushback_ms(seconds: float) -> int:
 def day_of(seconds: float) -> int:
     """Which day of UTC a moment is in, counted from 1970-01-01."""
     return int(seconds // DAY)
-
-
-def left_of_day(seconds: float) -> float:
-    """Seconds until the next day of UTC begins."""
-    return DAY - seconds % DAY

@@ -6,7 +6,7 @@ from cascade_server.access import rates
 from cascade_server.access.deciding import Refused
 from cascade_server.access.grants import Reason
 from cascade_server.errors import (
-    NOT_AGAIN,
+    DO_NOT_RETRY,
     NotKnown,
     NotPermitted,
     NotReady,
@@ -29,7 +29,7 @@ def error_of(refused: Refused) -> ServerError:
     seconds = refused.seconds
     if refused.reason is Reason.KEYS_NOT_READY:
         return NotReady(refused.message, None if seconds is None else rates.pushback_ms(seconds))
-    pushback = NOT_AGAIN if seconds is None else rates.pushback_ms(seconds)
+    pushback = DO_NOT_RETRY if seconds is None else rates.pushback_ms(seconds)
     return OverAllowance(refused.message, pushback)
 
 

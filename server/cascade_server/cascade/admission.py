@@ -1,4 +1,7 @@
-"""How many requests may be inside the server at once, learnt from how long they take."""
+"""How many requests the server may work on at once, learnt from how long they take.
+
+Pure functions of the limit's state; `Gate` keeps the state and counts who is inside.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,16 @@ from cascade_server.terms import Priority
 
 @dataclass(frozen=True)
 class LimitConfig:
-    """Of the adaptive limit.
+    """Settings of the adaptive limit.
 
     Attributes:
-        initial, least, most: of the limit, in requests.
-        realtime_share: of the limit, kept for real-time requests whatever the others do.
-        teacher_share: of the limit, that AUTO lets wait for the teacher. The limit is learnt from
-            what the student answers, ten times as fast: filled with who waits for the teacher, the
-            server would refuse what it could answer.
+        initial, least, most: the limit at first, and its bounds, in requests.
+        realtime_share: part of the limit that offline requests cannot use up.
+        teacher_share: part of the limit that AUTO may fill with requests that wait for the teacher.
+            The limit is learnt from the student's answers, which take a tenth of the time: if all
+            of it waited for the teacher, the server would refuse what the student could answer.
         tolerance: how many times its usual latency a server may show before the limit shrinks.
-        promised: seconds within which answers are promised; infinite: nothing is.
+        promised: seconds of the tightest latency objective; infinite if there is none.
         smoothing: weight of one observation in the limit.
         long_window: observations that the usual latency is averaged over.
     """
@@ -39,10 +42,13 @@ class LimitConfig:
     def allowed(self, usual: float) -> float:
         """Seconds that a request may take before the limit shrinks.
 
-        An idle server answers in a fiftieth of what is usually promised, and calls that come by
-        chance at once take several times as long as one alone: that is no reason to refuse any,
-        before a quarter of the promise is used up. And a server that has been slow for long is not
-        to take that as usual, beyond half of what it promised.
+        At least a quarter of what is promised: an idle server answers in a fiftieth of that, and a
+        few calls that happen to arrive together take several times as long as one alone, which is
+        no reason to refuse any. At most half of what is promised: a server that has been slow for
+        long must not take that for usual.
+
+        Args:
+            usual: seconds that a request usually takes.
         """
         allowed = self.tolerance * usual
         if math.isinf(self.promised):
@@ -52,28 +58,27 @@ class LimitConfig:
     def patience(self, remaining: float) -> float:
         """Seconds that a request may wait for its turn.
 
-        A quarter of what is promised, since to be drawn and sent takes time too; or what is left to
-        who has less, without the margin that routing keeps back as well.
+        A quarter of what is promised, since drawing and sending take time too, but never more than
+        `in_time` leaves of the request's own deadline.
 
         Args:
-            remaining: seconds to its deadline.
+            remaining: seconds to that deadline.
         """
         return min(self.promised / 4, in_time(remaining))
 
 
 def in_time(remaining: float) -> float:
-    """Seconds that may pass of what is left to a deadline, without the margin that routing keeps
-    back as well."""
+    """Seconds of `remaining` that may be used, less the share that the router keeps back too."""
     return remaining * (1 - MARGIN)
 
 
 @dataclass(frozen=True)
 class Limit:
-    """State of the limit.
+    """What has been learnt so far.
 
     Attributes:
-        value: requests inside at once, fractional between updates.
-        usual: seconds a request usually takes, a slow average; 0 before the first.
+        value: requests that may be inside at once; fractional, since it moves in small steps.
+        usual: seconds that a request usually takes, a slow average; 0 before the first.
     """
 
     value: float
@@ -81,16 +86,16 @@ class Limit:
 
 
 def updated(limit: Limit, config: LimitConfig, seconds: float, inside: int) -> Limit:
-    """The limit after a request that took `seconds` while `inside` requests were.
+    """The limit after a request that took `seconds` while `inside` requests were being worked on.
 
-    Gradient2 of Netflix's concurrency-limits: the limit is multiplied by allowed / now (from .5 to
-    1), plus a queue of √limit to try for more; it moves only while at least half of it is in use,
-    for an idle server says nothing of what it could take. What is allowed is theirs, tolerance ·
-    usual, within the bounds of `LimitConfig`.
+    Gradient2 of Netflix's concurrency-limits: the limit is multiplied by allowed / seconds (from .5
+    to 1), plus √limit to try for more. It moves only while at least half of it is in use, since an
+    idle server does not show how much it could take. As there, a request is allowed tolerance ·
+    usual seconds; `LimitConfig.allowed` bounds that.
     """
     weight = 1 / config.long_window
     usual = seconds if limit.usual == 0 else limit.usual + weight * (seconds - limit.usual)
-    # After a long time under load the average is high; it comes down faster than it went up.
+    # The average is high after a long time under load, and is to come down faster than it went up.
     if usual > 2 * seconds:
         usual *= 0.95
     if inside < limit.value / 2:
@@ -104,10 +109,10 @@ def updated(limit: Limit, config: LimitConfig, seconds: float, inside: int) -> L
 def admits(
     limit: Limit, config: LimitConfig, inside: Mapping[Priority, int], service: Priority
 ) -> bool:
-    """Whether one more request of a class may enter.
+    """Whether one more request may enter.
 
-    Real-time requests may use the whole limit, and always their share of it; offline ones what is
-    beside that share.
+    Real-time requests may use the whole limit, and their share of it even when offline requests
+    have used up the rest; offline requests may use only what lies outside that share.
     """
     if service is Priority.REALTIME:
         return room(limit, config, inside) > 0
@@ -125,11 +130,12 @@ def room(limit: Limit, config: LimitConfig, inside: Mapping[Priority, int]) -> i
 
 
 def crowded(limit: Limit, config: LimitConfig, waiting: int) -> bool:
-    """Whether no more may wait for the teacher than the `waiting` who do, as far as AUTO goes."""
+    """Whether AUTO is to send no more requests to the teacher, for which `waiting` wait already."""
     return waiting >= max(1, int(config.teacher_share * limit.value))
 
 
 def pushback_ms(limit: Limit, inside: int) -> int:
-    """How long a refused caller should wait: about as long as the queue takes to become shorter."""
+    """Milliseconds that a refused caller should wait: about what it takes the server to answer the
+    requests that are inside."""
     seconds = limit.usual * max(1.0, inside / max(limit.value, 1.0))
     return min(10_000, max(1, math.ceil(1e3 * seconds)))

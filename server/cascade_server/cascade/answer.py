@@ -1,4 +1,4 @@
-"""What a request is answered with, as plain values, whoever drew them."""
+"""The answer to a request as plain values, the same whichever tier drew it or edge sends it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ from cascade_server.terms import Tier
 from cascade_server.wire import rows as wire
 from cascade_server.wire.rows import Values
 
-# Columns by name, in the order in which they are returned; or `pb.Rows`, serialized.
+# Columns by name, in the order in which they are returned; or a serialized `pb.Rows`.
 AnsweredRows: TypeAlias = Mapping[str, Values] | bytes
 # Up to so many draws of one row are written in compiled code; for more, arrays are as fast.
 MOST_DRAWS_WRITTEN = 256
-# A parameter of a response.
-Told: TypeAlias = bool | int | float | str
+# The value of a response's parameter.
+ParameterValue: TypeAlias = bool | int | float | str
 
 
 class Drawn(NamedTuple):
-    """What an engine made of a request.
+    """What an engine has drawn for a request, not decoded yet.
 
     Attributes:
         tokens: int32 [total, T].
-        option: who drew, in how many passes.
-        route: why.
-        log_likelihood: float64 [rows], where asked for.
-        queued, finished: seconds waited in queues; when it was done (`time.perf_counter`).
+        option: the tier that drew, and its passes.
+        route: how that tier was chosen.
+        log_likelihood: float64 [rows] in nats; None: it was not asked for.
+        queued: seconds that it waited in queues.
+        finished: when it was done (`time.perf_counter`).
     """
 
     tokens: Tokens
@@ -52,15 +53,17 @@ class Answer:
 
     Attributes:
         request: what was asked.
-        tier, steps: who drew, in how many passes.
-        rows: what is returned: values, or, where they lie ready as the wire has them, those bytes.
-        finished: when the rows were there (`time.perf_counter`).
-        queued: seconds waited in queues.
-        route: why this tier, where that was asked for.
-        reason: in place of the route's.
-        log_likelihood: of each row of the request, where asked for.
-        from_pool, cached: whether they were drawn ahead of time, or for an equal request.
-        overtaken: whether another tier was waited for in vain before this one drew.
+        tier: the model that drew.
+        steps: network passes that it made.
+        rows: the returned columns, or their serialized message where compiled code wrote it.
+        finished: when the rows were drawn (`time.perf_counter`).
+        queued: seconds that the request waited in queues.
+        route: how the tier was chosen; None: the request did not ask for an explanation.
+        reason: replaces the route's own; None: nothing does.
+        log_likelihood: of each row of the request, in nats; empty if it was not asked for.
+        from_pool: whether the rows were drawn ahead of time.
+        cached: whether the rows were drawn for an equal request.
+        overtaken: whether the student drew after the teacher had been waited for in vain.
     """
 
     request: CheckedRequest
@@ -78,17 +81,17 @@ class Answer:
 
     @property
     def is_plain(self) -> bool:
-        """Whether they were drawn for this request, by who was asked first."""
+        """Whether the rows were drawn for this request by the tier that was first chosen."""
         return not (self.from_pool or self.cached or self.overtaken)
 
     @property
     def values(self) -> Mapping[str, Values]:
-        """The columns, by name and in their order."""
+        """The returned columns by name, in their order; parsed if they are held serialized."""
         if isinstance(self.rows, bytes):
             return wire.read_rows(pb.Rows.FromString(self.rows), self.request.runtime.fields)
         return self.rows
 
-    def provenance(self) -> dict[str, Told]:
+    def provenance(self) -> dict[str, ParameterValue]:
         """Where the rows come from, as parameters of a response; see `Provenance` of the wire."""
         request = self.request
         out = provenance_of(request.runtime, self.tier, self.steps, request.seed)
@@ -106,7 +109,7 @@ class Answer:
 
 
 def outside_as_json(outside: OutsideValues) -> str:
-    """Values that are outside of what was learnt, for who has no message for them."""
+    """Values outside of what was learnt, for protocols that have no message for them."""
     named = [found._asdict() for found in outside.first]
     totals = [
         {"column": column, "kind": kind, "values": values}
@@ -115,16 +118,21 @@ def outside_as_json(outside: OutsideValues) -> str:
     return json.dumps({"values": named, "totals": totals}, ensure_ascii=False)
 
 
-def provenance_of(runtime: Runtime, tier: Tier, steps: int, seed: int) -> dict[str, Told]:
-    """What there is to say of rows that a tier has just drawn with a seed."""
-    out: dict[str, Told] = {"synthetic": True, "tier": str(tier), "steps": steps, "seed": seed}
+def provenance_of(runtime: Runtime, tier: Tier, steps: int, seed: int) -> dict[str, ParameterValue]:
+    """The parameters of a response that say how its rows were drawn."""
+    out: dict[str, ParameterValue] = {
+        "synthetic": True,
+        "tier": str(tier),
+        "steps": steps,
+        "seed": seed,
+    }
     if (epsilon := runtime.release.manifest.epsilon) is not None:
         out["epsilon"] = epsilon
     return out
 
 
 def drawn_answer(request: CheckedRequest, drawn: Drawn) -> Answer:
-    """The answer made of what an engine has drawn."""
+    """Decode what an engine has drawn."""
     scored, route = drawn.log_likelihood, drawn.route
     return Answer(
         request,
@@ -135,12 +143,17 @@ def drawn_answer(request: CheckedRequest, drawn: Drawn) -> Answer:
         drawn.queued,
         route if request.explain else None,
         log_likelihood=() if scored is None else scored.tolist(),
-        overtaken=route.instead is not None,
+        overtaken=route.stand_in_reason is not None,
     )
 
 
 def decoded(request: CheckedRequest, tokens: Tokens) -> AnsweredRows:
-    """The columns that are returned: drawn values where none were given, else the given ones."""
+    """The returned columns: the caller's values where they were given, else the drawn ones.
+
+    Args:
+        request: what was asked.
+        tokens: what was drawn, int32 [total, T].
+    """
     codec, given = request.runtime.release.codec, request.given
     alone, inside = request.total == 1, request.inside_bins()
     if isinstance(given, WireRow) and request.total <= MOST_DRAWS_WRITTEN:
@@ -154,7 +167,7 @@ def decoded(request: CheckedRequest, tokens: Tokens) -> AnsweredRows:
     missing = request.names
     if given:
         missing = tuple(name for name in missing if name not in given or ABSENT in given[name])
-    # One row, what a payment waits for, needs no arrays.
+    # A single row, the most frequent request, is decoded without arrays.
     cells = codec.decode_row(tokens[0].tolist(), inside, missing, given) if alone else {}
     drawn = {} if alone else codec.decode_columns(tokens, inside, missing, given)
     out: dict[str, Values] = {}

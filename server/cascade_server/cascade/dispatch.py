@@ -24,7 +24,7 @@ from cascade_server.cascade.probing import Probing, kind_of
 from cascade_server.cascade.release_engines import ReleaseEngines, in_groups
 from cascade_server.cascade.repository import Repository
 from cascade_server.cascade.request import CheckedRequest
-from cascade_server.cascade.router import Instead, Option, Route, choose, patience
+from cascade_server.cascade.router import Option, Route, StandInReason, choose, patience
 from cascade_server.cascade.stepping import Stepping
 from cascade_server.cascade.token_draw import TokenAnswer, TokenDraw
 from cascade_server.config import ServerConfig
@@ -42,12 +42,7 @@ from cascade_server.wire.model_tensors import LOG_LIKELIHOOD
 
 
 class _Placed(NamedTuple):
-    """A request that the student is to draw now.
-
-    Attributes:
-        place: among those that came together.
-        request, route: as they are.
-    """
+    """A request that the student draws now, and its index among those that came together."""
 
     place: int
     request: CheckedRequest
@@ -55,16 +50,19 @@ class _Placed(NamedTuple):
 
 
 class Dispatcher:
-    """Draws what requests ask for, from the engines of a repository's releases.
+    """Draws what requests ask for, with the networks of a repository's releases.
 
     Attributes:
-        promised: seconds within which AUTO is to be answered, by table; of others nothing is.
+        promised: seconds of the latency objective that AUTO is to meet, by table; tables without
+            one are not in it.
 
     Args:
-        repository, config: what is served, and how.
-        report: how the objectives are doing.
-        teachers: a release's teacher; None: each has one in a thread of this process.
-        students: likewise; None: each has one in this process, in the event loop where it is fast.
+        repository: the releases that are served.
+        config: how to serve.
+        report: gives the current state of the objectives.
+        teachers: gives a release's teacher; None: each runs in a thread of this process.
+        students: gives a release's student; None: each runs in this process, in the event loop
+            where a batch is small enough.
     """
 
     def __init__(
@@ -82,8 +80,8 @@ class Dispatcher:
         student_of = students or partial(
             local_student, executor=self.student_thread, inline_rows=config.inline_rows
         )
-        # All workers ask one process for the teacher; where other servers run all networks, what a
-        # worker has sent them is its own.
+        # All workers ask the same process for the teacher, so its queue is counted once for all.
+        # Where other servers run both networks, each worker counts what it has sent them itself.
         self._shares_teacher = teachers is not None and students is None
         self._inline_rows = config.inline_rows
         self.stepping = Stepping(report)
@@ -99,8 +97,7 @@ class Dispatcher:
             runtime: ReleaseEngines(
                 runtime, config.inline_rows, student_of(runtime), teacher_of(runtime)
             )
-            for versions in repository.tables.values()
-            for runtime in versions.values()
+            for runtime in repository.runtimes
         }
 
     def close(self) -> None:
@@ -110,7 +107,7 @@ class Dispatcher:
         self._teacher_thread.shutdown(wait=False, cancel_futures=True)
 
     def statistics(self) -> pb.GetStatisticsResponse:
-        """What waits, what has been run, how many may be inside."""
+        """This process's counts: requests inside, refusals, and each engine's queue and batches."""
         out = pb.GetStatisticsResponse(
             inside=sum(self.gate.inside.values()),
             limit=int(self.gate.limit.value),
@@ -138,14 +135,14 @@ class Dispatcher:
         return sum(engines.student.queued() for engines in self.engines.values())
 
     def has_teacher(self, runtime: Runtime) -> bool:
-        """Whether a release's teacher is there."""
+        """Whether a release's teacher can be asked now."""
         return not math.isinf(self.engines[runtime].watched.predict(1, 1))
 
     def options(self, request: CheckedRequest) -> tuple[Option, ...]:
-        """Ways to answer, highest fidelity first, with what each is predicted to take now.
+        """The ways to answer a request, highest fidelity first, each with its predicted seconds.
 
-        The teacher in fewer passes is none of them: it is slower than the student and further from
-        the data; see docs/adr/0004.
+        A teacher that makes fewer passes is not among them: it is slower than the student and
+        further from the data; see docs/adr/0004.
         """
         engines = self.engines[request.runtime]
         student = Option(Tier.STUDENT, 1, engines.student.predict(request.total))
@@ -156,7 +153,7 @@ class Dispatcher:
         return Option(Tier.TEACHER, full, seconds, crowded=self.gate.crowded()), student
 
     def route(self, request: CheckedRequest) -> Route:
-        """Choose who is to draw for a request."""
+        """Choose the tier that draws for a request; see `router.choose`."""
         table, trace = request.runtime.release.manifest.table, request.trace
         if trace is not None:
             trace.mark("turn")
@@ -174,12 +171,16 @@ class Dispatcher:
         return route
 
     async def draw(self, request: CheckedRequest, route: Route | None = None) -> Drawn:
-        """Route a request, unless that was done, and wait until its rows are drawn.
+        """Draw the rows of a request, and wait for them.
+
+        Args:
+            request: what is to be drawn.
+            route: how, if that has been decided already; None: it is routed now.
 
         Raises:
-            DeadlinePassed: nothing that is allowed would be in time, or was.
+            DeadlinePassed: no allowed tier would be in time, or the chosen one was not.
             TooMuch: the server is full.
-            NotReady: the teacher's process is away.
+            NotReady: the teacher's process cannot be reached.
         """
         service = Priority.OFFLINE if request.offline else Priority.REALTIME
         self.gate.enter(service)
@@ -190,9 +191,10 @@ class Dispatcher:
                 with self._trial(route, request.runtime, request.total, request.work) as tried:
                     return await self._draw(request, tried, service)
             drawn = await self._draw(request, route, service)
-            alone = drawn.option.tier is Tier.STUDENT and request.total == 1
-            asked_teacher = drawn.route.instead is not None or drawn.log_likelihood is not None
-            if alone and not asked_teacher and not request.offline:
+            # The admission limit learns from requests that take equally long on an idle server.
+            by_student = drawn.option.tier is Tier.STUDENT and drawn.route.stand_in_reason is None
+            is_plain = drawn.log_likelihood is None and not request.offline
+            if by_student and is_plain and request.total == 1:
                 seconds = drawn.finished - request.began
             return drawn
         finally:
@@ -202,14 +204,14 @@ class Dispatcher:
 
     @contextmanager
     def _trial(self, route: Route, runtime: Runtime, rows: int, work: Work) -> Iterator[Route]:
-        """Try work that has been predicted to be late, now and then; see `Probing`.
+        """Let through, now and then, work that is predicted to be late; see `Probing`.
 
-        Returns:
-            How it is done all the same, in the block.
+        Yields:
+            The route by which it is done all the same.
 
         Raises:
-            DeadlinePassed: it is not its turn.
-            NotReady: nobody is there who could do it.
+            DeadlinePassed: it is not let through.
+            NotReady: no allowed tier can be reached.
         """
         option = route.cheapest
         if math.isinf(option.seconds):
@@ -225,7 +227,7 @@ class Dispatcher:
             self.probing.ended(kind, work.clock(), in_time)
 
     async def _draw(self, request: CheckedRequest, route: Route, service: Priority) -> Drawn:
-        """Draw a request that is inside, as it was routed; raises as `draw`."""
+        """Draw a request that has entered the gate, as it was routed; raises as `draw`."""
         engines, option = self.engines[request.runtime], route.option
         assert option is not None
         likelihood = None
@@ -239,26 +241,32 @@ class Dispatcher:
         if option.tier is Tier.STUDENT and not request.offline:
             self.gate.admit_to_queue(engines.student.queued(), request.work.remaining())
         tokens, observed = request.completed()
-        until = request.work.deadline, request.offline, request.spent
+        context = request.work.deadline, request.offline, request.spent
         if option.tier is Tier.TEACHER:
-            given = tokens, observed, request.teacher_noise(), option.steps, *until
+            given = tokens, observed, request.teacher_noise(), option.steps, *context
             draw = partial(engines.draw_with_teacher, *given)
             with self.gate.waits_for_teacher(service):
-                found = await self._unless_instead(draw, route, request.work.clock())
-            if not isinstance(found, Instead):
+                found = await self._from_teacher(draw, route, request.work.clock())
+            if not isinstance(found, StandInReason):
                 return Drawn(found[0], option, route, likelihood, found[1], time.perf_counter())
             route = route.by_stand_in(found)
             option = route.allowed[-1]
         noise = request.student_noise()
-        drawn, queued = await engines.draw_with_student(tokens, observed, noise, *until)
+        drawn, queued = await engines.draw_with_student(tokens, observed, noise, *context)
         return Drawn(drawn, option, route, likelihood, queued, time.perf_counter())
 
-    async def _unless_instead(
+    async def _from_teacher(
         self, draw: Callable[[], Awaitable[tuple[Tokens, float]]], route: Route, now: float
-    ) -> tuple[Tokens, float] | Instead:
-        """What the teacher draws, or why the student is to draw in its place."""
+    ) -> tuple[Tokens, float] | StandInReason:
+        """What the teacher draws, or why the student is to draw in its place.
+
+        Args:
+            draw: asks the teacher; returns tokens, and the seconds that they waited.
+            route: says how long to wait, and whether the student may take over.
+            now: seconds on the clock of `Route.chosen_at`.
+        """
         wait = patience(route, now)
-        # Where none is left, after a long score, it is not asked at all.
+        # No time may be left, after log-likelihoods took long: then the teacher is not asked.
         if wait > 0:
             try:
                 async with asyncio.timeout(_or_none(wait)) as waiting:
@@ -269,22 +277,22 @@ class Dispatcher:
             except (NotReady, TeacherFailed) as exc:
                 if not route.has_stand_in:
                     raise
-                return Instead.GONE if isinstance(exc, NotReady) else Instead.FAILED
+                return StandInReason.GONE if isinstance(exc, NotReady) else StandInReason.FAILED
         self.overtaken += 1
-        return Instead.OVERTAKEN
+        return StandInReason.OVERTAKEN
 
-    async def complete_tokens(self, ask: TokenDraw) -> TokenAnswer:
-        """All that is wanted of a network; raises as `draw_tokens`."""
+    async def complete_tokens(self, draw: TokenDraw) -> TokenAnswer:
+        """Compute all outputs that a caller wants of one network; raises as `draw_tokens`."""
         values = {
             name: await (
-                self.score_tokens(ask) if name == LOG_LIKELIHOOD else self.draw_tokens(ask)
+                self.score_tokens(draw) if name == LOG_LIKELIHOOD else self.draw_tokens(draw)
             )
-            for name in ask.outputs
+            for name in draw.outputs
         }
-        return TokenAnswer(ask, values)
+        return TokenAnswer(draw, values)
 
-    async def draw_tokens(self, ask: TokenDraw) -> Tokens:
-        """Complete tokens with the model that was named.
+    async def draw_tokens(self, draw: TokenDraw) -> Tokens:
+        """Complete tokens with the network that the caller named; no other one stands in for it.
 
         Returns:
             int32 [n, T].
@@ -292,14 +300,14 @@ class Dispatcher:
         Raises:
             DeadlinePassed: it would not be in time, or was not.
             TooMuch: the server is full.
-            NotReady: the teacher's process is away.
+            NotReady: the teacher's process cannot be reached.
         """
-        service = Priority.OFFLINE if ask.offline else Priority.REALTIME
+        service = Priority.OFFLINE if draw.offline else Priority.REALTIME
         self.gate.enter(service)
         try:
-            engines, rows = self.engines[ask.runtime], len(ask.tokens)
-            is_student = ask.tier is Tier.STUDENT
-            steps = 1 if is_student else max(1, ask.steps)
+            engines, rows = self.engines[draw.runtime], len(draw.tokens)
+            is_student = draw.tier is Tier.STUDENT
+            steps = 1 if is_student else max(1, draw.steps)
             predicted = (
                 engines.student.predict(rows)
                 if is_student
@@ -307,30 +315,30 @@ class Dispatcher:
             )
             if math.isinf(predicted):
                 raise NotReady(engines.watched.away())
-            option = Option(ask.tier, steps, predicted)
-            route = choose((option,), ask.work.remaining(), Wanted.FULL)
-            given = ask.tokens, ask.observed, ask.noise
-            until = ask.work.deadline, ask.offline, ask.spent
+            option = Option(draw.tier, steps, predicted)
+            route = choose((option,), draw.work.remaining(), Wanted.FULL)
+            given = draw.tokens, draw.observed, draw.noise
+            context = draw.work.deadline, draw.offline, draw.spent
             is_late = route.option is None
-            with self._trial(route, ask.runtime, rows, ask.work) if is_late else nullcontext():
+            with self._trial(route, draw.runtime, rows, draw.work) if is_late else nullcontext():
                 if is_student:
-                    drawn, _ = await engines.draw_with_student(*given, *until)
+                    drawn, _ = await engines.draw_with_student(*given, *context)
                 else:
-                    drawn, _ = await engines.draw_with_teacher(*given, steps, *until)
+                    drawn, _ = await engines.draw_with_teacher(*given, steps, *context)
             return drawn
         finally:
-            if ask.offline:
+            if draw.offline:
                 self.last_offline = time.monotonic()
             self.gate.leave(service)
 
-    async def score_tokens(self, ask: TokenDraw) -> NDArray[np.float64]:
-        """ln p(observed) of each row, in nats, from the teacher; raises as `draw_tokens`."""
-        service = Priority.OFFLINE if ask.offline else Priority.REALTIME
+    async def score_tokens(self, draw: TokenDraw) -> NDArray[np.float64]:
+        """ln p(observed) by the teacher, float64 [n] in nats; raises as `draw_tokens`."""
+        service = Priority.OFFLINE if draw.offline else Priority.REALTIME
         self.gate.enter(service)
         try:
-            teacher = self.engines[ask.runtime].watched
+            teacher = self.engines[draw.runtime].watched
             return await teacher.log_likelihood(
-                ask.tokens, ask.observed, ask.work.deadline, ask.spent
+                draw.tokens, draw.observed, draw.work.deadline, draw.spent
             )
         finally:
             self.gate.leave(service)
@@ -338,18 +346,17 @@ class Dispatcher:
     def draw_now(
         self, requests: Sequence[CheckedRequest], routes: Sequence[Route | None]
     ) -> list[Drawn | Exception | None]:
-        """Draw requests that came together, those that the student can draw in the event loop.
+        """Draw, of requests that came together, those that the student can draw in the event loop.
 
-        Small batches at that: of 64 rows the student draws a fifth more in a second than of 1,024,
-        which no longer fit a core's cache.
+        It runs in batches of `inline_rows`: in batches of 64 rows it draws a fifth more rows a
+        second than in batches of 1,024, which no longer fit a core's cache.
 
         Args:
-            requests: in the order in which they are let in.
-            routes: of those that have been routed.
+            requests: in the order in which they are admitted.
+            routes: of each request, where it has been routed already; None: it is routed now.
 
         Returns:
-            By request what was drawn, or why it could not be; None: `draw` is to be awaited, or
-            will tell what is wrong.
+            For each request what was drawn, or the error; None: `draw` has to be awaited for it.
         """
         out: list[Drawn | Exception | None] = [None] * len(requests)
         together: dict[Runtime, list[_Placed]] = {}
@@ -378,7 +385,7 @@ class Dispatcher:
         group: Sequence[_Placed],
         out: list[Drawn | Exception | None],
     ) -> None:
-        """Draw some with one run of the student, unless it is busy."""
+        """Draw requests with one run of the student, unless it is busy, and fill in `out`."""
         if not engines.student.free_for(sum(each.request.total for each in group)):
             return
         began = time.perf_counter()
@@ -401,12 +408,12 @@ class Dispatcher:
             out[each.place] = Drawn(tokens, each.route.option, each.route, None, 0.0, finished)
 
     async def draw_chunk(self, job: GenerateJob, index: int) -> Chunk:
-        """Draw one message of `Generate`, as offline work, once there is a place for it.
+        """Draw the rows of message `index` (from 0) of a `Generate`, once there is a place.
 
         Raises:
             TooMuch: it is the first of its stream, and too many others wait for a place.
-            DeadlinePassed: before it was drawn.
-            NotReady: the teacher's process is away.
+            DeadlinePassed: the deadline passed before the rows were drawn.
+            NotReady: the teacher's process cannot be reached.
         """
         began = time.perf_counter()
         await self.gate.wait_to_enter(Priority.OFFLINE, is_new=index == job.chunks.start)
@@ -423,9 +430,12 @@ class Dispatcher:
             self.gate.leave(Priority.OFFLINE)
 
     async def draw_ahead(self, runtime: Runtime, given: TeacherInput) -> NDArray[np.int32]:
-        """Have the teacher draw rows that nobody waits for; it is offline work, with no deadline.
+        """Have the teacher draw rows for the pool: offline work, without a deadline.
 
-        It passes the gate by: whoever calls this sees to it that nothing else is to be done.
+        It does not enter the gate: the caller makes sure that nothing else is waiting.
+
+        Returns:
+            int32 [n, T].
         """
         drawn, _ = await self.engines[runtime].watched.draw(given, math.inf, offline=True)
         return drawn

@@ -1,4 +1,8 @@
-"""The server's gate: who is inside, how many may be, and whether calls pile up in front of it."""
+"""Admission control: counts the requests inside the server, and refuses those it cannot answer.
+
+`admission` decides how many may be inside; `Gate` holds the counts that it decides by, and says of
+calls that still wait for their turn whether that comes in time.
+"""
 
 from __future__ import annotations
 
@@ -23,39 +27,43 @@ from cascade_server.cascade.admission import (
 from cascade_server.errors import TooMuch
 from cascade_server.terms import Priority
 
-# Of one turn in `Gate.seconds_a_call`.
+# Weight of one turn in the average `Gate.seconds_a_call`.
 PACE_WEIGHT = 0.1
-# Calls that come by chance while the loop is at work. A turn of the student for as many takes about
-# half as long as they would one by one.
-PILE = 4
-# Times the patience that all who wait may take together where those with nearer deadlines go first.
+# Up to so many calls may arrive by chance while the loop is at work; more are a backlog. The
+# student answers so many together in about half the time that they take one by one.
+BACKLOG = 4
+# Since nearest deadlines go first, a call may be admitted although answering all that wait would
+# take longer than its patience, up to so many times as long.
 OVERTAKING = 2.0
-# Why a call is refused at the door.
+# Why a call is refused before it is read.
 FULL = "as many calls wait as the server takes now"
 LATE = "more calls wait than can be answered in time"
-# Who may wait for a place at once; a stream that has begun always may.
+# Parts of offline work that may wait for a place at once; a stream that has begun always may.
 MOST_WAITING = 64
 
 
 def times_slept() -> int:
-    """How often this thread has waited for something: for an event loop, until there is work."""
+    """How often this thread has slept so far; an event loop's sleeps when it has nothing to do."""
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
 class Gate:
-    """Counts who is inside, and learns how many may be.
+    """Counts the requests inside the server, and learns how many may be.
+
+    A request is *inside* between `enter` and `leave`. Calls that the student answers in their turn
+    never enter: they wait in `services.turns`, which asks `objection` whether they may.
 
     Attributes:
-        limit: how many may be inside.
-        inside: who is, by class.
-        at_teacher: of those inside in real time, who wait for the teacher.
-        refused: calls that were, so far.
-        seconds_a_call: that pass for each call that is answered in its turn, while others wait.
+        limit: how many requests may be inside, as learnt so far.
+        inside: how many are, by priority.
+        at_teacher: how many of the real-time ones wait for the teacher.
+        refused: calls that have been refused so far.
+        seconds_a_call: average seconds from one answer to the next while calls wait; 0: not known.
 
     Args:
-        config: of the limit.
-        slept: counts how often the loop has had nothing to do.
-        queued: seconds of work that waits inside, in front of the engines that all calls need.
+        config: settings of the limit.
+        slept: counts how often the event loop has had nothing to do.
+        queued: seconds of work that waits in front of the students, which all calls need.
     """
 
     def __init__(
@@ -76,39 +84,38 @@ class Gate:
         self._behind = False
 
     def turn_begins(self, calls: int) -> None:
-        """So many calls are about to be answered together; to be told once a turn.
+        """Note that `calls` calls are about to be answered together; to be called once a turn.
 
-        Those that piled up while the loop was at work are told from those that just came at once,
-        to a loop that had been asleep. The loop keeps up by answering from the student together
-        what has piled up. A call that waits for the teacher costs it as much as one that comes
-        alone, however many there are: AUTO is not to spend that when there is a pile, but a caller
-        with an idle server to himself may send as many together as he likes.
+        If the loop has not slept since the last turn, they piled up while it was at work. Then AUTO
+        must not send them to the teacher: the loop catches up by having the student answer many at
+        once, while each call that waits for the teacher costs as much as one alone. If the loop had
+        slept, they merely arrived together, and an idle server may spend the teacher on them.
         """
         last, self._last_slept = self._last_slept, self._slept()
-        self._behind = calls > PILE and self._last_slept == last
+        self._behind = calls > BACKLOG and self._last_slept == last
 
     def enter(self, service: Priority) -> None:
-        """Be inside, until `leave`.
+        """Count one more request as inside, until `leave`.
 
         Raises:
-            TooMuch: the server is full for this class; says when to come back.
+            TooMuch: the server is full for this priority; says when to come back.
         """
         if not admits(self.limit, self.config, self.inside, service):
             self._refuse(0)
         self.inside[service] += 1
 
     async def wait_to_enter(self, priority: Priority, is_new: bool) -> None:
-        """Be inside, until `leave`, once there is a place; who waits is let in by turns.
+        """Wait for a place, first come first served, then count as inside until `leave`.
 
-        For work of many parts, such as a stream's messages: each part waits for a place of its own,
-        behind the parts of others that came before it, so that streams take turns.
+        For work of many parts, such as the messages of a stream: each part waits for a place of its
+        own, behind parts of other streams that came before it, so that streams take turns.
 
         Args:
             priority: as for `enter`.
-            is_new: whether nothing of the work is done yet, so that to refuse it loses nothing.
+            is_new: whether none of the work has been done yet, so that refusing it wastes nothing.
 
         Raises:
-            TooMuch: it is new, and as many wait as may; says when to come back.
+            TooMuch: it is new, and `MOST_WAITING` parts wait already; says when to come back.
         """
         waiting = self._waiting[priority]
         if not waiting and admits(self.limit, self.config, self.inside, priority):
@@ -122,7 +129,7 @@ class Gate:
             await place
         except asyncio.CancelledError:
             if place.cancelled():
-                # Unless it has been passed over already, by others who left at the same moment.
+                # `_let_in` may have dropped it already, if somebody left at the same moment.
                 if place in waiting:
                     waiting.remove(place)
             else:  # It was let in at the same moment.
@@ -133,7 +140,7 @@ class Gate:
         for priority, waiting in self._waiting.items():
             while waiting and admits(self.limit, self.config, self.inside, priority):
                 place = waiting.popleft()
-                # Whoever is cancelled learns of it only when its task runs next.
+                # A cancelled task removes its place only when it runs next.
                 if not place.cancelled():
                     self.inside[priority] += 1
                     place.set_result(None)
@@ -143,12 +150,12 @@ class Gate:
         return room(self.limit, self.config, self.inside)
 
     def crowded(self) -> bool:
-        """Whether AUTO lets no more wait for the teacher."""
+        """Whether AUTO is to send no more requests to the teacher."""
         return self._behind or crowded(self.limit, self.config, self.at_teacher)
 
     @contextmanager
     def waits_for_teacher(self, service: Priority) -> Iterator[None]:
-        """One who is inside waits for the teacher, until the block ends."""
+        """Count a request that is inside as waiting for the teacher, until the block ends."""
         counted = service is Priority.REALTIME
         self.at_teacher += counted
         try:
@@ -164,18 +171,18 @@ class Gate:
         before: Callable[[], int] | None = None,
         crowd: float = math.inf,
     ) -> str | None:
-        """Why one more may not wait at the gate, with others that do; None: it may.
+        """Why one more call may not wait for its turn; None: it may.
 
         Args:
-            waiting: how many do.
-            remaining: seconds to its deadline.
-            patient: whether it rather waits than is refused, as long as it can be answered in time;
-                others are not to wait for longer than a part of what is promised.
-            before: counts those of them whose turn comes before its own; None: all of them. Who has
-                a deadline is not refused for a pile of calls that have none, or far ones.
-            crowd: calls that would wait, this one among them, if all who ask had as many as who
-                asks now; infinite: that is not known. Who asks for little is let in beside others
-                who have filled the place, as long as its turn comes in time.
+            waiting: calls that wait already.
+            remaining: seconds to the new call's deadline.
+            patient: whether it may wait as long as it can still be answered in time; other calls
+                may wait for a quarter of what is promised at most.
+            before: counts the waiting calls whose turn comes before the new one's; None: all. So a
+                call with a near deadline is not refused because of calls with far ones or none.
+            crowd: how many calls would wait, the new one among them, if each caller had as many
+                waiting as this caller; infinite if that is not known. A caller with few calls is
+                admitted although others have filled the queue, as long as its turn is in time.
         """
         asks_little = crowd <= self.limit.value
         if patient:
@@ -184,7 +191,7 @@ class Gate:
             return FULL
         else:
             patience = self.config.patience(remaining)
-        # The first waiter is always admitted, so that what was learnt in a bad moment is forgotten.
+        # The first waiter is always admitted, so that a pace learnt in a bad moment decays.
         queued = self._queued()
         takes = (waiting + 1) * self.seconds_a_call + queued
         if takes <= patience or not (waiting or queued):
@@ -199,22 +206,23 @@ class Gate:
         return LATE
 
     def is_full(self, waiting: int, crowd: float) -> bool:
-        """Whether as many wait as may, beside one who does not ask for little; see `objection`."""
+        """Whether as many calls wait as may, for a caller of this `crowd`; see `objection`."""
         return waiting >= self.limit.value and crowd > self.limit.value
 
     def refused_alike(self, why: str, remaining: float, crowd: float) -> tuple[float, float]:
-        """Who else is refused as one who has just been, as long as none who waits is taken.
+        """Which other calls `objection` would refuse too, as long as no waiting call is taken.
 
-        Others whose deadlines are no nearer find as many before them, or more. But who has more
-        time may be more patient, and who asks for little may be let in.
+        Lets thousands of refusals a second be answered without computing each one. A call whose
+        deadline is no nearer has as many calls before it, or more. But a call with more time may
+        wait for longer, and a caller with few calls may be admitted.
 
         Args:
-            why: as `objection` said.
-            remaining, crowd: of the one who was refused; see `objection`.
+            why: what `objection` said of the refused call.
+            remaining, crowd: as `objection` was given for it.
 
         Returns:
-            Seconds to their deadlines that others have at most, and the crowd that theirs is larger
-            than, if they are refused alike.
+            Bounds: calls with at most so many seconds to their deadlines, and with a crowd larger
+            than so many, are refused too.
         """
         patience = self.config.patience(remaining)
         little = self.limit.value
@@ -226,41 +234,50 @@ class Gate:
         return math.inf if is_most else remaining, little
 
     def admit_to_queue(self, seconds: float, remaining: float) -> None:
-        """Let one that is inside wait in front of an engine; others may have gone there since it
-        was admitted.
+        """Check once more that a request that is inside may wait for an engine: others may have
+        joined the engine's queue since it was admitted.
 
         Args:
-            seconds: that it would wait.
+            seconds: how long it would wait.
             remaining: seconds to its deadline.
 
         Raises:
-            TooMuch: that is more than a call may wait; says when to come back.
+            TooMuch: that is longer than a call may wait; says when to come back.
         """
         if seconds > self.config.patience(remaining):
-            raise TooMuch(LATE, self.refuses(0))
+            raise TooMuch(LATE, self.count_refusal(0))
 
-    def turned(self, seconds: float, left: int) -> None:
-        """A turn took so long for each of its calls, and `left` more were waiting meanwhile; where
-        none were, it tells no more than that calls are answered at least as fast."""
+    def turn_ended(self, seconds: float, left: int) -> None:
+        """Learn the pace, `seconds_a_call`, from a turn that is over.
+
+        Args:
+            seconds: how long it took, divided by its calls.
+            left: calls that waited meanwhile. If there were none, the loop may have idled, and the
+                turn counts only if it was faster than the pace known so far.
+        """
         if left or seconds < self.seconds_a_call:
             self.seconds_a_call += (
                 PACE_WEIGHT * (seconds - self.seconds_a_call) if self.seconds_a_call else seconds
             )
 
-    def learn(self, seconds: float, waiting: int) -> None:
-        """A request took so long that did not enter: it was answered in its turn at the gate,
-        with `waiting` others beside it."""
+    def learn_from_turn(self, seconds: float, waiting: int) -> None:
+        """Learn the limit from a request that was answered in its turn, without having entered.
+
+        Args:
+            seconds: from its arrival to its answer.
+            waiting: other calls that waited for their turn, or had theirs together with it.
+        """
         inside = sum(self.inside.values()) + waiting
         self.limit = updated(self.limit, self.config, max(seconds, 1e-6), inside)
 
-    def refuses(self, waiting: int) -> int:
-        """One more has been refused.
+    def count_refusal(self, waiting: int) -> int:
+        """Count one more refused call.
 
         Args:
-            waiting: for their turn.
+            waiting: calls that wait for their turn.
 
         Returns:
-            Milliseconds after which to come back.
+            Milliseconds after which its caller should try again.
         """
         self.refused += 1
         return pushback_ms(self.limit, sum(self.inside.values()) + waiting)
@@ -268,15 +285,15 @@ class Gate:
     def _refuse(self, waiting: int) -> NoReturn:
         inside, takes = sum(self.inside.values()) + waiting, int(self.limit.value)
         why = f"{inside} requests are inside, and the server takes {takes} now"
-        raise TooMuch(why, self.refuses(waiting))
+        raise TooMuch(why, self.count_refusal(waiting))
 
     def leave(self, service: Priority, seconds: float | None = None) -> None:
-        """Be outside again.
+        """Count a request as no longer inside, and let in the next that wait.
 
         Args:
-            service: as it entered.
-            seconds: that it took, if it is one of those that the limit is learnt from: requests
-                that take equally long on an idle server.
+            service: the priority with which it entered.
+            seconds: how long it took, if the limit is to learn from it: only requests that take
+                equally long on an idle server tell how busy this one is. None: it is not to.
         """
         if seconds is not None:
             inside = sum(self.inside.values())

@@ -1,7 +1,7 @@
-"""One `Generate`, checked: the teacher's rows, drawn and packed a message at a time; no asyncio.
+"""A checked `Generate` request: which rows each message of its stream has, and how one is packed.
 
-A message's rows are a function of the seed and of the message's number, whoever makes them and
-however often, so that a stream that broke is gone on with from any message.
+The rows of a message depend on the seed and the message's number alone, so that any process can
+resume a broken stream at any message. There is no asyncio in here.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from cascade_server.wire import rows as wire
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Rows of one message, drawn and not yet packed.
+    """The rows of one message, drawn and not packed yet.
 
     Attributes:
         index: the message's number in the whole stream, from 0.
         tokens: int32 [rows, T].
-        rng: the message's random numbers; the places inside the bins are taken from it next.
-        steps: passes of the network that drew them.
-        seconds: from when they were asked for until they were drawn, the queue included.
+        rng: the message's random numbers, of which decoding takes the next ones.
+        steps: network passes that drew the rows.
+        seconds: how long that took, the queue included.
     """
 
     index: int
@@ -48,13 +48,13 @@ class GenerateJob:
     """A checked `GenerateRequest`.
 
     Attributes:
-        runtime: of the release that answers.
+        runtime: the release that answers.
         work: until when.
         names: the columns to send, in this order.
-        given: the one row of what is known, by column; all rows share it.
-        encoded: its tokens.
+        given: the known values, one for each known column; all rows share them.
+        encoded: the same values as tokens, [1, T].
         count: rows of the whole request.
-        done: rows that the caller has from a stream that broke, whole messages of them.
+        done: rows that the caller has already, from a stream that broke; whole messages.
         seed: the caller's, or a new one.
         chunk_rows: rows of a message; the last may have fewer.
         spent: what was computed for messages that have not been counted yet.
@@ -78,14 +78,15 @@ class GenerateJob:
         """Check a request.
 
         Args:
-            request: as it came.
-            runtime, work: who answers, and until when.
+            request: as it was sent.
+            runtime: the release that answers.
+            work: until when.
             most: rows that one request may ask for.
             chunk_rows: rows of a message.
 
         Raises:
             BadRequest, UnknownColumn, ValueNotAllowed: names what is wrong and what is allowed.
-            DeadlinePassed: it came too late.
+            DeadlinePassed: its deadline has passed.
         """
         work.check()
         if not 1 <= request.count <= most:
@@ -112,7 +113,7 @@ class GenerateJob:
             work=work,
             names=wire.check_names(codec.schema, request.columns),
             given=given,
-            # A value that stands in a million rows is to be one that there is.
+            # The value would stand in every row: one that was never learnt is refused, not noted.
             encoded=codec.encode_partial(given, 1, strict=True),
             count=request.count,
             done=request.done,
@@ -122,19 +123,19 @@ class GenerateJob:
 
     @property
     def chunks(self) -> range:
-        """Numbers of the messages that are still to be sent."""
+        """The numbers of the messages that are still to be sent."""
         return range(self.done // self.chunk_rows, -(-self.count // self.chunk_rows))
 
     def known(self, index: int) -> tuple[Tokens, Mask]:
-        """Tokens of message `index` and what is known of them: [rows, T] each."""
+        """The tokens of message `index` and which are known: int32 and bool [rows, T]."""
         rows = min(self.chunk_rows, self.count - index * self.chunk_rows)
         return self.encoded.tokens.repeat(rows, axis=0), self.encoded.observed.repeat(rows, axis=0)
 
     def pack(self, chunk: Chunk) -> pb.GenerateResponse:
-        """A message.
+        """Decode rows and write them as a message.
 
-        Meant for a thread of its own: after each column it lets go of the interpreter, so that a
-        real-time call waits for one column at most and not for the thousand rows of all of them.
+        Meant for a thread of its own. It releases the interpreter after each column, so that a
+        real-time call waits for one column at most, not for a thousand rows of all columns.
         """
         began = time.perf_counter()
         rows = len(chunk.tokens)
@@ -161,7 +162,7 @@ class GenerateJob:
         return response
 
     def _decoded(self, chunk: Chunk, name: str) -> dict[str, ColumnData]:
-        """A column that was drawn, with those that follow from it or that it follows from."""
+        """Decode a drawn column, together with the columns that depend on it or it depends on."""
         codec = self.runtime.release.codec
         together = next(group for group in codec.groups if name in group)
         names = [each for each in self.names if each in together and each not in self.given]

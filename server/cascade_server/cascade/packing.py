@@ -1,4 +1,4 @@
-"""An answer as the message that `Synthesize` and its stream send."""
+"""Writes an answer as the protobuf message that `Synthesize` and its stream send."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from cascade_server.terms import Tier
 from cascade_server.wire import rows as wire
 from cascade_server.wire.enums import OUTSIDE_KINDS
 
-# How many ways there are to be drawn that are remembered as they lie on the wire.
+# Serialized combinations of release, tier and passes that are kept.
 ORIGINS = 256
-# Before what it stands in a message: fields of `SynthesizeResponse`, `Provenance` and `Timings`.
+# Protobuf's tags of fields of `SynthesizeResponse`, `Provenance` and `Timings`.
 ROWS, PROVENANCE, SEED, TIMINGS = b"\x0a", b"\x1a", b"\x30", b"\x4a"
 ENCODE, QUEUE, COMPUTE, DECODE = b"\x08", b"\x10", b"\x18", b"\x20"
 
 
 def packed(answer: Answer) -> bytes:
-    """A message of its own, serialized.
+    """A serialized `SynthesizeResponse`.
 
-    Where the rows lie ready and there is nothing to say but where they come from, which is the most
-    frequent, it is put together from bytes: to have protobuf do it takes four times as long.
+    The most frequent answer, rows that are serialized already with a plain provenance, is put
+    together from bytes, in a quarter of the time that protobuf takes.
     """
     request, rows = answer.request, answer.rows
     if (
@@ -40,9 +40,9 @@ def packed(answer: Answer) -> bytes:
         or request.encoded.outside is not None
     ):
         return message_of(answer).SerializeToString()
-    of = request.runtime.release.manifest
+    release = request.runtime.release.manifest
     teacher = answer.tier is Tier.TEACHER
-    origin = _origin(of.table, of.version, of.epsilon, teacher, answer.steps)
+    origin = _origin(release.table, release.version, release.epsilon, teacher, answer.steps)
     encode, queue, compute, decode = timings(request, answer.queued, answer.finished)
     took = b"".join(
         (
@@ -66,7 +66,7 @@ def _varint(number: int) -> bytearray:
 
 
 def write_answer(answer: Answer, out: pb.SynthesizeResponse) -> None:
-    """Fill an empty message."""
+    """Fill an empty message with an answer."""
     request = answer.request
     write_rows(answer, out.rows)
     if answer.log_likelihood:
@@ -95,12 +95,12 @@ def name_outside_values(outside: OutsideValues, out: pb.Provenance) -> None:
         out.outside_values.add(
             column=found.column, row=found.row, kind=kind, conditioned_on=found.conditioned_on
         )
-    for (column, of_kind), values in outside.totals.items():
-        out.outside_totals.add(column=column, kind=OUTSIDE_KINDS[of_kind], values=values)
+    for (column, kind_name), values in outside.totals.items():
+        out.outside_totals.add(column=column, kind=OUTSIDE_KINDS[kind_name], values=values)
 
 
 def message_of(answer: Answer) -> pb.SynthesizeResponse:
-    """A message of its own."""
+    """An answer as a message."""
     out = pb.SynthesizeResponse()
     write_answer(answer, out)
     return out
@@ -122,7 +122,7 @@ def explain(route: Route, out: pb.Routing) -> None:
     out.reason = route.reason
     for option in route.considered:
         if math.isinf(option.seconds):
-            continue  # it is not there, so there is nothing to predict
+            continue  # it is not available: there is no prediction to show
         out.considered.add(
             tier=pb.TIER_TEACHER if option.tier is Tier.TEACHER else pb.TIER_STUDENT,
             steps=option.steps,
@@ -139,7 +139,13 @@ def fill_timings(request: CheckedRequest, out: pb.Timings, queued: float, finish
 
 
 def timings(request: CheckedRequest, queued: float, finished: float) -> tuple[int, int, int, int]:
-    """The same as numbers: microseconds of encoding, in queues, of computing, of decoding."""
+    """Microseconds of encoding, waiting in queues, computing, and decoding until now.
+
+    Args:
+        request: knows when it was read and encoded.
+        queued: seconds in queues.
+        finished: when its rows were drawn (`time.perf_counter`).
+    """
     encoded, queue = request.encoded_at, round(1e6 * queued)
     compute = max(0, round(1e6 * (finished - encoded)) - queue)
     decode = round(1e6 * (time.perf_counter() - finished))
@@ -149,15 +155,15 @@ def timings(request: CheckedRequest, queued: float, finished: float) -> tuple[in
 def fill_provenance(
     out: pb.Provenance, runtime: Runtime, teacher: bool, steps: int, seed: int
 ) -> None:
-    """Say where rows come from."""
-    of = runtime.release.manifest
-    out.MergeFromString(_origin(of.table, of.version, of.epsilon, teacher, steps))
+    """Say where rows come from: release, tier, passes and seed."""
+    release = runtime.release.manifest
+    out.MergeFromString(_origin(release.table, release.version, release.epsilon, teacher, steps))
     out.seed = seed
 
 
 @lru_cache(ORIGINS)
 def _origin(table: str, version: int, epsilon: float | None, teacher: bool, steps: int) -> bytes:
-    """What is the same for all rows that are drawn so."""
+    """The serialized `Provenance` of all rows drawn by one tier of a release in so many passes."""
     out = pb.Provenance(synthetic=True, table=table, version=version, steps=steps)
     out.tier = pb.TIER_TEACHER if teacher else pb.TIER_STUDENT
     if epsilon is not None:
@@ -165,6 +171,6 @@ def _origin(table: str, version: int, epsilon: float | None, teacher: bool, step
     return out.SerializeToString()
 
 
-def microseconds(since: float, until: float) -> int:
-    """Between two moments in seconds."""
-    return round((until - since) * 1e6)
+def microseconds(start: float, end: float) -> int:
+    """Whole microseconds between two moments, which are in seconds."""
+    return round((end - start) * 1e6)

@@ -1,7 +1,7 @@
-"""Whether to try now and then what is predicted to be late: who is refused shows nothing.
+"""Lets through, now and then, a request that is predicted to be late, to check the prediction.
 
-A prediction that is too long by mistake would stand for ever, since only what is run is measured:
-as a circuit breaker that has opened does, it has to let one through to see.
+Only work that is run is measured. A prediction that is too long by mistake would have everything
+refused and so never be corrected; like an open circuit breaker, it has to let one request through.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ import threading
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-# Seconds from the first refusal to the first trial; twice as many after each that was late, so
-# often at most. Refusals are counted alike: of what is asked for seldom one in 17 is run at most.
+# Seconds from the first refusal to the first trial. The pause doubles after each trial that was
+# late, up to so many times. As many refusals have to come in between as the pause was multiplied
+# by, so that of rare requests one in 17 at most is spent on a trial.
 FIRST_PAUSE, DOUBLINGS = 5.0, 4
 LONGEST_PAUSE = FIRST_PAUSE * 2**DOUBLINGS
-# Who has less than this part of the predicted seconds left is refused whatever was found out:
-# predictions were seen to be five times too long at worst.
+# A request with less than this share of the predicted seconds left is refused and does not count
+# as a trial: predictions were seen to be five times too long at worst.
 LEAST_LEFT = 1 / 16
-# Seconds after its last refusal in which a kind is forgotten.
+# Seconds after its last refusal after which a kind of work is forgotten.
 FORGOTTEN = 600.0
 
 
 @dataclass
 class _Refused:
-    """Of one kind of work.
+    """What is known of one kind of work that is being refused.
 
     Attributes:
-        due: when the next trial may be made.
-        refusals: that have to come before it.
-        late: trials since the last that was in time.
-        seen: when one was last to be refused.
+        due: when the next trial may be made, in seconds on the clock of `tries`.
+        refusals: how many more refusals have to come before it.
+        late: trials since the last one that was in time.
+        seen: when such work was last refused or tried.
     """
 
     due: float
@@ -39,16 +40,17 @@ class _Refused:
 
 
 class Probing:
-    """Says which of those who would be refused is tried all the same; see `kind_of`.
+    """Says which requests that are to be refused as too late are tried all the same.
 
-    As long as what is tried is in time, the next one is tried as soon as that is known. After one
-    that was late there is a pause, and others are refused, so that the hopeless cost one run in
-    `LONGEST_PAUSE`, and of what is asked for less often than that no more than a few calls their
-    early refusal. For several threads: inside Triton work ends beside the batches.
+    It decides for each kind of work by itself; see `kind_of`. After a trial that was in time the
+    next may follow at once; after one that was late there is a pause, twice as long each time. So
+    hopeless work costs one run in `LONGEST_PAUSE` seconds.
+
+    Safe to use from several threads: inside Triton, work ends on other threads than it begins on.
     """
 
     def __init__(self) -> None:
-        # Who was refused last is the last.
+        # In the order in which they were last refused.
         self._kinds: dict[Hashable, _Refused] = {}
         self._lock = threading.Lock()
 
@@ -57,14 +59,14 @@ class Probing:
         return len(self._kinds)
 
     def tries(self, kind: Hashable, now: float, predicted: float, remaining: float) -> bool:
-        """One of a kind is to be refused: whether it is run instead; `ended` is to be called then.
+        """Whether a request that is to be refused is run as a trial; if so, call `ended` after it.
 
         Args:
-            kind: of work that is predicted alike.
-            now: seconds on a clock that only grows.
-            predicted: seconds that it is predicted to take.
-            remaining: seconds to its deadline; who has hardly any is not counted as refused, so
-                that trials are left to those who may be in time.
+            kind: the kind of work; see `kind_of`.
+            now: seconds on a monotonic clock.
+            predicted: seconds that the work is predicted to take.
+            remaining: seconds to its deadline. A request with hardly any left is never tried, nor
+                counted as refused, so that trials go to requests that may be in time.
         """
         if remaining <= 0 or remaining < LEAST_LEFT * predicted:
             return False
@@ -82,14 +84,19 @@ class Probing:
         if now < found.due or found.refusals:
             found.refusals = max(0, found.refusals - 1)
             return False
-        # Whatever becomes of it.
+        # A trial counts as late until `ended` says otherwise.
         doubled = 2 ** min(found.late, DOUBLINGS)
         found.due, found.refusals = now + FIRST_PAUSE * doubled, doubled
         found.late += 1
         return True
 
     def ended(self, kind: Hashable, now: float, in_time: bool) -> None:
-        """One that was tried is over."""
+        """Note that a trial is over.
+
+        Args:
+            kind, now: as for `tries`.
+            in_time: whether it ended before its deadline.
+        """
         with self._lock:
             found = self._kinds.get(kind)
             if in_time and found is not None:
@@ -104,5 +111,6 @@ class Probing:
 
 
 def kind_of(release: str, tier: str, rows: int) -> Hashable:
-    """Work that is predicted alike: a release's, by a tier, between two powers of two of rows."""
+    """The kind of work that shares a prediction: one tier of a release, with a number of rows
+    between the same two powers of two."""
     return release, tier, rows.bit_length()

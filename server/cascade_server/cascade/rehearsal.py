@@ -1,7 +1,7 @@
-"""A release answers a few requests before anybody asks it, the whole way but for the network.
+"""Has a newly loaded release answer a few requests before it serves: all of the way but the socket.
 
-What is run for the first time is slow: memory is not there yet, and Python has not learnt its own
-code. And what cannot answer is found here, rather than by a caller.
+What runs for the first time is slow, since memory has not been touched yet and Python has not
+specialised its bytecode. And a release that cannot answer is found out before a caller asks it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from cascade_server.engines.runtime import Runtime
 from cascade_server.terms import Tier, Wanted
 from cascade_server.wire.synthesis_request import read_request
 
-# Enough for Python's interpreter to have specialised what is run for each of them.
+# Runs of the same code after which Python's interpreter has specialised it.
 TIMES = 24
 OPTION = Option(Tier.STUDENT, 1, 0.0)
 ROUTE = Route(OPTION, (OPTION,), (OPTION,), math.inf, Wanted.FAST, 0, math.inf)
 
 
 def rehearse(runtime: Runtime, times: int = TIMES) -> None:
-    """Answer requests with the student: whole rows, then what most of a row is known of.
+    """Answer requests for one row with the student: a whole row first, then most of one given.
 
     Raises:
-        Exception: it cannot.
+        Exception: the release cannot answer; any error, since a broken release may raise any.
     """
     table = runtime.release.manifest.table
     request = pb.SynthesizeRequest(table=table, rows=pb.Rows(count=1), seed=0)
@@ -42,9 +42,9 @@ def rehearse(runtime: Runtime, times: int = TIMES) -> None:
 
 
 def answered(request: pb.SynthesizeRequest, runtime: Runtime) -> pb.SynthesizeResponse:
-    """The student's answer to a request for one row."""
+    """Answer a request for one row with the student, on the calling thread."""
     asked = read_request(request, runtime.fields)
-    checked = check(asked, runtime, Work.within(None), max_rows=1)
+    checked = check(asked, runtime, Work.from_remaining(None), max_rows=1)
     tokens, observed = checked.completed()
     noise = checked.student_noise()((1, runtime.student_noise))
     drawn = runtime.draw_student(tokens, observed, noise)

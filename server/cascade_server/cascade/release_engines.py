@@ -1,4 +1,4 @@
-"""A release's student and teacher, as requests are drawn with them: in parts, or together."""
+"""Runs a release's student and teacher: large requests in parts, small ones together."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ from cascade_server.engines.tasks import StudentTask
 from cascade_server.engines.teacher import Teacher, TeacherInput
 from cascade_server.engines.watched_teacher import WatchedTeacher
 
-# Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.
+# Rows of one task of the student: larger requests go in parts, so that memory is bounded and other
+# requests get a turn.
 STUDENT_PART = 1024
-# Parts for the teacher that offline work of one process may have made at once. A part with its
-# noise is several megabytes; more of them than keep the teacher busy only wait.
+# Parts of offline work that one process may have prepared for the teacher at once. A part with its
+# noise takes several megabytes, and more parts than keep the teacher busy would only wait.
 OFFLINE_PARTS = 6
 
 
 def in_groups(rows: Sequence[int], most: int) -> Iterator[slice]:
-    """Requests in their order, in groups of at most `most` rows; a larger one is alone.
+    """Group consecutive requests, up to `most` rows a group; a larger request is a group alone.
 
     Args:
-        rows: of each.
+        rows: how many rows each request has.
+        most: rows of a group.
     """
     start = total = 0
     for place, each in enumerate(rows):
@@ -45,13 +47,11 @@ def in_groups(rows: Sequence[int], most: int) -> Iterator[slice]:
         yield slice(start, len(rows))
 
 
-class Underway:
-    """Rows that are inputs of the teacher already, no more than so many at once.
-
-    Who would be one too many waits, behind those who came before.
+class RowLimiter:
+    """Bounds the rows that are prepared for the teacher at once; parts beyond it wait in order.
 
     Args:
-        most: rows.
+        most: rows at once.
     """
 
     def __init__(self, most: int) -> None:
@@ -60,7 +60,7 @@ class Underway:
 
     @asynccontextmanager
     async def rows(self, count: int) -> AsyncIterator[None]:
-        """Have so many under way until the block ends; alone, they may be as many as they are."""
+        """Hold room for `count` rows until the block ends; more than `most` only while alone."""
         if self._waiting or not self._fit(count):
             await self._wait(count)
         else:
@@ -80,7 +80,7 @@ class Underway:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                # Unless it has been passed over already, by others who ended at the same moment.
+                # `_let_in` may have dropped it already, if another part ended at the same moment.
                 if (count, turn) in self._waiting:
                     self._waiting.remove((count, turn))
                 self._let_in()
@@ -104,13 +104,13 @@ class ReleaseEngines:
     """Draws with a release's networks.
 
     Args:
-        runtime: of the release.
-        inline_rows: that the student may be given in the event loop.
-        student, teacher: its engines.
+        runtime: the release, loaded.
+        inline_rows: rows that the student may draw at once in the event loop.
+        student, teacher: the engines that run the two networks.
 
     Attributes:
         student, teacher: as above.
-        watched: the teacher, as everybody asks it.
+        watched: the teacher, wrapped to tell why it cannot be asked; all draws go through it.
     """
 
     def __init__(
@@ -120,15 +120,16 @@ class ReleaseEngines:
         manifest = runtime.release.manifest
         self.watched = WatchedTeacher(teacher, f"{manifest.table} version {manifest.version}")
         self._runtime = runtime
-        self._offline = Underway(OFFLINE_PARTS * teacher.most_rows)
+        self._offline = RowLimiter(OFFLINE_PARTS * teacher.most_rows)
         self._noise = np.full((inline_rows, runtime.student_noise), UNREAD, np.float32)
 
     def draw_now(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
-        """Draw requests with one run of the student, in the event loop, which has to be
-        `free_for` their rows.
+        """Draw requests with one run of the student, in the event loop.
+
+        The student has to be `free_for` their rows, which are `inline_rows` at most.
 
         Returns:
-            int32 [total, T] of each.
+            Of each request its tokens, int32 [total, T].
         """
         if len(requests) == 1:
             (request,) = requests
@@ -161,22 +162,26 @@ class ReleaseEngines:
         offline: bool,
         spent: Spent | None = None,
     ) -> tuple[Tokens, float]:
-        """Wait until the student has completed rows.
+        """Complete rows with the student, and wait for them.
 
         Args:
-            spent: what is charged for them; None: nobody asks.
+            tokens, observed: int32 and bool [n, T].
+            noise: gives the random numbers of the next rows.
+            deadline: seconds on the clock of deadlines; infinite: none.
+            offline: whether real-time work goes first.
+            spent: is charged with what they cost; None: nobody asks.
 
         Returns:
-            int32 [n, T], and the seconds that they waited.
+            int32 [n, T], and the seconds that they waited in the queue.
 
         Raises:
-            DeadlinePassed: before they were done.
+            DeadlinePassed: it passed before they were done.
         """
         parts, queued = [], 0.0
         for first in range(0, len(tokens), STUDENT_PART):
             part = slice(first, first + STUDENT_PART)
-            mine = noise((len(tokens[part]), self._runtime.student_noise))
-            task = StudentTask(tokens[part], observed[part], mine, spent=spent or Spent())
+            part_noise = noise((len(tokens[part]), self._runtime.student_noise))
+            task = StudentTask(tokens[part], observed[part], part_noise, spent=spent or Spent())
             queued += await self.student.submit(task, deadline, offline)
             assert task.drawn is not None
             parts.append(task.drawn)
@@ -192,16 +197,16 @@ class ReleaseEngines:
         offline: bool,
         spent: Spent | None = None,
     ) -> tuple[Tokens, float]:
-        """Likewise, with the teacher in `steps` passes at most."""
-        parts, queued, until = [], 0.0, (deadline, offline, spent or Spent())
+        """As `draw_with_student`, with the teacher in `steps` passes at most."""
+        parts, queued, context = [], 0.0, (deadline, offline, spent or Spent())
         for first in range(0, len(tokens), self.teacher.most_rows):
             part = slice(first, first + self.teacher.most_rows)
             given, known = tokens[part], observed[part]
             if offline:
                 async with bounded(deadline), self._offline.rows(len(given)):
-                    drawn, waited = await self._draw_part(given, known, noise, steps, *until)
+                    drawn, waited = await self._draw_part(given, known, noise, steps, *context)
             else:
-                drawn, waited = await self._draw_part(given, known, noise, steps, *until)
+                drawn, waited = await self._draw_part(given, known, noise, steps, *context)
             queued += waited
             parts.append(drawn)
         return _joined(parts), queued
@@ -217,12 +222,12 @@ class ReleaseEngines:
         spent: Spent,
     ) -> tuple[Tokens, float]:
         runtime, shape = self._runtime, (len(tokens), self._runtime.teacher_noise)
-        mine: Noise | Uniform
+        part_noise: Noise | Uniform
         if runtime.makes_noise and isinstance(noise, StreamNoise):
-            mine = noise.later(shape)
+            part_noise = noise.later(shape)
         else:
-            mine = noise(shape)
-        given = TeacherInput(tokens, observed, mine, max(1, steps), spent=spent)
+            part_noise = noise(shape)
+        given = TeacherInput(tokens, observed, part_noise, max(1, steps), spent=spent)
         return await self.watched.draw(given, deadline, offline)
 
 

@@ -17,17 +17,19 @@ from cascade_server.errors import GpuError, ReleaseRefused, UnknownTable
 from cascade_server.memory import Memory
 from cascade_server.terms import Tier
 
-# Sets of tables that are remembered.
+# Repositories restricted to a set of tables that are kept, one for each set.
 MOST_VIEWS = 1024
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What loading one release took, for the log.
+    """A release that has been loaded, for the log.
 
     Attributes:
-        student_by, rows_by: what draws its rows in real time, and what reads and writes single
-            ones; "": another server does.
+        columns: of its table.
+        seconds: how long it took to load and warm.
+        student_by: what runs the student, such as "compiled code"; empty if another server does.
+        rows_by: what encodes and decodes single rows; empty if another server does.
     """
 
     table: str
@@ -39,11 +41,11 @@ class Loaded:
 
 
 class Repository:
-    """Runtimes by table and version.
+    """The loaded releases of a server.
 
     Args:
-        tables: them.
-        live_versions: which version answers who names none; None: the highest.
+        tables: a runtime for each release, by table and version.
+        live_versions: which version answers requests that name none; None: the highest.
     """
 
     def __init__(
@@ -53,8 +55,8 @@ class Repository:
         self.live_versions = live_versions or LiveVersions((), Memory())
         self._views: dict[frozenset[str], Repository] = {}
 
-    def only(self, tables: frozenset[str] | None) -> Repository:
-        """The repository of who sees some of its tables alone; None: all."""
+    def restricted_to(self, tables: frozenset[str] | None) -> Repository:
+        """The repository as seen by a tenant that may see only some tables; None: all of them."""
         if tables is None:
             return self
         view = self._views.get(tables)
@@ -77,22 +79,22 @@ class Repository:
         pause: Callable[[], None] = lambda: None,
         runtime: str = "cpu",
     ) -> Repository:
-        """Verify, load and warm releases of a folder; of each the tiers that are asked for.
+        """Verify, load and warm the releases of a folder.
 
         Args:
             folder: the model repository.
-            teacher_threads: of a pass.
-            report: is told of each release.
-            tiers: student, teacher or both.
-            wanted: versions by table; None: all.
+            teacher_threads: threads of one pass of a teacher.
+            report: is told of each release that has been loaded.
+            tiers: the networks to load: student, teacher, both or none.
+            wanted: versions to load by table; None: all.
             live_versions: as for the repository.
-            pause: called after each piece of work.
-            runtime: what is to run them, one of `runtimes.RUNTIMES`.
+            pause: called after each piece of work, to let other processes have the processor.
+            runtime: what is to run the networks, one of `runtimes.RUNTIMES`.
 
         Raises:
-            ReleaseRefused: one is not whole, or cannot be run; names the file.
-            ReleaseError: there are none.
-            GpuError: the runtime that was asked for cannot be had; says what is missing.
+            ReleaseRefused: a release is damaged or cannot be run; names the file.
+            ReleaseError: the folder holds no release.
+            GpuError: the runtime that was asked for cannot be used; says what is missing.
         """
         found = list_releases(folder) if wanted is None else wanted
         if not found:
@@ -118,25 +120,34 @@ class Repository:
                     raise ReleaseRefused.of(table, version, exc) from exc
                 tables.setdefault(table, {})[version] = opened
                 seconds = time.monotonic() - began
-                by = opened.student_by, opened.rows_by
-                report(Loaded(table, version, opened.columns, seconds, *by))
+                report(
+                    Loaded(
+                        table,
+                        version,
+                        opened.columns,
+                        seconds,
+                        student_by=opened.student_by,
+                        rows_by=opened.rows_by,
+                    )
+                )
         return cls(tables, live_versions)
 
     @property
     def runtimes(self) -> list[Runtime]:
-        """All of them, of all tables and versions."""
+        """The runtimes of all tables and versions."""
         return [runtime for versions in self.tables.values() for runtime in versions.values()]
 
     def find(self, table: str, version: int = 0, lot: float = 1.0) -> Runtime:
-        """A table's runtime of one version; 0: the one that answers who names none.
+        """The runtime that is to answer a request.
 
         Args:
-            table: whose.
-            version: which.
-            lot: decides between the stable version and a canary; see `live_versions.lot_of`.
+            table: the table's name.
+            version: the release's version; 0: the one that answers requests that name none.
+            lot: from 0 to 1, decides between the stable version and a canary; see
+                `live_versions.lot_of`.
 
         Raises:
-            UnknownTable: names what there is.
+            UnknownTable: there is no such table or version; names those that there are.
         """
         versions = self.versions(table)
         if version == 0:
@@ -149,7 +160,7 @@ class Repository:
         """A table's runtimes by version.
 
         Raises:
-            UnknownTable: names the tables there are.
+            UnknownTable: there is no such table; names those that there are.
         """
         if table not in self.tables:
             raise UnknownTable.table(table, self.tables)

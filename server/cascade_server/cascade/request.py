@@ -21,29 +21,32 @@ from cascade_server.terms import Wanted
 from cascade_server.wire import rows as wire
 from cascade_server.wire.synthesis_request import SynthesisRequest
 
-# Rows of a caller's before those of a request: the numbers of a seed are counted in 64 bits.
+# `first_row` at most: the random numbers of a seed are counted in 64 bits.
 MOST_ROWS_BEFORE = 2**32
 
 
 @dataclass
 class CheckedRequest:
-    """A `SynthesisRequest` that can be answered.
+    """A `SynthesisRequest` that has been checked against a release, and encoded.
 
     Attributes:
-        runtime: of the release that is to answer.
+        runtime: the release that is to answer.
         work: until when.
         names: columns to return, in their order.
-        given: as in the request.
-        encoded: the same as tokens.
-        rows: rows of the request, n.
-        draws: completions of each.
-        seed, seeded: of its random numbers, and whether the caller named it.
-        first_row: rows of the caller's before the first.
+        given: the caller's values, by column, as in the request.
+        encoded: the same values as tokens, [rows, T].
+        rows: rows of the request.
+        draws: completions of each row.
+        seed: of its random numbers.
+        seeded: whether the caller named the seed.
+        first_row: how many rows of the caller's table come before this request's first; a table
+            that is sent in several requests gets the random numbers of one that is sent whole.
         wanted, log_likelihood, explain, offline: as in the request.
-        began, encoded_at: when reading began and when all was encoded (`time.perf_counter`).
-        total: rows of the answer: rows x draws.
-        trace: its stages, where it is traced.
-        spent: what was computed for it so far.
+        began: when reading it began (`time.perf_counter`).
+        encoded_at: when all of it was encoded (`time.perf_counter`).
+        total: rows of the answer, rows x draws.
+        trace: its stages; None: it is not traced.
+        spent: what has been computed for it so far.
     """
 
     runtime: Runtime
@@ -71,37 +74,37 @@ class CheckedRequest:
 
     @property
     def version(self) -> int:
-        """Of the release that is to answer."""
+        """The version of the release that is to answer."""
         return self.runtime.version
 
     @property
     def drawn_tokens(self) -> int:
-        """Tokens of the answer that are not given: what is to be drawn, whoever draws it."""
+        """How many tokens of the answer are to be drawn, being not given."""
         return self.draws * self.encoded.observed.tobytes().count(0)
 
     def student_noise(self) -> NoiseSource:
-        """What the student takes for the answer, from its first row on."""
+        """The random numbers that the student takes for the answer, from its first row on."""
         observed = self.encoded.observed
         noise = self.runtime.noise_of_student
         return noise.source(self.seed, self.first_row, self.draws, observed)
 
     def fill_student_noise(self, out: Noise) -> None:
-        """The same, written: float32 [total, student_noise]; see `StudentNoise.fill`."""
+        """Write the same numbers to `out`: float32 [total, student_noise]; see `StudentNoise`."""
         observed = self.encoded.observed
         self.runtime.noise_of_student.fill(out, self.seed, self.first_row, self.draws, observed)
 
     def teacher_noise(self) -> NoiseSource:
-        """What the teacher takes for the answer, from its first row on."""
+        """The random numbers that the teacher takes for the answer, from its first row on."""
         start = self.first_row * self.draws * self.runtime.teacher_noise
         return noise_of(stream(self.seed, start=start))
 
     def inside_bins(self) -> Callable[[Sequence[int]], NDArray[np.float64]]:
-        """Where inside of its bin each number of the answer is; see `noise.inside_bins`."""
+        """Gives, by slots, where in its bin each number of the answer lies; see `noise`."""
         first = self.first_row * self.draws
         return inside_bins(self.seed, first, self.total, self.runtime.columns)
 
     def completed(self) -> tuple[Tokens, Mask]:
-        """Tokens and what is known of them, a row a draw: [total, T]."""
+        """Tokens and which are known, int32 and bool [total, T]: each row once for each draw."""
         tokens, observed = self.encoded.tokens, self.encoded.observed
         if self.draws == 1:
             return tokens, observed
@@ -115,18 +118,18 @@ def check(
     max_rows: int,
     began: float | None = None,
 ) -> CheckedRequest:
-    """Check a request, and encode what it gives.
+    """Check a request against a release, and encode the values that it gives.
 
     Args:
         request: what is asked.
-        runtime: of the release that is to answer.
+        runtime: the release that is to answer.
         work: until when.
         max_rows: rows x draws at most.
         began: when reading it began (`time.perf_counter`); None: now.
 
     Raises:
         BadRequest, UnknownColumn, ValueNotAllowed: names what is wrong and what is allowed.
-        DeadlinePassed: it came too late.
+        DeadlinePassed: its deadline has passed.
     """
     if began is None:
         began = time.perf_counter()

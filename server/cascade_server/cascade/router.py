@@ -15,14 +15,15 @@ MARGIN = 0.2
 
 
 class Option(NamedTuple):
-    """One way to answer.
+    """One way to answer a request.
 
     Attributes:
-        tier: who would draw.
-        steps: network passes.
-        seconds: the .99 quantile predicted for it, its queue included.
-        from_pool: the rows are there.
-        crowded: AUTO lets no more wait for it.
+        tier: the model that would draw.
+        steps: network passes that it would make.
+        seconds: how long it would take, queue included, at the .99 quantile of the prediction;
+            infinite if this way is not available now.
+        from_pool: whether the rows lie ready in the pool and nothing has to be drawn.
+        crowded: whether so many requests wait for this tier that AUTO adds no more.
     """
 
     tier: Tier
@@ -38,8 +39,8 @@ class Option(NamedTuple):
         return self.tier if self.tier is Tier.STUDENT else f"{self.tier} in {self.steps} passes"
 
 
-class Instead(StrEnum):
-    """Why the student answers in the place of the teacher that was chosen: what that one did."""
+class StandInReason(StrEnum):
+    """What the chosen teacher did, so that the student answers in its place."""
 
     OVERTAKEN = "took longer than was predicted"
     GONE = "was gone before it had answered"
@@ -47,17 +48,19 @@ class Instead(StrEnum):
 
 
 class Route(NamedTuple):
-    """What was chosen.
+    """How a request is to be answered, and what led to that choice.
 
     Attributes:
-        option: None: refused, since nothing that is allowed would be in time.
-        allowed: what it was chosen from, highest fidelity first.
-        considered: every option, likewise.
-        remaining, wanted, steps_down: what `choose` was told.
-        within: seconds that AUTO was to fit: what is left of the deadline, or what is promised.
-        at: when it was chosen, on the clock of deadlines: what comes before the draw, such as
-            another's draw that is waited for, takes of the same time.
-        instead: why `option` is another one than was chosen; None: it is not.
+        option: the chosen way; None: the request is refused, since no allowed way would be in time.
+        allowed: the options it was chosen from, highest fidelity first.
+        considered: all options, allowed or not, highest fidelity first.
+        remaining, wanted, steps_down: as given to `choose`.
+        time_limit: seconds that the chosen option had to fit into: what is left of the deadline or,
+            for AUTO, what the latency objective promises, if that is less.
+        chosen_at: when it was chosen, in seconds on the clock of deadlines. Anything done between
+            then and the draw, such as waiting for another request's draw, uses up `time_limit`.
+        stand_in_reason: why the student replaced the teacher that was chosen first; None: `option`
+            is the one that was chosen.
         probing: whether it is tried although it is predicted to be late; see `Probing`.
     """
 
@@ -67,14 +70,14 @@ class Route(NamedTuple):
     remaining: float
     wanted: Wanted
     steps_down: int
-    within: float
-    at: float = 0.0
-    instead: Instead | None = None
+    time_limit: float
+    chosen_at: float = 0.0
+    stand_in_reason: StandInReason | None = None
     probing: bool = False
 
     @property
     def cheapest(self) -> Option:
-        """What is allowed and predicted to be done first."""
+        """The allowed option that is predicted to be done first."""
         return min(self.allowed, key=lambda option: option.seconds)
 
     @property
@@ -88,17 +91,17 @@ class Route(NamedTuple):
             and self.allowed[-1].tier is Tier.STUDENT
         )
 
-    def by_stand_in(self, why: Instead) -> Route:
+    def by_stand_in(self, why: StandInReason) -> Route:
         """The student in the teacher's place, as if it had been chosen: the same rows for a seed.
 
         Args:
             why: what the teacher did.
         """
-        return self._replace(option=self.allowed[-1], instead=why)
+        return self._replace(option=self.allowed[-1], stand_in_reason=why)
 
     @property
     def reason(self) -> str:
-        """Why, in one sentence for the answer, the log or the refusal."""
+        """Why this was chosen, in one sentence for the answer, the log or the refusal."""
         if self.option is None:
             cheapest = self.cheapest
             return (
@@ -116,8 +119,8 @@ class Route(NamedTuple):
             return f"asked for; {predicted}"
         if any(option.crowded for option in self.considered) and len(self.allowed) == 1:
             return f"too much to do for more to wait for the {Tier.TEACHER}; {predicted}"
-        if self.instead is not None:
-            return f"{self.allowed[0].name} {self.instead}; {left}"
+        if self.stand_in_reason is not None:
+            return f"{self.allowed[0].name} {self.stand_in_reason}; {left}"
         if self.option is not self.allowed[0]:
             above = self.allowed[self.allowed.index(self.option) - 1]
             if math.isinf(above.seconds):
@@ -128,25 +131,30 @@ class Route(NamedTuple):
 
 
 def fits(seconds: float, remaining: float) -> bool:
-    """Whether what is predicted to take so long is in time; what is not there never is."""
+    """Whether work predicted to take `seconds` is done in time, with `MARGIN` to spare.
+
+    Args:
+        seconds: predicted; infinite for what is not available, which never fits.
+        remaining: seconds until it has to be done.
+    """
     return seconds <= remaining * (1 - MARGIN) and not math.isinf(seconds)
 
 
 def patience(route: Route, now: float) -> float:
-    """Seconds after which AUTO no longer waits for the teacher it was routed to, or for what comes
-    before that one's draw.
+    """Seconds that a request may still wait for the teacher before the student takes over.
 
-    A prediction may be wrong: what is left then is enough for the student, with the margin that it
-    needs as much as the teacher. FULL waits until its deadline.
+    The teacher's prediction may be wrong. Waiting ends early enough that the student can still
+    answer in time, with the same margin. Where no student may take over, as for FULL, the request
+    waits until its deadline and the result is infinite.
 
     Args:
-        route: of the request.
-        now: on the clock of `Route.at`.
+        route: how the request was routed.
+        now: seconds on the clock of `Route.chosen_at`.
     """
     if not route.has_stand_in:
         return math.inf
     student = route.allowed[-1]
-    return max(0.0, route.within * (1 - MARGIN) - student.seconds - (now - route.at))
+    return max(0.0, route.time_limit * (1 - MARGIN) - student.seconds - (now - route.chosen_at))
 
 
 def choose(
@@ -157,19 +165,19 @@ def choose(
     promised: float = math.inf,
     now: float = 0.0,
 ) -> Route:
-    """Choose a tier.
+    """Choose the tier that answers a request.
 
     Args:
         options: ways to answer, highest fidelity first; the first is the full teacher, the last
             the student. Before them may come the pool, whose rows are the full teacher's and the
             fastest: it is allowed whatever was asked for, and left out for no budget.
         remaining: seconds to the deadline; infinite where there is none.
-        wanted: AUTO takes the highest fidelity that fits, and leaves out what is crowded; FAST and
-            FULL are honoured or refused.
-        steps_down: of the highest options, how many AUTO leaves out while an error budget burns.
-        promised: seconds of the latency objective. AUTO keeps it where it can: a caller who can
-            wait long has not asked to.
-        now: on the clock of deadlines; see `Route.at`.
+        wanted: AUTO takes the highest fidelity that fits, and leaves out crowded options; FAST and
+            FULL get the tier they ask for or are refused.
+        steps_down: how many of the highest options AUTO leaves out, while an error budget burns.
+        promised: seconds of the latency objective; infinite if there is none. AUTO answers within
+            them where it can, even if the deadline leaves more: a long deadline is no wish to wait.
+        now: seconds on the clock of deadlines; see `Route.chosen_at`.
     """
     considered = tuple(options)
     if len(considered) == 1 and wanted is not Wanted.AUTO:
@@ -185,11 +193,11 @@ def choose(
     else:
         left = computed[max(0, min(steps_down, len(computed) - 1)) :]
         allowed = pooled + tuple(option for option in left[:-1] if not option.crowded) + left[-1:]
-    within = remaining
+    time_limit = remaining
     if wanted is Wanted.AUTO and fits(allowed[-1].seconds, promised):
-        within = min(remaining, promised)
-    option = next((option for option in allowed if fits(option.seconds, within)), None)
-    return Route(option, allowed, considered, remaining, wanted, steps_down, within, now)
+        time_limit = min(remaining, promised)
+    option = next((option for option in allowed if fits(option.seconds, time_limit)), None)
+    return Route(option, allowed, considered, remaining, wanted, steps_down, time_limit, now)
 
 
 def _ms(seconds: float) -> str:

@@ -21,16 +21,16 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 @dataclass(frozen=True)
 class StepConfig:
-    """Of stepping down and up again.
+    """When to step down to a lower tier, and up again.
 
     Attributes:
-        down_at: burn rate over five minutes that is too fast; that of the gravest page.
-        up_at: burn rate below which there is nothing to save; far below `down_at`, or the tiers
-            would go up and down.
-        least_bad: bad events before a burn rate means anything: of ten calls one bad one burns a
+        down_at: burn rate over five minutes above which to step down; that of the gravest alert.
+        up_at: burn rate below which to step up; far below `down_at`, or the tiers would alternate.
+        least_bad: bad events below which a burn rate means nothing: one bad call of ten burns a
             budget of a thousandth a hundred times too fast.
-        settle, hold: seconds a step is given to show its effect before another one down, or up.
-        most: steps; of two tiers that compute there is one.
+        settle: seconds that a step is given to show its effect before another one down.
+        hold: seconds that a step is given to show its effect before one up.
+        most: steps down at most; with two tiers that compute there is one.
     """
 
     down_at: float = 14.4
@@ -51,18 +51,23 @@ class Steps:
 
 @dataclass(frozen=True)
 class Burn:
-    """Of one objective: how fast its budget burns, and its bad events, over five minutes."""
+    """How fast the budget of one objective burns, and its bad events, over five minutes."""
 
     rate: float = 0.0
     bad: int = 0
 
 
 def stepped(steps: Steps, config: StepConfig, now: float, budgets: Sequence[Burn]) -> Steps:
-    """What follows from a look at the budgets of a table.
+    """The steps of a table after a look at its budgets.
 
-    Any one that burns too fast is worth a step down, each by its own bad events: a few failures
-    that burn faster still, and mean nothing yet, are no reason to go on being late. All have to be
-    calm before a step up.
+    A step down follows if any one budget burns too fast by itself: that another burns faster still
+    on too few events to mean anything does not hold it back. A step up needs all of them calm.
+
+    Args:
+        steps: the steps so far.
+        config: when to step.
+        now: monotonic seconds.
+        budgets: how the table's budgets burn.
     """
     rested = now - steps.since
     if too_fast(config, budgets) and steps.down < config.most and rested >= config.settle:
@@ -74,14 +79,14 @@ def stepped(steps: Steps, config: StepConfig, now: float, budgets: Sequence[Burn
 
 
 def too_fast(config: StepConfig, budgets: Sequence[Burn]) -> list[Burn]:
-    """Those that call for a step down."""
+    """The budgets that call for a step down."""
     return [burn for burn in budgets if burn.rate > config.down_at and burn.bad >= config.least_bad]
 
 
 def burns(report: Report) -> dict[str, list[Burn]]:
-    """By table, how what real-time callers were promised burns.
+    """How the budgets of real-time objectives burn, by table.
 
-    Not fidelity: stepping down would burn it faster still.
+    Fidelity's are left out: stepping down would burn them faster still.
     """
     found: dict[str, list[Burn]] = {}
     for status in report.statuses:
@@ -95,10 +100,10 @@ def burns(report: Report) -> dict[str, list[Burn]]:
 
 
 class Stepping:
-    """Keeps the steps of every table.
+    """Keeps the steps of every table, and looks at the budgets once a second.
 
     Args:
-        report: how the objectives are doing.
+        report: gives the current state of the objectives.
         config: when to step.
         clock: monotonic seconds.
     """
@@ -114,17 +119,17 @@ class Stepping:
         self._task: asyncio.Task[None] | None = None
 
     def down(self, table: str) -> int:
-        """How many of the highest tiers AUTO leaves out now."""
+        """How many of a table's highest tiers AUTO leaves out now."""
         steps = self._steps.get(table)
         return 0 if steps is None else steps.down
 
     @property
     def steps(self) -> Mapping[str, int]:
-        """By table, of those that have ever stepped."""
+        """How many tiers are left out, by table; tables that never stepped are missing."""
         return {table: steps.down for table, steps in self._steps.items()}
 
     def look(self) -> None:
-        """Step where the budgets say so."""
+        """Look at the budgets once, and step where they call for it."""
         now = self._clock()
         for table, found in burns(self._report()).items():
             before = self._steps.get(table, Steps())
@@ -143,11 +148,11 @@ class Stepping:
             )
 
     def start(self) -> None:
-        """Begin to look, once a second, at how fast budgets burn."""
+        """Begin to look once a second, in a task of the running event loop."""
         self._task = asyncio.create_task(self._keep_looking())
 
     def stop(self) -> None:
-        """Look no more; whatever was stepped down stays so."""
+        """Stop looking; tables that have stepped down stay so."""
         if self._task is not None:
             self._task.cancel()
 

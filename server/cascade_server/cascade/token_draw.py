@@ -1,4 +1,4 @@
-"""Tokens that a caller asks one model to complete, with no cascade in between."""
+"""Requests to one network by name, tokens in and tokens out, which no router sends elsewhere."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from cascade_server.wire.model_tensors import DRAWN
 
 @dataclass(frozen=True, eq=False)
 class TokenDraw:
-    """Tokens to complete, as a model of the repository takes them; there is no cascade in that.
+    """Tokens that a caller of the Open Inference Protocol asks one network to complete.
 
     Attributes:
-        runtime, tier: the model.
-        tokens, observed: int32 and bool [n, T]; a column's slots agree.
-        noise: for it.
-        steps: the teacher's passes at most.
+        runtime: the release.
+        tier: which of its networks.
+        tokens: int32 [n, T].
+        observed: bool [n, T], which tokens are known; the slots of one column agree.
+        noise: gives the network's random numbers.
+        steps: passes of the teacher at most; the student always makes one.
         work: until when.
-        outputs: what is wanted: `DRAWN` tokens, or `LOG_LIKELIHOOD`.
-        offline: nobody waits for it.
-        spent: what was computed for it.
+        outputs: which of `DRAWN` and `LOG_LIKELIHOOD` to return.
+        offline: whether real-time work goes first.
+        spent: what has been computed for it so far.
     """
 
     runtime: Runtime
@@ -42,8 +44,8 @@ class TokenDraw:
 
 
 class TokenAnswer(NamedTuple):
-    """What a network made of it: int32 [n, T] tokens, or float64 [n] log-likelihoods in nats, by
-    output and in the order in which they are wanted."""
+    """A network's outputs by name, in the order in which they were asked for: `DRAWN` is int32
+    [n, T], `LOG_LIKELIHOOD` float64 [n] in nats."""
 
     draw: TokenDraw
     values: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""A table's networks: tensors to tokens that are to be completed, and back; pure."""
+"""Tensors of the Open Inference Protocol to a `TokenDraw`, and its outputs back to tensors."""
 
 from __future__ import annotations
 
@@ -30,10 +30,20 @@ def to_draw(
     max_rows: int,
     outputs: tuple[str, ...] = (DRAWN,),
 ) -> TokenDraw:
-    """What the dispatcher is to draw.
+    """Check a request to one network.
+
+    Args:
+        model: the network that it names.
+        inputs: its tensors by name.
+        parameters: its parameters, checked.
+        seed: of the random numbers, unless the caller sends them as a tensor.
+        runtime: the release.
+        work: until when.
+        max_rows: rows at most.
+        outputs: as `wanted_of` gave them.
 
     Raises:
-        BadRequest: names the tensor, and what is allowed.
+        BadRequest: names the tensor or parameter, and what is allowed.
     """
     assert model.tier is not None
     for name in inputs:
@@ -43,14 +53,14 @@ def to_draw(
             )
     slots, student = runtime.slots, model.tier is Tier.STUDENT
     tokens = _matrix(inputs, TOKENS, "INT32", slots)
-    # A message's bytes cannot be written to, and compiled code takes only what can.
+    # A view of the message's bytes is read-only, and compiled code takes writable arrays.
     observed = _matrix(inputs, OBSERVED, "BOOL", slots).copy()
     rows = len(tokens)
     if not 1 <= rows <= max_rows:
         raise BadRequest(f"input {TOKENS!r} has {rows:,} rows; allowed: 1 to {max_rows:,}")
     if len(observed) != rows:
         raise BadRequest(f"input {OBSERVED!r} has {len(observed):,} rows; {TOKENS} has {rows:,}")
-    # The same numbers of a seed either way; the student's are made where they are read alone.
+    # A seed's numbers do not depend on how they are made; the student's only where it reads them.
     noise: NoiseSource = (
         runtime.noise_of_student.source(seed, 0, 1, observed) if student else noise_of(stream(seed))
     )
@@ -58,7 +68,7 @@ def to_draw(
         if "seed" in parameters.given:
             raise BadRequest(f"parameter 'seed' and input {NOISE!r} exclude each other")
         width = runtime.student_noise if student else runtime.teacher_noise
-        noise = handed(_noise(_matrix(inputs, NOISE, "FP32", width), rows))
+        noise = noise_in_parts(_noise(_matrix(inputs, NOISE, "FP32", width), rows))
     _check_columns(observed, runtime)
     return TokenDraw(
         runtime=runtime,
@@ -95,8 +105,8 @@ def _noise(noise: Noise, rows: int) -> Noise:
     return noise
 
 
-def handed(noise: Noise) -> NoiseSource:
-    """Noise that the caller sent, a part after another."""
+def noise_in_parts(noise: Noise) -> NoiseSource:
+    """A source that hands out the caller's noise, float32 [n, width], one part after another."""
     taken = 0
 
     def part(shape: tuple[int, int]) -> Noise:
@@ -108,7 +118,11 @@ def handed(noise: Noise) -> NoiseSource:
 
 
 def _check_columns(observed: Mask, runtime: Runtime) -> None:
-    """A column's slots are known together, or drawn together."""
+    """Check that the slots of each column are all known or all drawn.
+
+    Raises:
+        BadRequest: they are not; names the slots.
+    """
     column = np.asarray(runtime.layout.column)
     differs = (observed != observed[:, runtime.first_slot][:, column]).any(axis=0)
     if differs.any():
@@ -120,10 +134,10 @@ def _check_columns(observed: Mask, runtime: Runtime) -> None:
 
 
 def _known(tokens: Tokens, observed: Mask, sizes: Sequence[int]) -> Tokens:
-    """Tokens where they are known, else 0.
+    """The tokens where they are known, and 0 elsewhere.
 
     Raises:
-        BadRequest: a known one is none of its slot's.
+        BadRequest: a known token is out of its slot's range.
     """
     known = np.where(observed, tokens, 0)
     wrong = (known < 0) | (known >= np.asarray(sizes))
@@ -137,10 +151,10 @@ def _known(tokens: Tokens, observed: Mask, sizes: Sequence[int]) -> Tokens:
 
 
 def wanted_of(outputs: Sequence[str], model: Model) -> tuple[str, ...]:
-    """The outputs that are wanted; of the teacher, log-likelihoods come only if they are named.
+    """The outputs to compute, each once: those that are named or, if none is, `DRAWN`.
 
     Raises:
-        BadRequest: there is none of that name.
+        BadRequest: the model has no output of that name.
     """
     allowed = (DRAWN, LOG_LIKELIHOOD) if model.tier is Tier.TEACHER else (DRAWN,)
     for name in outputs:
@@ -150,7 +164,7 @@ def wanted_of(outputs: Sequence[str], model: Model) -> tuple[str, ...]:
 
 
 def to_tensor(name: str, values: Tokens | NDArray[np.float64]) -> Tensor:
-    """Tokens [n, T], or log-likelihoods [n], once they are there."""
+    """An output as a tensor: tokens [n, T], or log-likelihoods [n] as [n, 1]."""
     if name == LOG_LIKELIHOOD:
         return Tensor(name, "FP64", (len(values), 1), values)
     return Tensor(name, "INT32", values.shape, values.reshape(-1))

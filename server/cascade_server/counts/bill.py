@@ -50,7 +50,7 @@ class BillSection:
         self._books, self._prices = books, prices
 
     def __call__(self) -> Mapping[str, Any]:
-        """As of now."""
+        """The bill so far, as the operations page shows it."""
         books = self._books
         message = usage_of(books).as_message(books.clock.wall(), books.tables)
         bill, currency = statement(Usage.from_message(message), self._prices), self._prices.currency

@@ -1,4 +1,4 @@
-"""One call, from its arrival to what is recorded of it."""
+"""What is counted of one call, collected from its arrival until it is recorded at its end."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ OK = grpc.StatusCode.OK
 
 
 class Recorder(Protocol):
-    """Where outcomes go; see `Sla`, which is one, and `Ledger` for what the arguments are."""
+    """Where calls record their outcomes: `Sla` in a server. `Ledger` describes the arguments."""
 
     def begins(self, arrived: float) -> int:
-        """A call that came at `arrived` is taken up; a ticket that `is_over` wants back."""
+        """Note a call that arrived at `arrived`; returns a ticket to give to `is_over`."""
 
     def is_over(self, ticket: int, now: float) -> bool:
-        """The call of a ticket has ended; whether there was no other from its arrival on."""
+        """Note the end of a call; returns whether it was the only one from its arrival on."""
 
     def has_given_up(self) -> bool:
-        """Whether calls are cut short because the server stops."""
+        """Whether calls are being cut short because the server stops."""
 
     def reads(self, method: ServiceClass, table: str, service: ServiceClass) -> None:
-        """A call turned out to be for a table, and to count as a class.
+        """Note for which table and class a call is, once it has been read.
 
         Args:
-            method: what calls to its method count as until they have been read.
-            table, service: what it counts as.
+            method: the class that calls of its method count for until they have been read.
+            table, service: what it counts for.
         """
 
     def whose_unread(self, method: ServiceClass) -> tuple[str, ServiceClass]:
-        """The table and class to charge for a call of a method that was never read."""
+        """The table and class that a call counts for which was never read."""
 
     def needed(self, key: Key, rows: int) -> float:
-        """Seconds that such a call takes a server that does nothing else; 0: not known."""
+        """Seconds that such a call takes on an idle server; 0: not known."""
 
     def record_alone(self, key: Key, rows: int, seconds: float) -> None:
-        """The lowest tier that may has drawn for a call while there was no other."""
+        """Learn how long a call took that was alone and drawn by the lowest tier it allows."""
 
     def record(
         self,
@@ -55,10 +55,10 @@ class Recorder(Protocol):
         ending: Ending,
         seconds: float,
     ) -> None:
-        """The end of a call."""
+        """Count the end of a call."""
 
     def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
-        """Rows that are on their way to the caller."""
+        """Count rows that are sent to the caller."""
 
     def record_version(
         self,
@@ -69,15 +69,15 @@ class Recorder(Protocol):
         ending: Ending,
         seconds: float,
     ) -> None:
-        """The end of a call that a version answered, or failed to.
+        """Count the end of a call for the version that was to answer it.
 
         Args:
-            version: 0: the call ended before one was chosen.
+            version: of the release; 0: the call ended before one was chosen.
         """
 
 
 class Watcher(Protocol):
-    """Who wants to know how one call ended."""
+    """Is told how one call ended, such as its trace."""
 
     def ended(
         self,
@@ -88,30 +88,28 @@ class Watcher(Protocol):
         ending: str,
         seconds: float,
     ) -> None:
-        """It has ended, and was counted by these labels."""
+        """Take the labels that the call was counted by."""
 
 
 class Call:
-    """Keeps the time that the server takes for a call, and records how it ends, once.
+    """Measures how long the server takes for a call, and records how it ends, once.
 
-    Whoever takes a call up makes one of these, says what is learnt of it as it is learnt (`asks`,
-    `answers_with`, `sends`), and ends it with `ends` or `hung_up`. A call that fails
-    through the server's fault before it is read counts for the table and class that its headers
-    named (`announces`); where they named none, for those of a call that was read lately.
-
-    Attributes:
-        tenant: for whom it is; empty: tenants are not told apart.
+    A service makes one when it takes up a call, reports what it learns of it (`asks`,
+    `answers_with`, `sends`), and finishes with `ends` or `hung_up`. A call that fails by the
+    server's fault before it is read counts for the table and class that its headers named
+    (`announces`) or, if they named none, for those of a call that was read lately.
 
     Args:
-        recorder: is told.
-        tables: names that may be recorded.
-        service: what calls to its method count as until they have been read.
+        recorder: records the outcome.
+        tables: names of tables that may be recorded; others count as unknown.
+        service: the class that calls of its method count for until they have been read.
         clock: monotonic seconds, the same as the deadline's.
-        arrived: when it came, on the clock; None: now.
+        arrived: when the call arrived, on the clock; None: now.
 
     Attributes:
+        tenant: whose call it is; empty: tenants are not told apart.
         ending: how it counts, once it has ended.
-        watcher: is told then; None: nobody is.
+        watcher: is told when it ends; None: nobody is.
     """
 
     __slots__ = (
@@ -165,25 +163,25 @@ class Call:
 
     @property
     def table(self) -> str:
-        """That it counts for."""
+        """The table that it counts for."""
         return self._table
 
     @property
     def service(self) -> ServiceClass:
-        """That it counts as."""
+        """The class that it counts for."""
         return self._service
 
     def yields(self) -> None:
-        """Whoever asks lets others go first: it counts as offline, read or not."""
+        """Count the call as offline, whatever it asks for: its caller has low priority."""
         self._yields, self._service = True, ServiceClass.OFFLINE
 
     def announces(self, table: str | None, service: ServiceClass | None, deadline: float) -> None:
-        """What the headers say, which may be all that is ever read of a call.
+        """Note what the headers say, which may be all that is ever read of the call.
 
         Args:
-            table: None: they name none.
-            service: None: they do not say.
-            deadline: on the clock; infinite where there is none.
+            table: the table that they name; None: none.
+            service: the class that they name; None: none.
+            deadline: seconds on the clock; infinite: there is none.
         """
         self._deadline = deadline
         if table is not None:
@@ -201,16 +199,16 @@ class Call:
         timeout_microseconds: int = 0,
         least: Tier | None = None,
     ) -> None:
-        """The request has been read.
+        """Note what the request asks for, once it has been read.
 
         Args:
-            table: as it names it.
-            service: what it counts as.
-            deadline: on the clock; infinite where there is none.
-            rows: that are to be drawn, since many take longer on any server; 0: not known.
-            timeout_microseconds: the request's own; 0: none. What it gave, if that is less than
-                from the arrival to the deadline.
-            least: the lowest tier that may answer it; None: whichever its class says.
+            table: the table that it names.
+            service: the class that it counts for.
+            deadline: seconds on the clock; infinite: there is none.
+            rows: rows to be drawn, by which is judged whether its deadline was too short for any
+                server; 0: not known.
+            timeout_microseconds: the request's own timeout; 0: none.
+            least: the lowest tier that may answer it; None: as its class says.
         """
         if self._yields:
             least, service = least or least_of(service), ServiceClass.OFFLINE
@@ -226,16 +224,16 @@ class Call:
         self._table = table if table in self._tables else UNKNOWN_TABLE
 
     def answers_with(self, version: int) -> None:
-        """The version that is to answer has been chosen."""
+        """Note the version of the release that is to answer."""
         self._version = version
 
     def sends(self, tier: Tier, rows: int, is_plain: bool = True) -> None:
-        """Rows are on their way.
+        """Count rows that are sent.
 
         Args:
-            tier: who drew them.
+            tier: the tier that drew them.
             rows: how many.
-            is_plain: whether they were drawn for this call, and nobody else was waited for first.
+            is_plain: whether they were drawn for this call, without waiting for another tier first.
         """
         self._tier = tier
         if is_plain:
@@ -243,16 +241,17 @@ class Call:
         self._recorder.record_rows(self._table, self._service, tier, rows)
 
     def pause(self) -> None:
-        """What follows is the caller's time: a stream's reader takes as long as it likes."""
+        """Stop the clock: a stream's reader may take as long as it likes."""
         now = self._clock()
         self._spent, self._resumed = self._spent + now - self._resumed, now
 
     def resume(self) -> None:
-        """The server's time again, after `pause`."""
+        """Start the clock again, after `pause`."""
         self._resumed = self._clock()
 
     def ends(self, code: grpc.StatusCode) -> None:
-        """The call is over; what it counts as follows from its status and its deadline."""
+        """Record the end of the call. Whose fault a failure was follows from its status and from
+        whether its deadline was long enough; see `blame`."""
         recorder, now = self._recorder, self._clock()
         seconds = self._spent + now - self._resumed
         alone = recorder.is_over(self._ticket, now)
@@ -265,7 +264,7 @@ class Call:
                 self._tells_what_is_needed(seconds)
             ending: Ending = code
         else:
-            # Others may wait beside one that is refused unread.
+            # A call that was refused unread does not show whether others were waiting.
             alone = alone and self._is_read
             idle = recorder.needed((table, service, self._lowest()), self._rows)
             given = min(self._timeout, self._deadline - self._arrived)
@@ -282,16 +281,16 @@ class Call:
         return self._least or least_of(self._service)
 
     def _tells_what_is_needed(self, seconds: float) -> None:
-        """It had the process to itself: that is what any server needs for its like, unless the
-        teacher has answered what the student might have."""
+        """Learn how long an idle server takes for such a call, since this one was alone; not where
+        the teacher answered a call that the student may answer too."""
         least = self._lowest()
         if self._tier is Tier.STUDENT or least is Tier.TEACHER:
             key = (self._table, self._service, least)
             self._recorder.record_alone(key, self._rows_drawn, seconds)
 
     def hung_up(self) -> None:
-        """The call was cut short: the caller is gone, or its deadline has passed, or the server
-        stops, which gRPC tells a handler all alike."""
+        """Record a call that was cut short. gRPC cancels its handler in the same way whether the
+        caller has gone, the deadline has passed or the server stops: this tells them apart."""
         if self._recorder.has_given_up():
             self.ends(grpc.StatusCode.UNAVAILABLE)
             return

@@ -1,4 +1,4 @@
-"""Which of the waiting requests the next batch takes; see `next_batch`."""
+"""Decides which of the waiting requests the next batch takes; see `next_batch`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Waiting:
-    """A queued request, as far as batching goes.
+    """What batching knows of a queued request.
 
     Attributes:
-        rows: it needs of a batch.
-        deadline: seconds on the server's clock.
-        arrived: likewise.
-        offline: it fills what real-time requests leave, and yields to them.
-        alone: no other shares its batch.
+        rows: rows that it needs of a batch.
+        deadline, arrived: seconds on the server's clock.
+        offline: whether it only fills batches of real-time requests, and otherwise waits for them.
+        alone: whether no other request may share its batch.
     """
 
     rows: int
@@ -26,20 +25,25 @@ class Waiting:
 
     @property
     def is_of_a_job(self) -> bool:
-        """Whether nobody waits for it: only jobs are both."""
+        """Whether it belongs to a job: only requests of jobs are both offline and alone."""
         return self.offline and self.alone
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Indices of the waiting requests that a batch takes, in order, and of those too late."""
+    """A decision of `next_batch`, as indices of waiting requests.
+
+    Attributes:
+        take: those that the batch takes, in order.
+        expired: those whose deadline has passed.
+    """
 
     take: tuple[int, ...]
     expired: tuple[int, ...]
 
 
 def bucket_of(rows: int, buckets: Sequence[int]) -> int:
-    """The smallest bucket that holds so many rows; the largest, if none does."""
+    """The smallest bucket that holds `rows` rows; the largest, if none does."""
     return next((bucket for bucket in buckets if bucket >= rows), buckets[-1])
 
 
@@ -51,19 +55,18 @@ def next_batch(
 ) -> Batch:
     """Form a batch for an engine that is free.
 
-    Earliest deadline first. A request whose deadline has passed is expired, not run. The batch
-    closes when the next request no longer fits the largest bucket, or when running it in the same
-    batch would make an earlier one late that would be in time without it. Offline requests only
-    fill the bucket that real-time ones have opened, or have a batch to themselves; they take turns,
-    since the deadline of a long stream says nothing of how soon its next rows are wanted. One that
-    is to be alone has a batch to itself when its turn comes first.
+    Real-time requests are taken earliest deadline first; a request whose deadline has passed is
+    expired, not run. The batch closes when the next request would not fit the largest bucket, or
+    when adding it would make an earlier one late that would be in time without it. Offline requests
+    only fill the bucket that real-time ones have opened, or have a batch to themselves; they are
+    taken in the order of the queue, since the deadline of a long stream does not say how soon its
+    next rows are wanted. A request that has to be alone gets a batch when it is first in order.
 
     Args:
         now: seconds on the server's clock.
-        waiting: the queue, in any order; one request may be larger than the largest bucket, and is
-            then a batch of its own.
+        waiting: the queue. A request larger than the largest bucket is a batch of its own.
         buckets: batch sizes, increasing.
-        seconds_of: the predicted tail of a batch of so many rows.
+        seconds_of: predicts the seconds of a batch with so many rows, at the tail.
     """
     expired = tuple(i for i, each in enumerate(waiting) if each.deadline <= now)
     alive = [i for i, each in enumerate(waiting) if each.deadline > now]
@@ -73,7 +76,7 @@ def next_batch(
     take: list[int] = []
     rows = 0
     most = buckets[-1]
-    # The nearest deadline that the batch, as it is now, would meet; one more must not break it.
+    # The nearest deadline that the batch would meet as it is; one more request must not break it.
     earliest = float("inf")
     for index in order:
         each = waiting[index]
@@ -96,13 +99,13 @@ def next_batch(
 
 @dataclass(frozen=True)
 class GatherConfig:
-    """Of how long an engine that runs in the event loop looks round for company.
+    """How long an engine in the event loop waits for more requests before it starts a batch.
 
     Attributes:
         max_queue_delay_microseconds: no request waits longer than this for others.
-        looks: turns of the event loop in which nothing came before a batch starts.
-        probe_every: runs after which an engine that found no company looks for it again.
-        give_up_after: runs of a single request after which it no longer looks.
+        looks: turns of the event loop without a new request after which the batch starts.
+        probe_every: runs after which an engine that does not wait tries again whether it pays.
+        give_up_after: runs of a single request after which an engine no longer waits.
     """
 
     max_queue_delay_microseconds: int = 500
@@ -113,16 +116,16 @@ class GatherConfig:
 
 @dataclass(frozen=True)
 class Gather:
-    """Whether company is to be expected, learnt from the runs before.
+    """Whether other requests are likely to arrive soon, learnt from earlier runs.
 
-    gRPC hands over one call a turn of the event loop, so that an engine that runs there finds one
-    request at a time however many are on their way. Waiting for the others saves a run a request
-    when there are others, and is a delay for nothing when there are none.
+    gRPC hands over one call in each turn of the event loop, so that an engine there sees one
+    request at a time, however many are on their way. Waiting for the others saves runs if there are
+    others, and is a useless delay if there are none.
 
     Attributes:
-        expected: whether to look round.
-        alone: runs of a single request since the last of several.
-        runs: since the last probe.
+        expected: whether to wait for others.
+        alone: runs of a single request since the last run of several.
+        runs: runs since the last probe.
     """
 
     expected: bool = False
@@ -131,15 +134,15 @@ class Gather:
 
 
 def after_run(gather: Gather, config: GatherConfig, requests: int) -> Gather:
-    """What to expect after a run of so many requests."""
+    """What to expect after a run of `requests` requests."""
     if requests > 1:
         return Gather(expected=True)
     alone, runs = gather.alone + 1, gather.runs + 1
     if gather.expected and alone >= config.give_up_after:
         return Gather()
     if not gather.expected and runs >= config.probe_every:
-        # Two looks, since the first may be at the last of a group that came together; without
-        # company two single runs end it.
+        # Two runs of a single request end the probe. One is not enough, for it may be the last of a
+        # group that came together.
         return Gather(expected=True, alone=config.give_up_after - 2)
     return Gather(gather.expected, alone, runs)
 
@@ -147,14 +150,15 @@ def after_run(gather: Gather, config: GatherConfig, requests: int) -> Gather:
 def waits(
     gather: Gather, config: GatherConfig, quiet_looks: int, waited: float, rows: int, most: int
 ) -> bool:
-    """Whether to look round once more before a batch starts.
+    """Whether to wait for another turn of the event loop before a batch starts.
 
     Args:
-        gather, config: what is expected.
-        quiet_looks: looks since something came.
-        waited: seconds since the first request came.
-        rows: in the queue.
-        most: rows of a batch that runs in the event loop.
+        gather: what is expected.
+        config: how long to wait.
+        quiet_looks: turns of the event loop since the last request arrived.
+        waited: seconds since the first request arrived.
+        rows: rows in the queue.
+        most: rows of a batch that may run in the event loop.
     """
     return (
         gather.expected

@@ -1,8 +1,8 @@
-"""An engine: one model that runs one batch at a time, and the requests that wait for it.
+"""An engine: one network that runs one batch at a time, and the queue of requests for it.
 
-Event-driven. An idle engine starts at once, or, if the runs before had company, once nothing more
-has come for some turns of the event loop; a busy one gathers until it is free. What a batch takes
-is decided by `batching.next_batch`; this is the shell around it.
+An idle engine starts a batch at once or, if recent batches had several requests, once no more have
+arrived for some turns of the event loop. While it is busy, requests gather for the next batch. The
+pure functions of `batching` decide what a batch takes; this is the shell around them.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from cascade_server.engines.spent import Spent, charge
 from cascade_server.errors import DeadlinePassed
 
 TOO_LATE = "the deadline passed in the queue"
-# Seconds between which two timers that are due at one moment may go off.
+# Seconds by which two timers that are due at the same moment may differ.
 SAME_MOMENT = 1e-3
 BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Task(Protocol):
-    """Work of one request for an engine.
+    """The work of one request for an engine.
 
     Attributes:
-        spent: what is charged for it.
+        spent: is charged with its runs.
     """
 
     spent: Spent
@@ -60,7 +60,7 @@ TaskT = TypeVar("TaskT", bound=Task)
 
 
 def _passes(tasks: Sequence[Task]) -> int:
-    """Passes of a run of some tasks."""
+    """Passes of one run of several tasks: as many as the longest needs."""
     return max(1, *(task.passes for task in tasks))
 
 
@@ -78,13 +78,13 @@ class EngineStatistics:
     """A snapshot of an engine.
 
     Attributes:
-        waiting, waiting_rows: requests in the queue and their rows, real-time ones.
-        runs, rows: batches run so far and the rows in them.
+        waiting, waiting_rows: real-time requests in the queue, and their rows.
+        runs, rows: batches run so far, and the rows in them.
         expired: requests whose deadline passed in the queue.
-        late_starts: tasks that were run after their deadline; never anything but 0.
-        run_nanoseconds, queue_nanoseconds: that the runs took, and that tasks waited before their
-            first.
-        last_run: when it ended, microseconds since 1970-01-01 UTC; 0: there was none.
+        late_starts: tasks that were started after their deadline; anything but 0 is a defect.
+        run_nanoseconds: how long all runs took.
+        queue_nanoseconds: how long all tasks waited before their first runs.
+        last_run: when the last run ended, in microseconds since 1970-01-01 UTC; 0: there was none.
     """
 
     waiting: int = 0
@@ -99,7 +99,7 @@ class EngineStatistics:
 
 
 def never_rests(_: float) -> float:
-    """A pace of which nothing is asked."""
+    """A pace without rests, for engines that jobs need not slow down for."""
     return 0.0
 
 
@@ -119,18 +119,20 @@ class Engine(Generic[TaskT]):
     """Queues tasks and runs them in batches.
 
     Attributes:
-        run: does one run of some tasks; a task that is not `done` afterwards waits for another.
+        run: runs the network once for some tasks; a task that is not `done` afterwards is queued
+            again.
         executor: where batches of more than `inline_rows` rows run.
-        inline_rows: smaller batches run in the event loop, where a hop to a thread would cost
-            more than the run.
-        buckets: batch sizes.
+        inline_rows: rows up to which a batch runs in the event loop, where a hop to a thread would
+            cost more than the run.
+        buckets: batch sizes, increasing.
         clock: monotonic seconds.
-        processor_clock: processor seconds of whatever a run runs in: the thread, or, where a run
-            has several threads and nothing else is done meanwhile, the process.
-        on_gpu: whether a run is a GPU's.
-        pace: seconds for which tasks that are offline and alone, those of jobs, rest after a run of
-            theirs that took so many seconds of a processor. Others are run meanwhile.
-        model: what passes have taken, by rows.
+        processor_clock: processor seconds used by the thread of a run; by the whole process where
+            the run has several threads and nothing else runs beside it.
+        on_gpu: whether runs are on a GPU.
+        pace: from the processor seconds of a run for jobs to the seconds that jobs then rest, in
+            which other tasks may run.
+        model: learns how long passes take, by rows.
+        gathering: how long to wait for more requests.
     """
 
     run: Callable[[Sequence[TaskT]], None]
@@ -151,7 +153,7 @@ class Engine(Generic[TaskT]):
     _busy: bool = False
     _busy_until: float = 0.0
     _turn_is_due: bool = False
-    # Of the last run; and until when jobs rest, and what wakes them.
+    # Processor seconds of the last run; when jobs have rested, and the timer that wakes them.
     _processor_seconds: float = 0.0
     _jobs_rest_until: float = 0.0
     _waking: asyncio.TimerHandle | None = None
@@ -159,18 +161,19 @@ class Engine(Generic[TaskT]):
     async def submit(
         self, task: TaskT, deadline: float, offline: bool = False, alone: bool = False
     ) -> float:
-        """Wait until a task is done.
+        """Queue a task, and wait until it is done.
 
         Args:
-            task, deadline: what, and until when.
+            task: the work.
+            deadline: seconds on `clock`; infinite: none.
             offline, alone: see `Waiting`.
 
         Returns:
             Seconds that it waited before its first run.
 
         Raises:
-            DeadlinePassed: before its turn came, and it was not run; or, in the executor, before
-                its last run was over, of which nobody waits for the end.
+            DeadlinePassed: the deadline passed while the task was queued, and it was not run; or
+                while it ran in the executor, where the run then ends unheeded.
         """
         if task.done:
             return 0.0
@@ -185,11 +188,11 @@ class Engine(Generic[TaskT]):
         self._queue.append(entry)
         if self._busy:
             self._watch(entry)
-        self._come_round()
+        self._schedule()
         try:
             await entry.future
         except asyncio.CancelledError:
-            # Who asks from another process gives up at the deadline, and may be the first to.
+            # A caller in another process may cancel at the deadline just before the timer here.
             if entry in self._queue and self.clock() + SAME_MOMENT >= deadline:
                 self._counts.expired += 1
             raise
@@ -201,13 +204,13 @@ class Engine(Generic[TaskT]):
         return entry.started - now
 
     def free_for(self, rows: int) -> bool:
-        """Whether so many rows may be run in the event loop now."""
+        """Whether `rows` rows may be run in the event loop now."""
         return not self._busy and not self._queue and rows <= self.inline_rows
 
     def run_now(self, tasks: Sequence[TaskT]) -> None:
-        """Run tasks that came together, in one batch and in the event loop, if it is `free_for`
-        their rows; says nothing of the company that others are to expect. What it takes is not
-        charged here: whoever calls this does it for a turn as a whole."""
+        """Run tasks that arrived together as one batch in the event loop, if it is `free_for` their
+        rows. It is not charged to the tasks, since the caller charges a turn as a whole, and does
+        not affect how long `submit` waits for others."""
         if len(tasks) == 1:
             rows, passes = tasks[0].rows, max(1, tasks[0].passes)
         else:
@@ -217,23 +220,23 @@ class Engine(Generic[TaskT]):
         self._count(rows, self.clock() - began, passes)
 
     def predict(self, rows: int, passes: int = 1) -> float:
-        """The .99 quantile of the seconds until a task that came now would be done."""
+        """Seconds until a task that arrived now would be done, at the .99 quantile."""
         if not self._busy and not self._queue:
             return self.model.tail(rows, passes)
         return self.outlook().predict(self.clock(), rows, passes)
 
     def queued(self) -> float:
-        """Seconds that a task which came now would wait behind others that do; 0: none do."""
+        """Seconds that a task which arrived now would wait behind others; 0: none are queued."""
         return self.outlook().queued(self.clock()) if self._queue else 0.0
 
     def outlook(self) -> Outlook:
-        """What its predictions are made of."""
+        """What predictions are computed from, for other processes to predict with."""
         ahead = sum(e.waiting.rows for e in self._queue if not e.waiting.offline)
         busy_until = self._busy_until if self._busy else 0.0
         return Outlook(self.model.line, busy_until, ahead, self.buckets[-1])
 
     def statistics(self) -> EngineStatistics:
-        """What has been run and what waits."""
+        """A snapshot of the counts and of the queue."""
         real = [e.waiting.rows for e in self._queue if not e.waiting.offline]
         counts = self._counts
         return EngineStatistics(
@@ -249,7 +252,7 @@ class Engine(Generic[TaskT]):
         )
 
     def _starts_at_once(self, task: TaskT) -> bool:
-        """Whether there is nobody to wait for: no queue, and no company for the runs before."""
+        """Whether a task runs without being queued: the engine is idle and expects no others."""
         idle = not self._busy and not self._queue
         return idle and not self._gather.expected and task.rows <= self.inline_rows
 
@@ -282,7 +285,7 @@ class Engine(Generic[TaskT]):
     def _learn(self, requests: int) -> None:
         self._gather = after_run(self._gather, self.gathering, requests)
 
-    def _come_round(self) -> None:
+    def _schedule(self) -> None:
         if not self._turn_is_due and not self._busy:
             self._turn_is_due = True
             asyncio.get_running_loop().call_soon(self._turn)
@@ -294,7 +297,7 @@ class Engine(Generic[TaskT]):
             return
         now = self.clock()
         if self._looks_round(now):
-            self._come_round()
+            self._schedule()
             return
         queue = self._queue if now >= self._jobs_rest_until else self._without_jobs()
         batch = next_batch(now, [e.waiting for e in queue], self.buckets, self.model.tail)
@@ -315,7 +318,7 @@ class Engine(Generic[TaskT]):
                 self._failed(taken, exc)
             else:
                 self._ran(taken, alive, seconds, passes)
-            self._come_round_if_wanted()
+            self._schedule_if_queued()
             return
         passes = _passes([entry.task for entry in taken])
         self._busy, self._busy_until = True, now + passes * self.model.mean(rows)
@@ -328,10 +331,10 @@ class Engine(Generic[TaskT]):
     def _run_in_time(
         self, taken: Sequence[_Entry[TaskT]]
     ) -> tuple[list[_Entry[TaskT]], float, int]:
-        """Run what still has time, and somebody who waits for it; a thread may start late.
+        """Run the entries that are not late and whose callers still wait; a thread may start late.
 
         Returns:
-            What was run, the seconds that it took, and its passes.
+            The entries that were run, the seconds that it took, and its passes.
         """
         now = self.clock()
         alive = [e for e in taken if e.waiting.deadline > now and not e.future.done()]
@@ -352,11 +355,11 @@ class Engine(Generic[TaskT]):
         return [entry for entry in self._queue if not entry.waiting.is_of_a_job]
 
     def _wake_jobs(self, seconds: float) -> None:
-        """Look at the queue again when those that rest have rested."""
+        """Look at the queue again once jobs have rested for so many seconds."""
         if self._waking is not None:
             self._waking.cancel()
         loop = asyncio.get_running_loop()
-        self._waking = loop.call_later(max(0.0, seconds), self._come_round)
+        self._waking = loop.call_later(max(0.0, seconds), self._schedule)
 
     def _looks_round(self, now: float) -> bool:
         """Whether to leave the batch open for another turn of the event loop."""
@@ -374,8 +377,7 @@ class Engine(Generic[TaskT]):
         return again
 
     def _watch(self, entry: _Entry[TaskT]) -> None:
-        """A busy engine looks at its queue when it is free, which may be too late for some; and a
-        run may take longer than those who are in it can wait."""
+        """Set a timer for a deadline, which may pass while the engine is busy or in the run."""
         deadline = entry.waiting.deadline
         if entry.timer is None and math.isfinite(deadline):
             left = max(0.0, deadline - self.clock())
@@ -386,7 +388,7 @@ class Engine(Generic[TaskT]):
         done: asyncio.Future[tuple[list[_Entry[TaskT]], float, int]],
         taken: list[_Entry[TaskT]],
     ) -> None:
-        """A batch is back from the executor."""
+        """Take the outcome of a batch that ran in the executor."""
         self._busy = False
         if done.cancelled():
             for entry in taken:
@@ -395,7 +397,7 @@ class Engine(Generic[TaskT]):
             self._failed(taken, error)
         else:
             self._ran(taken, *done.result())
-        self._come_round_if_wanted()
+        self._schedule_if_queued()
 
     def _ran(
         self,
@@ -431,7 +433,7 @@ class Engine(Generic[TaskT]):
         if entry in self._queue:
             self._queue.remove(entry)
         elif entry.started:
-            # It is in a run, which goes on without anybody who waits for it.
+            # It is in a run, which cannot be stopped: only its caller is told.
             if not entry.future.done():
                 entry.future.set_exception(DeadlinePassed(LATE))
             return
@@ -442,6 +444,6 @@ class Engine(Generic[TaskT]):
             self._counts.expired += 1
             entry.future.set_exception(DeadlinePassed(TOO_LATE))
 
-    def _come_round_if_wanted(self) -> None:
+    def _schedule_if_queued(self) -> None:
         if self._queue:
-            self._come_round()
+            self._schedule()

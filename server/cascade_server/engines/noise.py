@@ -1,4 +1,4 @@
-"""Noise: a seed's random numbers, and how they reach a network, made here or by a GPU's threads."""
+"""The random numbers of a seed, as a network takes them: made here, or by a GPU's own threads."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from cascade_server.engines.native.library import Argument, Library, load_library
 from cascade_server.engines.philox import BLOCK, Uniform, pass_over, position
 
-# Generators that `stream` may hand out again, and the state of one that nothing was drawn from.
+# Generators that are kept for `stream` to use again.
 MOST_SPARE = 64
 
 _SPARE: list[np.random.Generator] = []
-
+# The state of a generator from which nothing has been drawn.
 _FRESH = dict(np.random.Philox(key=np.zeros(2, np.uint64)).state)
 
-# Philox's counter has four words, of which the first two count blocks. The third tells apart what a
-# seed's numbers are for, so that the one does not depend on how many of the other were made.
+# Philox's counter has four words, of which the first two count blocks. The third says what numbers
+# are for: drawing tokens, or places inside of bins. So the ones do not depend on how many of the
+# others were made.
 DRAW, INSIDE = 0, 1
 # float64 numbers of a block.
 INSIDE_BLOCK = BLOCK // 2
@@ -31,10 +32,12 @@ INSIDE_ROWS = 4096
 
 
 def stream(seed: int, chunk: int = 0, start: int = 0) -> np.random.Generator:
-    """Random numbers of a seed, other ones for each chunk of a long answer.
+    """The random numbers of a seed.
 
     Args:
-        start: float32 numbers that others have drawn of it.
+        seed: the request's.
+        chunk: number of a message of a long answer; each has a stream of its own.
+        start: skip so many float32 numbers of the stream.
     """
     rng = _generator(seed, chunk, start // BLOCK, DRAW)
     if start % BLOCK:
@@ -43,8 +46,8 @@ def stream(seed: int, chunk: int = 0, start: int = 0) -> np.random.Generator:
 
 
 def _generator(seed: int, chunk: int, block: int, use: int) -> np.random.Generator:
-    """One that is about to make a block. To set a spare generator's state takes a tenth of the time
-    that a new one takes."""
+    """A generator at the beginning of a block. Resetting a spare one takes a tenth of the time that
+    making a new one takes."""
     key = np.array([seed, chunk], np.uint64)
     counter = np.array([block % 2**64, block >> 64, use, 0], np.uint64)
     try:
@@ -58,19 +61,18 @@ def _generator(seed: int, chunk: int, block: int, use: int) -> np.random.Generat
 def inside_bins(
     seed: int, first: int, rows: int, width: int
 ) -> Callable[[Sequence[int]], NDArray[np.float64]]:
-    """Where inside of its bin each number of an answer is: uniform numbers in [0, 1).
+    """Uniform numbers in [0, 1) that place each number of an answer inside its bin.
 
-    Each row and column has its own, whichever others are asked for.
+    The number of a row and column does not depend on which others are asked for.
 
     Args:
         seed: the request's.
         first: rows of the whole answer before the first of these.
-        rows: how many there are.
+        rows: how many rows there are.
         width: columns of the schema.
 
     Returns:
-        Gives float64 [b, rows] for b columns, by their places in the schema; the same for a column
-        each time.
+        A function from the indices of b columns in the schema to float64 [b, rows].
     """
     library = load_library()
     if rows == 1 and isinstance(library, Library) and first < 2**64:
@@ -94,7 +96,7 @@ def inside_bins(
 def _inside_row(
     make: Callable[..., None], seed: int, row: int, width: int, columns: Sequence[int]
 ) -> NDArray[np.float64]:
-    """`inside_bins` of one row, by the compiled generator, which makes no numbers of others."""
+    """`inside_bins` of one row, by the compiled generator, which makes only these numbers."""
     out = np.empty((len(columns), 1))
     places = array("q", columns)
     make(
@@ -105,22 +107,22 @@ def _inside_row(
 
 
 def recycle(rng: np.random.Generator) -> None:
-    """Nobody draws from this `stream` any more."""
+    """Give a generator from `stream` back, from which nothing will be drawn any more."""
     if len(_SPARE) < MOST_SPARE:
         _SPARE.append(rng)
 
 
 def new_seed() -> int:
-    """A seed for a caller who named none; 63 bits, so that any client can hold it."""
+    """A seed for a request without one; of 63 bits, so that it fits every language's integers."""
     return random.getrandbits(63)
 
 
-# Uniform numbers in [0, 1), as many as the shape says; asked for a part at a time.
+# Gives the next uniform numbers in [0, 1), float32 of the given shape.
 NoiseSource: TypeAlias = Callable[[tuple[int, int]], NDArray[np.float32]]
 
 
 class StreamNoise:
-    """Noise as it comes from a `synthesis.stream`; a `NoiseSource`."""
+    """The noise of a `stream`, one part after another; a `NoiseSource`."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -129,7 +131,7 @@ class StreamNoise:
         return self._rng.random(shape, dtype=np.float32)
 
     def later(self, shape: tuple[int, int]) -> Uniform:
-        """The same numbers, for who makes them himself; the stream goes on after them."""
+        """Where the next numbers are in the stream, which skips them: a GPU makes them."""
         rows, width = shape
         seed, chunk, start = position(self._rng.bit_generator.state)
         pass_over(self._rng, rows * width)
@@ -137,5 +139,5 @@ class StreamNoise:
 
 
 def noise_of(rng: np.random.Generator) -> StreamNoise:
-    """Noise as it comes from `synthesis.stream`."""
+    """The noise of a `stream`, as a `NoiseSource`."""
     return StreamNoise(rng)

@@ -1,9 +1,9 @@
-"""The noise of a seed at any place of its stream: NumPy's Philox, number by number.
+"""NumPy's Philox generator, from any place of its stream, so that a GPU can make the same numbers.
 
 A seed's uniform numbers are those of `numpy.random.Generator(numpy.random.Philox(key=[seed,
 chunk])).random(dtype=float32)`. Philox (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2,
-3", SC 2011) is counter-based, so that a GPU's threads make the very same numbers, each its own, and
-no noise crosses the bus. `kernels` has the device's version of `blocks`.
+3", SC 2011) is counter-based: each thread of a GPU can compute its own numbers, and no noise has to
+cross the bus. `gpu.kernels` has the device's version of `blocks`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ BLOCK = 8
 
 @dataclass(frozen=True)
 class Uniform:
-    """Uniform float32 numbers [rows, width] that are yet to be made.
+    """Uniform float32 numbers [rows, width] that have not been made yet.
 
     Attributes:
         seed, chunk: the stream's key; see `noise.stream`.
-        start: numbers of the stream before the first.
+        start: how many numbers of the stream come before the first.
+        rows, width: the shape.
     """
 
     seed: int
@@ -38,13 +39,13 @@ class Uniform:
     width: int
 
     def __getitem__(self, part: slice) -> Uniform:
-        """Some of the rows."""
+        """Those of some of the rows."""
         first, last, _ = part.indices(self.rows)
         start = self.start + first * self.width
         return Uniform(self.seed, self.chunk, start, max(0, last - first), self.width)
 
     def array(self) -> NDArray[np.float32]:
-        """The numbers, made by NumPy."""
+        """Make the numbers with NumPy: float32 [rows, width]."""
         philox = np.random.Philox(key=np.array([self.seed, self.chunk], np.uint64))
         philox.advance(self.start // BLOCK)
         rng = np.random.Generator(philox)
@@ -53,9 +54,10 @@ class Uniform:
 
 
 def position(state: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Seed, chunk and how many float32 numbers were drawn, from a Philox generator's state.
+    """Seed, chunk, and how many float32 numbers were drawn, from a Philox generator's state.
 
-    A stream of float32 numbers alone, as `noise.stream`'s is until its draw is made.
+    It counts right only where nothing but float32 numbers has been drawn, as from `noise.stream`
+    until the draw is complete.
     """
     seed, chunk = (int(word) for word in state["state"]["key"])
     blocks_made = sum(int(w) << 64 * i for i, w in enumerate(state["state"]["counter"]))
@@ -64,7 +66,7 @@ def position(state: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def pass_over(rng: np.random.Generator, count: int) -> None:
-    """Move a Philox generator on as if so many float32 numbers had been drawn from it."""
+    """Advance a Philox generator as if `count` float32 numbers had been drawn from it."""
     begun = position(rng.bit_generator.state)[2] % BLOCK
     if begun:
         first = min(count, BLOCK - begun)
@@ -77,7 +79,7 @@ def pass_over(rng: np.random.Generator, count: int) -> None:
 
 
 def blocks(seed: int, chunk: int, counters: NDArray[np.uint64]) -> NDArray[np.float32]:
-    """The numbers of some blocks: float32 [len(counters), 8]; the stream's first block is 1."""
+    """The numbers of blocks of a stream, float32 [len(counters), 8]; its first block is 1."""
     c0, c1, c2, c3 = counters.astype(np.uint64), *(np.zeros(len(counters), np.uint64),) * 3
     key = [seed, chunk]
     for _ in range(ROUNDS):

@@ -1,5 +1,4 @@
-"""A verified release's networks on the CPU, warm before they answer: ONNX Runtime's sessions, and
-the student in compiled code where that was built."""
+"""Runs a release's networks on the CPU: with ONNX Runtime, and the student in compiled code."""
 
 from __future__ import annotations
 
@@ -25,26 +24,25 @@ Tokens = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 Noise = NDArray[np.float32]
 
-# Batch sizes that are run before a release is ready: powers of two up to a full batch, which is
-# smaller for the teacher.
+# Batch sizes that are run once before a release answers: powers of two up to a full batch, which
+# is smaller for the teacher.
 TEACHER_PART = 256
 WARM_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 LARGEST_WARM = {Tier.STUDENT: 1024, Tier.TEACHER: TEACHER_PART}
 # Rows of one run: larger requests are cut, so that memory is bounded and caches stay warm.
 MAX_BATCH = 1024
-
-
-# Runs of up to so many rows have as many; larger ones one of so many numbers for each power of two.
+# Runs of up to 16 rows are made as they are. Larger ones are padded to one of 8 sizes for each
+# power of two; see `padded_rows`.
 EXACT_ROWS, STEPS = 16, 8
 
 
 def padded_rows(rows: int) -> int:
-    """Of how many rows a run is made that is asked for some: as many, or a few more.
+    """The rows to run the network with for `rows` rows: as many, or a few more.
 
-    ONNX Runtime remembers where a run's tensors lay for each number of rows that there ever was,
-    for as long as it lives, which makes a run of one row a sixth shorter. With all numbers up to
-    256 a teacher's process grew by a fifth in an hour. These are 48 up to there and 64 up to 1,024:
-    once they were there it grows no more. A run has an eighth more rows at most, 3.6 % on average.
+    ONNX Runtime keeps a memory plan for each number of rows that it has ever run, which makes a run
+    of one row a sixth shorter. With every number up to 256, a teacher's process grew by a fifth in
+    an hour. Padding leaves 48 sizes up to 256 and 64 up to 1,024, after which it grows no more. A
+    run has at most an eighth more rows, 3.6 % on average.
     """
     if rows <= EXACT_ROWS:
         return rows
@@ -55,7 +53,7 @@ def padded_rows(rows: int) -> int:
 def _run(
     session: ort.InferenceSession, output: str, tokens: Tokens, observed: Mask, noise: Noise
 ) -> NDArray[Any]:
-    """One output of one run, of as many rows as are asked for; the others are of nobody."""
+    """One output of a run, without the rows that were added to pad it."""
     rows = len(tokens)
     if more := padded_rows(rows) - rows:
         tokens = np.concatenate([tokens, np.zeros((more, tokens.shape[1]), tokens.dtype)])
@@ -68,18 +66,18 @@ def _run(
 
 @cache
 def _one_arena() -> None:
-    """Let all networks of this process share one arena, ONNX Runtime's store of memory.
+    """Let all networks of this process share one arena of ONNX Runtime's memory.
 
-    By default each network has an arena of its own, which keeps the most that any run has taken,
-    although a network needs that only while it runs. Six teachers of `credit` took 259 MiB so, and
-    179 with one arena for all.
+    By default each network has an arena of its own, which keeps the most memory that any run has
+    taken, although it is needed only during a run. Six teachers of `credit` took 259 MiB that way,
+    and 179 MiB with one arena for all.
     """
     memory = ort.OrtMemoryInfo(
         "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
     )
-    # -1: as ONNX Runtime has it. 0: grow to the next power of two, for runs are of many sizes, and
-    # of pieces as large as each was asked for (1) few fit another run: after 24,000 draws a
-    # teacher's process had 206 MiB with 1 and 185 with 0.
+    # -1: ONNX Runtime's default. Strategy 0 grows to the next power of two. Runs have many sizes,
+    # and pieces of exactly the size that one asked for (strategy 1) seldom fit another: after
+    # 24,000 draws a teacher's process had 206 MiB with 1 and 185 with 0.
     ort.create_and_register_allocator(
         memory,
         ort.OrtArenaCfg(

@@ -1,4 +1,4 @@
-"""Processor time that networks take, charged to who has them run."""
+"""Accounts of processor time: each request carries one, and what runs for it charges it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Spent:
-    """What has been computed for one request so far, whoever computed it.
-
-    It goes along with the request to whatever is run for it, and is added to there.
+    """The processor time spent on one request so far, in any thread or process.
 
     Attributes:
-        seconds: of one processor.
+        seconds: of one processor core.
         gpu_seconds: of one GPU.
     """
 
@@ -26,12 +24,12 @@ class Spent:
     gpu_seconds: float = 0.0
 
     def add(self, seconds: float, gpu_seconds: float = 0.0) -> None:
-        """Charge some more."""
+        """Charge time to the request."""
         self.seconds += seconds
         self.gpu_seconds += gpu_seconds
 
     def take(self) -> Spent:
-        """What has been spent so far, which is nobody's from now on."""
+        """Return what has been spent so far, and start again from zero."""
         taken = Spent(self.seconds, self.gpu_seconds)
         self.seconds = self.gpu_seconds = 0.0
         return taken
@@ -40,12 +38,13 @@ class Spent:
 def charge(
     spent: Iterable[Spent], weights: Sequence[float], seconds: float, gpu_seconds: float = 0.0
 ) -> None:
-    """Share what a run has taken among those that it was for.
+    """Divide the time of a run among the requests that it was for.
 
     Args:
-        spent: of each.
-        weights: what each had of the run: its rows times its passes.
-        seconds, gpu_seconds: of one processor, and of one GPU.
+        spent: the account of each request.
+        weights: the share of each in the run, such as its rows times its passes.
+        seconds: of one processor core.
+        gpu_seconds: of one GPU.
     """
     whole = sum(weights)
     if whole > 0:
@@ -54,7 +53,7 @@ def charge(
 
 
 def timed(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T, float]:
-    """What some work returns, and the processor seconds that it took of this thread."""
+    """Call a function; returns its result and the processor seconds that it took on this thread."""
     began = time.thread_time()
     found = work(*args, **kwargs)
     return found, time.thread_time() - began

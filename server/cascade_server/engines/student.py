@@ -1,4 +1,4 @@
-"""A release's student, as the dispatcher asks it: in this process, or on other servers."""
+"""The interface of a release's student, which runs in this process or on other servers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cascade_server.terms import Tier
 
 
 class Student(Protocol):
-    """Draws rows of several requests at once. An `Engine` is one as it is: no layer lies between
-    the event loop and a draw."""
+    """Draws rows of several requests in one run. An `Engine` implements it directly, so that no
+    layer lies between the event loop and a draw."""
 
     def free_for(self, rows: int) -> bool:
         """Whether `run_now` may be called for so many rows."""
@@ -24,25 +24,30 @@ class Student(Protocol):
         """Complete tasks that came together, in the event loop."""
 
     async def submit(self, task: StudentTask, deadline: float, offline: bool = False) -> float:
-        """Wait until a task is done.
+        """Queue a task, and wait until it is done.
+
+        Args:
+            task: the rows.
+            deadline: seconds on the clock of deadlines; infinite: none.
+            offline: whether real-time tasks go first.
 
         Returns:
             Seconds that it waited before its run.
 
         Raises:
-            DeadlinePassed: before it was done.
-            NotReady: the student is away.
+            DeadlinePassed: the deadline passed before it was done.
+            NotReady: the student cannot be reached.
         """
 
     def predict(self, rows: int) -> float:
-        """The .99 quantile of the seconds that rows would take now; infinite while it is away."""
+        """Predicted seconds for so many rows, queue included, at the .99 quantile; infinite while
+        the student cannot be reached."""
 
     def queued(self) -> float:
-        """Seconds that rows which came now would wait behind others that wait for this process;
-        0: none do."""
+        """Seconds that a request which arrived now would wait behind others of this process."""
 
     def statistics(self) -> EngineStatistics:
-        """What has been run and what waits."""
+        """Counts of what has been run, and what waits."""
 
 
 def local_student(runtime: Runtime, executor: Executor, inline_rows: int) -> Student:

@@ -40,7 +40,7 @@ SINGLE_BYTES = 4
 
 
 class _Layout(ctypes.Structure):
-    """`NoiseLayout` of student_noise.h."""
+    """The struct `NoiseLayout` of student_noise.h, field by field."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("columns", "slots", "width")),
@@ -110,24 +110,24 @@ class StudentNoise:
             rng.random(dtype=np.float32, out=out)
             recycle(rng)
             return
-        at = 0
-        while at < len(out):
-            row, draw = divmod(begin + at, draws)
+        filled = 0
+        while filled < len(out):
+            row, draw = divmod(begin + filled, draws)
             missing = np.flatnonzero(~observed[row, self._first_slot]).tolist()
             for start, size in blocks(draws):
-                some = range(max(draw, start), min(start + size, draw + len(out) - at))
+                some = range(max(draw, start), min(start + size, draw + len(out) - filled))
                 if len(some) <= 0:
                     continue
                 base = ((first_row + row) * draws + start) * self.width
                 inside = range(some.start - start, some.stop - start)
-                part = out[at : at + len(some)]
+                part = out[filled : filled + len(some)]
                 if size < least:
                     rng = stream(seed, start=base + inside.start * self.width)
                     rng.random(dtype=np.float32, out=part)
                     recycle(rng)
                 else:
                     self._fill_block(part, seed, base, size, inside, missing)
-                at += len(some)
+                filled += len(some)
                 draw = some.stop
 
     def _fill_block(

@@ -1,4 +1,4 @@
-"""What the engines run: rows for the student at once, rows for the teacher pass by pass."""
+"""Tasks that engines run in batches: the student's in one run, the teacher's pass by pass."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ class StudentTask:
     """Rows that one run of the student completes.
 
     Attributes:
-        tokens, observed: int32 and bool [n, T].
-        noise: uniform [n, student_noise], of the request's own seed: what comes out does not
-            depend on who shares the batch.
-        drawn: int32 [n, T] once it is done.
-        spent: what is charged for it.
+        tokens: int32 [n, T].
+        observed: bool [n, T], which tokens are known.
+        noise: uniform float32 [n, student_noise], from the request's own seed, so that the result
+            does not depend on which requests share the batch.
+        drawn: int32 [n, T]; None until it is done.
+        spent: is charged with the run.
     """
 
     tokens: Tokens
@@ -46,12 +47,12 @@ class StudentTask:
 
 @dataclass
 class TeacherTask:
-    """Rows on their way through the teacher; requests at different passes share one.
+    """Rows on their way through the teacher; a batch may mix requests at different passes.
 
     Attributes:
-        underway: the rows.
-        whole: whether a run takes them through all their passes.
-        spent: what is charged for them.
+        underway: the rows, and how far they are.
+        whole: whether one run takes them through all their passes, rather than through one.
+        spent: is charged with the runs.
     """
 
     underway: TeacherRows
@@ -73,15 +74,16 @@ class TeacherTask:
 
 @dataclass
 class SeededTask:
-    """Rows for a teacher that makes their noise, and all their passes in one run.
+    """Rows for a teacher on a GPU, which makes their noise and all their passes in one run.
 
     Attributes:
-        tokens, observed: int32 and bool [n, T].
-        noise: teacher_noise numbers a row, yet to be made.
+        tokens: int32 [n, T].
+        observed: bool [n, T], which tokens are known.
+        noise: where to find teacher_noise numbers a row in the stream of a seed.
         steps: passes at most.
-        passes: that they take.
-        drawn: int32 [n, T] once it is done.
-        spent: what is charged for them.
+        passes: passes that they take.
+        drawn: int32 [n, T]; None until it is done.
+        spent: is charged with the run.
     """
 
     tokens: Tokens
@@ -102,7 +104,7 @@ class SeededTask:
 
 
 def run_student(runtime: Runtime, tasks: Sequence[StudentTask]) -> None:
-    """Complete some tasks in one run."""
+    """Complete tasks with one run of the student."""
     if len(tasks) == 1:
         (task,) = tasks
         task.drawn = runtime.draw_student(task.tokens, task.observed, task.noise)
@@ -119,7 +121,7 @@ def run_student(runtime: Runtime, tasks: Sequence[StudentTask]) -> None:
 
 
 def run_teacher(runtime: Runtime, tasks: Sequence[TeacherTask | SeededTask]) -> None:
-    """Take some tasks one pass further; where the runtime makes whole passes, to their end."""
+    """Take tasks one pass further or, if the runtime makes all passes in one run, to their end."""
     seeded = [task for task in tasks if isinstance(task, SeededTask)]
     if seeded:
         _run_seeded(runtime, seeded)

@@ -1,4 +1,7 @@
-"""A release's teacher, as the dispatcher asks it: in this process, or in one of its own."""
+"""The interface of a release's teacher, and the one that runs in this process.
+
+`teacher_link` has the one that runs in a process of its own, `triton` the one on Triton servers.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,12 @@ from cascade_server.telemetry.trace_context import TraceContext
 from cascade_server.terms import Tier
 
 AWAY = "the teacher's process is away; it is being started again"
-# Seconds after which a teacher that nobody asked measures again what its passes take.
+# Seconds without a request after which a teacher measures its passes again.
 MEASURE_SECONDS = 20.0
-# A teacher that measures itself makes so many passes at most, until what is expected of one is no
-# more than so many times what it takes.
+# Passes of one row that a measurement makes at most. It ends once the predicted seconds of a pass
+# are at most so many times the measured ones.
 MOST_MEASURED, FAR_LESS = 256, 2.0
-# And a pass of more rows, of these sizes in turn.
+# A measurement ends with one pass of more rows, of these sizes in turn.
 MEASURED_ROWS = (16, 256)
 BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
@@ -40,14 +43,16 @@ class TeacherInput:
     """Rows for the teacher to complete.
 
     Attributes:
-        tokens, observed: int32 and bool [n, T], n <= `most_rows` of who is asked.
-        noise: uniform float32 [n, teacher_noise], or, for a teacher that `makes_noise`, what it is.
+        tokens: int32 [n, T], n <= `most_rows` of the teacher that is asked.
+        observed: bool [n, T], which tokens are known.
+        noise: uniform float32 [n, teacher_noise]; for a runtime that `makes_noise`, where to find
+            these numbers in the stream of a seed.
         steps: passes at most.
-        alone: whether no others are to share the passes. How many rows a pass has may change the
-            last bit of a probability, and so, once in many millions, a draw: who makes the same
-            rows again, and is to make the same bytes, has them drawn alone.
-        inside: the stage of a call that they are drawn for, where it is traced.
-        spent: what is charged for them.
+        alone: whether no other rows may share the passes. The number of rows in a pass may change
+            the last bit of a probability and so, once in many millions, a draw. A job that is
+            interrupted has to write the same bytes again, and so has its rows drawn alone.
+        inside: the stage of a call that they are drawn for; None: it is not traced.
+        spent: is charged with the passes.
     """
 
     tokens: Tokens
@@ -60,10 +65,10 @@ class TeacherInput:
 
 
 class Teacher(Protocol):
-    """Draws rows, pass by pass, of several requests at once.
+    """Draws rows of several requests together, pass by pass.
 
     Attributes:
-        most_rows: of one input; larger requests come in parts.
+        most_rows: rows of one input at most; larger requests are sent in parts.
     """
 
     most_rows: int
@@ -73,41 +78,49 @@ class Teacher(Protocol):
     ) -> tuple[Tokens, float]:
         """Complete rows.
 
+        Args:
+            given: the rows.
+            deadline: seconds on the clock of deadlines; infinite: none.
+            offline: whether real-time rows go first.
+
         Returns:
             int32 [n, T], and the seconds that they waited before their first pass.
 
         Raises:
-            DeadlinePassed: before they were done.
-            NotReady: the teacher is away.
+            DeadlinePassed: the deadline passed before they were done.
+            NotReady: the teacher cannot be reached.
         """
 
     async def log_likelihood(
         self, tokens: Tokens, observed: Mask, deadline: float, spent: Spent | None = None
     ) -> NDArray[np.float64]:
-        """ln p(observed) of each row, in nats; raises as `draw`.
+        """ln p(observed) of each row, float64 [n] in nats; raises as `draw`.
 
         Args:
-            spent: what is charged for it; None: nobody asks.
+            tokens, observed: int32 and bool [n, T].
+            deadline: seconds on the clock of deadlines; infinite: none.
+            spent: is charged with it; None: nobody asks.
         """
 
     def predict(self, rows: int, passes: int) -> float:
-        """The .99 quantile of the seconds that rows would take now; infinite while it is away."""
+        """Predicted seconds for rows and passes, queue included, at the .99 quantile; infinite
+        while the teacher cannot be reached."""
 
     def statistics(self) -> EngineStatistics:
-        """What has been run and what waits."""
+        """Counts of what has been run, and what waits."""
 
     def away(self) -> str:
-        """What to say where predictions are infinite."""
+        """Why predictions are infinite, for the caller."""
 
 
 class LocalTeacher:
-    """A teacher in this process, in a thread: a pass takes as long as a real-time request.
+    """A teacher in a thread of this process: in the event loop a pass would hold up every request.
 
     Args:
-        runtime: of the release.
-        executor: has the thread.
-        processor_clock: of its passes; see `Engine`.
-        pace: of jobs; see `Engine`.
+        runtime: the release.
+        executor: has the one thread.
+        processor_clock: measures the processor time of passes; see `Engine`.
+        pace: slows jobs down; see `Engine`.
     """
 
     def __init__(
@@ -156,12 +169,13 @@ class LocalTeacher:
         return rows.tokens, queued
 
     async def measure(self, within: float) -> None:
-        """Make passes for nobody, so that what a pass takes is known anew: of one row one, or,
-        where it takes far less than was learnt, some more until that is forgotten; and one of more
-        rows, of another size each time.
+        """Make passes over no one's rows, to learn anew how long a pass takes.
+
+        It makes passes of one row until the prediction is close to what they take, usually one;
+        then one of more rows, of another size each time. All other rows go first.
 
         Args:
-            within: seconds; everyone else's rows come first.
+            within: seconds to do that in.
 
         Raises:
             DeadlinePassed: their turn did not come.
@@ -198,7 +212,7 @@ class LocalTeacher:
                 spent.add(self._processor_clock() - used, on_gpu)
             return found
 
-        # The thread may be at a pass of others meanwhile.
+        # The thread may be busy with another pass: wait no longer than the deadline.
         async with bounded(deadline):
             return await asyncio.get_running_loop().run_in_executor(self._executor, score)
 

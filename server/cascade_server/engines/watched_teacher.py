@@ -1,8 +1,8 @@
-"""A teacher that fails though it is there: out of memory, or on a GPU that is no more.
+"""Takes a teacher that keeps failing out of use, such as one whose GPU is gone, and tries it again.
 
-What it raises then has one name, whatever it was, so that who may be answered by the student is;
-and one that does nothing but fail is predicted to take for ever, as one that is away, until it is
-seen to work again. Meanwhile nobody is sent to it in vain but one now and then, to see.
+Whatever a teacher raises becomes `TeacherFailed`, on which the router lets the student answer where
+it may. After a few failures in a row its predictions are infinite, as if it could not be reached,
+so that no request is routed to it; now and then one is let through to see whether it works again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cascade_server.errors import ServerError, TeacherFailed
 
 log = logging.getLogger("cascade.server")
 
-# Failures in a row after which it is left alone, and for how many seconds after each.
+# Failures in a row after which a teacher is left alone, and for how many seconds after each.
 MOST_FAILURES, REST_SECONDS = 3, 5.0
 LEFT_ALONE = (
     f"has failed {MOST_FAILURES} times in a row: AUTO is answered by the student, and one call in "
@@ -33,48 +33,49 @@ LEFT_ALONE = (
 
 
 class Failures:
-    """Says when what keeps failing is left alone. Time is given, of a clock that only grows.
+    """Decides when something that keeps failing is left alone. Times are monotonic seconds.
 
     Attributes:
-        in_a_row: failures since it last worked; those of one pass are one.
+        in_a_row: failures since it last worked; requests that fail in the same pass count as one.
     """
 
     def __init__(self) -> None:
         self.in_a_row = 0
-        self._last = self._until = -math.inf
+        self._last = self._rests_until = -math.inf
 
     def rests(self, now: float) -> bool:
-        """Whether nobody is to be sent there."""
-        return self.in_a_row >= MOST_FAILURES and now < self._until
+        """Whether no request is to be sent to it."""
+        return self.in_a_row >= MOST_FAILURES and now < self._rests_until
 
     def begins(self, now: float) -> None:
-        """Somebody is sent there; while it fails, others wait for what becomes of that."""
+        """Note that a request is sent to it. If it has been failing, that request is a trial, and
+        no others are sent until it has ended."""
         if self.in_a_row >= MOST_FAILURES:
-            self._until = now + REST_SECONDS
+            self._rests_until = now + REST_SECONDS
 
     def failed(self, began: float, now: float) -> bool:
-        """It failed at what `began` then.
+        """Note a failure of a request that began at `began`.
 
         Returns:
-            Whether that is news: others may have been in the pass that failed.
+            Whether it counts: it does not if another request of the same pass has failed before.
         """
         if began < self._last:
             return False
         self.in_a_row += 1
-        self._last, self._until = now, now + REST_SECONDS
+        self._last, self._rests_until = now, now + REST_SECONDS
         return True
 
     def worked(self) -> bool:
-        """It did what it was asked; returns whether it had been left alone for its failures."""
+        """Note a success; returns whether it had been left alone before."""
         was_left_alone, self.in_a_row = self.in_a_row >= MOST_FAILURES, 0
         return was_left_alone
 
 
 class WatchedTeacher:
-    """A `Teacher` whose failures are `TeacherFailed`, and which is away while they are all it does.
+    """A `Teacher` that turns failures of another one into `TeacherFailed`, and counts them.
 
     Args:
-        teacher: any.
+        teacher: the other one.
         name: of its release, for the log.
         clock: monotonic seconds.
     """
@@ -89,29 +90,29 @@ class WatchedTeacher:
     async def draw(
         self, given: TeacherInput, deadline: float, offline: bool = False
     ) -> tuple[Tokens, float]:
-        """See `Teacher`; raises TeacherFailed too."""
+        """As `Teacher.draw`; raises TeacherFailed too."""
         with self._watched():
             return await self._teacher.draw(given, deadline, offline)
 
     async def log_likelihood(
         self, tokens: Tokens, observed: Mask, deadline: float, spent: Spent | None = None
     ) -> NDArray[np.float64]:
-        """See `Teacher`; raises TeacherFailed too."""
+        """As `Teacher.log_likelihood`; raises TeacherFailed too."""
         with self._watched():
             return await self._teacher.log_likelihood(tokens, observed, deadline, spent)
 
     def predict(self, rows: int, passes: int) -> float:
-        """See `Teacher`; infinite too while it is left alone."""
+        """As `Teacher.predict`; infinite also while the teacher is left alone."""
         if self._failures.in_a_row and self._failures.rests(self._clock()):
             return math.inf
         return self._teacher.predict(rows, passes)
 
     def statistics(self) -> EngineStatistics:
-        """See `Teacher`."""
+        """Counts of the other teacher."""
         return self._teacher.statistics()
 
     def away(self) -> str:
-        """What to say where predictions are infinite."""
+        """Why predictions are infinite, for the caller."""
         if self._failures.rests(self._clock()):
             times = self._failures.in_a_row
             return f"the teacher has failed {times} times in a row and is left alone; {self._why}"
@@ -119,13 +120,13 @@ class WatchedTeacher:
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """The teacher is at work in the block."""
+        """Count whether the work in the block fails, and log when that changes the use."""
         began = self._clock()
         self._failures.begins(began)
         try:
             yield
         except TeacherFailed as exc:
-            # Its process has written down what happened.
+            # The teacher's own process has logged the stack trace.
             self._failed(began, str(exc))
             raise
         except ServerError:

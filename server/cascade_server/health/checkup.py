@@ -115,7 +115,7 @@ class Checkup:
         self._task = asyncio.create_task(self._keep_looking())
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Stop checking, and wait until checks that are underway have ended."""
         underway = self._checks_underway()
         if self._task is not None:
             underway.append(self._task)

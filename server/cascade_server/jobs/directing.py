@@ -114,7 +114,7 @@ class JobsDirector:
         return min(due, self._check_at)
 
     def _follow(self, current: Generation) -> None:
-        """Others answer now."""
+        """Stop the executors of the generation that has been replaced; `_check` starts new ones."""
         self._generation, self._check_at = current, 0.0
         if self._crew is not None:
             self._crews.dismiss(self._crew, 0.0)

@@ -1,7 +1,7 @@
-"""A job's rows, drawn: by the teacher in its own process, or by the student in this one.
+"""Draws the rows of jobs: with the teacher in its own process, or the student in this one.
 
-Which numbers a row is drawn with depends on the seed and on the row's place in the job, and on
-nothing else. While rows are decoded and written, those behind them are drawn.
+The random numbers of a row depend only on the seed and on the row's place in the job. While some
+rows are decoded and written, the next are drawn.
 """
 
 from __future__ import annotations
@@ -35,27 +35,29 @@ from cascade_server.terms import Tier
 
 T = TypeVar("T")
 
-# Rows that are drawn, decoded and written together, of each tier.
+# Rows that are drawn, decoded and written together, by tier.
 SLABS = {"student": 4096, "teacher": 1024}
-# Rows of one run. The teacher's process takes as many of several callers at once as fill a batch
-# of it; a part that fills one by itself leaves no room for others, and is drawn as if it were
-# alone.
+# Rows of one run, by tier. The teacher's process fills its batches with rows of several callers; a
+# part of this size fills one by itself, so that no other rows share its passes.
 PARTS = {"student": 512, "teacher": 256}
-# Parts that the teacher is given at once: it always has one to go on with.
+# Parts that the teacher is sent at once, so that it always has the next one.
 IN_FLIGHT = 4
-# Seconds that a teacher is waited for which is being started again, and between looks.
+# Seconds to wait for a teacher's process that is being restarted, and between looks.
 PATIENCE, LOOK = 20.0, 0.05
 
 
 @dataclass(eq=False)
 class Opened:
-    """A release whose rows are drawn, and what was found of the job that they are for.
+    """An opened release, and the conditions of the job that it draws for.
 
     Attributes:
-        runtime: of the release; it has the student, or no network at all.
-        own_teacher: where the teacher's process does not have the release; None: it has.
-        job: the specification that `conditions` is of; `columns`: the same as arrays.
-        spent: what the teacher's process has computed for rows that have not been counted yet.
+        runtime: the release, with its student or without networks.
+        own_teacher: a teacher in this process, where the teacher's process does not have the
+            release; None: it has.
+        job: the specification, as JSON, of which `conditions` and `columns` are.
+        spent: what was computed for rows that have not been counted yet.
+        conditions: what is known of each row.
+        columns: the same as arrays.
     """
 
     runtime: Runtime
@@ -66,7 +68,7 @@ class Opened:
     columns: GivenColumns = field(init=False)
 
     def prepare(self, specification: Specification, message: bytes) -> None:
-        """Read what is known of a job's rows, unless it was the last one."""
+        """Read the conditions of a job, unless they are those that were read last."""
         job = specification.to_json()
         if self.job == job:
             return
@@ -76,18 +78,18 @@ class Opened:
 
 
 class _InTurns(Executor):
-    """A thread of whom each piece of work takes its turn.
+    """An executor that does each piece of work in a turn.
 
     Args:
         thread: does the work.
-        turn: see `Courtesy.turn`.
+        turn: gives the turn; see `Courtesy.turn`.
     """
 
     def __init__(self, thread: Executor, turn: Callable[[], AbstractContextManager[None]]) -> None:
         self._thread, self._turn = thread, turn
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Have work done when it is its turn."""
+        """Have work done in the thread, once its turn has come."""
 
         def work() -> T:
             with self._turn():
@@ -100,13 +102,14 @@ class ReleaseDrawing:
     """Draws the rows of jobs from a model repository; a `Drawing` of `cascade_jobs`.
 
     Args:
-        repository: the folder.
-        loop: asks the teacher's process; another thread's.
-        teachers: the connection to it, started there; None: the teacher runs in this process.
-        teacher_threads: of a pass that runs in this process, where no turns are taken; where they
-            are, a pass has one, since a turn is of one processor.
-        courtesy: whether threads take turns and rest; None: they never do.
-        metering: counts what is made, of the job that it was told of; None: nobody asks.
+        repository: the folder of the model repository.
+        loop: the event loop, of another thread, that talks to the teacher's process.
+        teachers: the connection to that process, started in that loop; None: the teacher runs in
+            this process.
+        teacher_threads: threads of a pass in this process; one if `courtesy` is given, since a turn
+            is for one processor.
+        courtesy: has drawing threads take turns and rest; None: they do not.
+        metering: counts what is made for jobs; None: nobody asks.
     """
 
     def __init__(
@@ -148,14 +151,14 @@ class ReleaseDrawing:
         slabs = list(pairwise(cuts))
         ahead = self._begin(specification, opened, *slabs[0])
         try:
-            for number, (first, until) in enumerate(slabs):
+            for number, (first, patience_ends) in enumerate(slabs):
                 tokens = ahead.result()
                 if number + 1 < len(slabs):
                     ahead = self._begin(specification, opened, *slabs[number + 1])
                 # To write them is part of the turn.
                 with self._turn():
-                    yield self._decoded(specification, opened, tokens, first, until - first)
-                self._count(opened, first, until - first)
+                    yield self._decoded(specification, opened, tokens, first, patience_ends - first)
+                self._count(opened, first, patience_ends - first)
         except NotReady as exc:
             raise JobWaits(str(exc), Cause.AWAY) from exc
         finally:
@@ -181,23 +184,23 @@ class ReleaseDrawing:
     # Drawing.
 
     def _begin(
-        self, specification: Specification, opened: Opened, first: int, until: int
+        self, specification: Specification, opened: Opened, first: int, patience_ends: int
     ) -> Future[Tokens]:
         """Have rows [first, until) of a job drawn."""
         if specification.by_teacher:
-            work = self._by_teacher(specification, opened, first, until)
+            work = self._by_teacher(specification, opened, first, patience_ends)
             return self._in_loop(work)
-        return self._drawing.submit(self._by_student, specification, opened, first, until)
+        return self._drawing.submit(self._by_student, specification, opened, first, patience_ends)
 
     def _in_loop(self, work: Coroutine[Any, Any, Tokens]) -> Future[Tokens]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def _by_student(
-        self, specification: Specification, opened: Opened, first: int, until: int
+        self, specification: Specification, opened: Opened, first: int, patience_ends: int
     ) -> Tokens:
         runtime, drawn = opened.runtime, []
-        for begin in range(first, until, PARTS["student"]):
-            of_row = opened.conditions.of_rows(begin, min(PARTS["student"], until - begin))
+        for begin in range(first, patience_ends, PARTS["student"]):
+            of_row = opened.conditions.of_rows(begin, min(PARTS["student"], patience_ends - begin))
             encoded = opened.conditions.encoded
             with self._turn():
                 tokens, observed = encoded.tokens[of_row], encoded.observed[of_row]
@@ -207,16 +210,18 @@ class ReleaseDrawing:
         return np.concatenate(drawn)
 
     async def _by_teacher(
-        self, specification: Specification, opened: Opened, first: int, until: int
+        self, specification: Specification, opened: Opened, first: int, patience_ends: int
     ) -> Tokens:
         room = asyncio.Semaphore(IN_FLIGHT)
 
         async def part(begin: int) -> Tokens:
             async with room:
-                rows = min(PARTS["teacher"], until - begin)
+                rows = min(PARTS["teacher"], patience_ends - begin)
                 return await self._part_by_teacher(specification, opened, begin, rows)
 
-        parts = [asyncio.ensure_future(part(at)) for at in range(first, until, PARTS["teacher"])]
+        parts = [
+            asyncio.ensure_future(part(at)) for at in range(first, patience_ends, PARTS["teacher"])
+        ]
         try:
             return np.concatenate(await asyncio.gather(*parts))
         finally:
@@ -256,9 +261,9 @@ class ReleaseDrawing:
         """
         teachers = self._teachers
         assert teachers is not None
-        until = self._loop.time() + PATIENCE
+        patience_ends = self._loop.time() + PATIENCE
         while teachers.outlook(runtime.identity) is None:
-            if self._loop.time() >= until:
+            if self._loop.time() >= patience_ends:
                 raise NotReady(AWAY)
             await asyncio.sleep(LOOK)
         return teachers.teacher(runtime)

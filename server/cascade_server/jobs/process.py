@@ -116,12 +116,12 @@ def _work(
         turns_to=turns_to,
     )
     try:
-        until = 0.0
+        lingers_until = 0.0
         while not stop.is_set():
-            if not until or ledger.has_changed():
+            if not lingers_until or ledger.has_changed():
                 executor.work(stop)
-                until = time.monotonic() + LINGER
-            if time.monotonic() >= until:
+                lingers_until = time.monotonic() + LINGER
+            if time.monotonic() >= lingers_until:
                 return
             stop.wait(LOOK)
     finally:

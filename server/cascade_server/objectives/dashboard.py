@@ -345,7 +345,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
 
 
 def dashboard() -> dict[str, Any]:
-    """The whole file."""
+    """The Grafana dashboard, as the JSON document that Grafana imports."""
     return {
         "uid": UID,
         "title": TITLE,

@@ -396,7 +396,7 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def times(number: int) -> str:
-    """How often."""
+    """A number of times in words: once, twice, 3 times."""
     return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
 
 

@@ -63,6 +63,6 @@ class OperationsPage:
         return f"http://{shown}:{port}/"
 
     async def stop(self) -> None:
-        """Answer no more."""
+        """Stop the HTTP server, and stop making snapshots for it."""
         await self._server.stop()
         await self._publisher.stop()

@@ -92,7 +92,7 @@ class PageServer:
         return found
 
     async def stop(self) -> None:
-        """End all connections."""
+        """Stop listening, and end all connections."""
         if self._server is not None:
             self._server.close()
         for task in list(self._tasks):

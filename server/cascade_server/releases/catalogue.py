@@ -180,6 +180,6 @@ class Catalogue:
         out = dict(desired.wanted(available, before.versions))
         for table, versions in before.versions.items():
             gone = set(versions) - set(self.found.versions.get(table, ()))
-            if left := gone - desired.of(table).without:
+            if left := gone - desired.state_of(table).without:
                 out[table] = tuple(sorted(left.union(out.get(table, ()))))
         return out

@@ -181,13 +181,13 @@ class Generations(Succession):
         if self.state is State.LOADING:
             assert self._next is not None
             assert self._next.crew is not None
-            until = self._next.began + self._releases.load_seconds
-            if now >= until:
+            ends_at = self._next.began + self._releases.load_seconds
+            if now >= ends_at:
                 self._crews.dismiss(self._next.crew, 0.0)
                 seconds = self._releases.load_seconds
                 self.failed(self._next.crew, f"it was not ready within {seconds:g} s")
                 return now
-            return until
+            return ends_at
         if self.state in (State.ACCEPTING, State.RETIRING):
             self._awaited = {member for member in self._awaited if member.pid}
             if not self._awaited:
@@ -206,9 +206,9 @@ class Generations(Succession):
         is_local = not self.catalogue.source.is_remote
         if self.state is State.LEAVING and self._waiting.is_wanted(or_polled=is_local):
             self._happens(self._want)
-            until = self._crew_of(self._leaving).until
+            ends_at = self._crew_of(self._leaving).until
             # Once that has passed all that is left to do is to hear that they are gone.
-            return until if until > now else math.inf
+            return ends_at if ends_at > now else math.inf
         return due if due > now else math.inf
 
     # What is asked for.

@@ -45,7 +45,7 @@ def listed(
             state, digest = "loading", loading[key]
         elif why and seen is not None and seen.digest == digest:
             state = "refused"
-        wanted = desired.of(table)
+        wanted = desired.state_of(table)
         shares = current.books.live_versions.shares(table) if key in loaded else {}
         on_trial = version == wanted.canary
         out.append(

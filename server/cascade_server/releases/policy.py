@@ -49,8 +49,8 @@ class Policy:
             f"version policy is {shown(text)}; allowed: all, latest, latest:N or versions as in 1,3"
         )
 
-    def of(self, available: Iterable[int]) -> set[int]:
-        """The versions that it is for."""
+    def selected_from(self, available: Iterable[int]) -> set[int]:
+        """The versions that the policy selects of those that are available."""
         found = set(available)
         if self.versions:
             return found & self.versions
@@ -69,10 +69,10 @@ class TableState:
     """What is wanted of one table.
 
     Attributes:
-        also, without: versions that were loaded, and unloaded, by name.
-        stable: the version that answers who names none; 0: the highest that is loaded.
-        previous: the one that answered before; 0: none did.
-        canary, share: a version on trial and its share of those requests; 0: there is none.
+        also, without: versions asked for, and asked to be unloaded, whatever the policy says.
+        stable: the version that answers requests which name none; 0: the highest that is loaded.
+        previous: the version that answered before; 0: none did.
+        canary, share: the version on trial, and its share of those requests; 0: there is none.
     """
 
     also: frozenset[int] = frozenset()
@@ -104,20 +104,20 @@ class Desired:
     policies: Mapping[str, Policy] = field(default_factory=dict)
     tables: Mapping[str, TableState] = field(default_factory=dict)
 
-    def of(self, table: str) -> TableState:
-        """A table's state."""
+    def state_of(self, table: str) -> TableState:
+        """What is wanted of a table: its state, or that of a table which was never changed."""
         return self.tables.get(table, NEW)
 
     def put(self, table: str, state: TableState) -> Desired:
-        """With another state of a table."""
+        """The same, but for another state of one table."""
         return replace(self, tables={**self.tables, table: state})
 
     def served(self, table: str) -> bool:
         """Whether a table is meant to be served."""
-        return not self.policies or table in self.policies or bool(self.of(table).also)
+        return not self.policies or table in self.policies or bool(self.state_of(table).also)
 
     def wanted(self, available: Available, loaded: Available) -> dict[str, tuple[int, ...]]:
-        """What is to be loaded, by table; what answers, or might again, stays.
+        """The versions to load, by table. Versions that answer, or may answer again, stay loaded.
 
         Args:
             available: versions in the repository.
@@ -127,10 +127,10 @@ class Desired:
         for table, versions in sorted(available.items()):
             if not self.served(table):
                 continue
-            state = self.of(table)
+            state = self.state_of(table)
             base = set()
             if not self.policies or table in self.policies:
-                base = self.policies.get(table, self.default).of(versions)
+                base = self.policies.get(table, self.default).selected_from(versions)
                 now = state.answering(loaded.get(table, ()))
                 base |= {now, state.stable, state.previous, state.canary}
             found = ((base | state.also) & set(versions)) - state.without
@@ -141,17 +141,17 @@ class Desired:
     def after(
         self, before: Available, now: Available, share: float, first: bool = False
     ) -> Desired:
-        """Once `now` is loaded, where `before` was: who answered before can be gone back to.
+        """What is wanted once other versions are loaded; a roll-back finds the ones before.
 
         Args:
-            before, now: versions by table.
-            share: that a version which is new, and higher than the one that answers, gets on
-                trial; 0: it answers at once.
+            before, now: versions that were loaded, and that are, by table.
+            share: of the calls for a new version that is higher than the one that answers; it is
+                then on trial. 0: it answers at once.
             first: whether nothing was loaded before.
         """
         out = self
         for table, versions in now.items():
-            state, had = out.of(table), before.get(table, ())
+            state, had = out.state_of(table), before.get(table, ())
             old = state.answering(had)
             if state.canary not in versions:
                 state = replace(state, canary=0, share=0.0)
@@ -179,7 +179,7 @@ class Desired:
         if not table:
             return self
         _check(table, version, available)
-        state = self.of(table)
+        state = self.state_of(table)
         if version:
             state = replace(state, also=state.also | {version}, without=state.without - {version})
             return self.put(table, state)
@@ -196,7 +196,7 @@ class Desired:
             NotAllowed: nothing would be left.
         """
         _check(table, version, loaded)
-        state = self.of(table)
+        state = self.state_of(table)
         gone = {version} if version else set(loaded[table])
         if not any(set(each) - (gone if name == table else set()) for name, each in loaded.items()):
             raise NotAllowed(
@@ -214,7 +214,7 @@ class Desired:
         _check(table, version, loaded)
         if not 0 < share < 1:
             raise BadRequest(f"share is {share:g}; allowed: above 0 and below 1")
-        state = self.of(table)
+        state = self.state_of(table)
         stable = state.answering(loaded[table])
         if not version:
             raise BadRequest("version is 0; a canary is one of the loaded versions, by its number")
@@ -232,7 +232,7 @@ class Desired:
             NotAllowed: there is no canary.
         """
         _check(table, version, loaded)
-        state = self.of(table)
+        state = self.state_of(table)
         new = version or state.canary
         if not new:
             raise NotAllowed(f"{table} has no canary; name the version that is to answer")
@@ -251,7 +251,7 @@ class Desired:
             NotAllowed: there is nothing to go back to.
         """
         _check(table, 0, loaded)
-        state = self.of(table)
+        state = self.state_of(table)
         if state.canary:
             return self.put(table, replace(state, canary=0, share=0.0))
         if state.previous not in loaded[table]:

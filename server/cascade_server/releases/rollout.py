@@ -31,7 +31,7 @@ class Rollout:
         """Let versions of a generation answer as is desired of it, from now on."""
         books = generation.books
         for table in books.tables:
-            state, versions = generation.desired.of(table), generation.versions.get(table, ())
+            state, versions = generation.desired.state_of(table), generation.versions.get(table, ())
             if not versions:
                 state = replace(state, canary=0, share=0.0)
             if self.trials.holds(table, state.canary, books):

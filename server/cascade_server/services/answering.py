@@ -1,4 +1,8 @@
-"""The life of a request: read, checked, answered, packed, counted. All edges go this way."""
+"""Takes requests of all protocols through their life: read, checked, answered, packed, counted.
+
+Every `except Exception` in here ends one request with an error, so that one caller's failure, or a
+defect, does not touch the other requests of the turn.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +44,7 @@ log = logging.getLogger("cascade.server")
 
 
 class Serving(NamedTuple):
-    """What answers, once it is loaded."""
+    """What requests are answered with, once releases are loaded."""
 
     repository: Repository
     dispatcher: Dispatcher
@@ -48,22 +52,22 @@ class Serving(NamedTuple):
 
     @property
     def gate(self) -> Gate:
-        """Says who may enter."""
+        """The admission control of the dispatcher."""
         return self.dispatcher.gate
 
 
 class Answering:
-    """Answers exchanges, some at a time.
+    """Answers the exchanges of a turn.
 
     Args:
-        serving: what answers; raises `NotReady` while releases are being loaded.
-        call: begins to count what came at a moment, on the monotonic clock.
+        serving: gives what answers; raises `NotReady` while releases are being loaded.
+        call: makes the count of a request that arrived at a moment, in monotonic seconds.
         config: how many rows a request may ask for, and how many are packed in the event loop.
         outside: counts values that were never learnt.
         metering: counts what was computed, and for whom.
         clock: monotonic seconds.
         tracer: begins traces; None: nothing is traced.
-        allowance: how many rows callers may have; None: access is not configured.
+        allowance: limits the rows of tenants; None: access is not configured.
     """
 
     def __init__(
@@ -83,15 +87,16 @@ class Answering:
         self._allowance = allowance
 
     def answer(self, exchanges: Sequence[Exchange], waiting: int = 0) -> int:
-        """Answer exchanges that came together; what goes wrong with one is told to its caller and
-        changes nothing for the others.
+        """Answer the exchanges of a turn.
+
+        An error of one is sent to its caller, and does not affect the others.
 
         Args:
-            exchanges: in the order in which they are let in.
-            waiting: how many more wait for their turn.
+            exchanges: in the order in which they are admitted.
+            waiting: how many more requests wait for their turn.
 
         Returns:
-            How many have to wait for their answer, each in a task that has yet to begin.
+            How many are not answered yet: each has a task that has not begun.
         """
         answered: list[Answered] = []
         waits: list[Spent] = []
@@ -109,11 +114,12 @@ class Answering:
         answered: list[Answered],
         waits: list[Spent],
     ) -> int:
-        """As `answer`.
+        """Answer exchanges; as `answer`.
 
         Args:
-            answered: is told what was answered, to be counted.
-            waits: is told what those have spent that have to wait.
+            exchanges, waiting: as for `answer`.
+            answered: receives what to count for each request that was answered.
+            waits: receives the account of each request that goes on in a task.
         """
         started = 0
         asked: list[Exchange] = []
@@ -132,7 +138,7 @@ class Answering:
                 waits.append(request.spent)
                 started += 1
             elif request is not None:
-                # By the wall's clock, as what is done for it in this turn.
+                # Wall-clock time, like all that is done for a request in its turn.
                 request.spent.seconds += request.encoded_at - request.began
                 asked.append(exchange)
                 requests.append(request)
@@ -167,19 +173,19 @@ class Answering:
             answered.append(answered_as(exchange, outcome))
             if request.total == 1 and not (outcome.from_pool or outcome.cached):
                 seconds = self._clock() - exchange.arrived
-                serving.gate.learn(seconds, waiting + len(exchanges))
+                serving.gate.learn_from_turn(seconds, waiting + len(exchanges))
         return started
 
     def _begin(self, exchange: Exchange) -> None:
-        """Begin to count one, in the name of who asks."""
-        asks, call = exchange.asks, self._call(exchange.arrived)
-        exchange.call, call.tenant = call, asks.tenant
-        if asks.grant.priority is Priority.OFFLINE:
+        """Begin to count a request, for its tenant."""
+        identity, call = exchange.identity, self._call(exchange.arrived)
+        exchange.call, call.tenant = call, identity.tenant
+        if identity.grant.priority is Priority.OFFLINE:
             call.yields()
 
     @staticmethod
     def _begin_trace(exchange: Exchange, tracer: Tracer) -> None:
-        """A request's turn has come: it is traced from its arrival on, if it is."""
+        """Begin a request's trace, if it is sampled; the trace starts when the request arrived."""
         caller = exchange.caller
         trace = tracer.begin(caller.headers, caller.method, exchange.arrived, caller.is_rpc)
         if trace is not None:
@@ -194,7 +200,7 @@ class Answering:
 
     @staticmethod
     def _drawn(exchange: Exchange, answer: Answer) -> None:
-        """Its rows are there."""
+        """Note in the trace, if there is one, how the rows were drawn."""
         if (trace := exchange.trace) is not None:
             trace.answered(from_pool=answer.from_pool, cached=answer.cached, steps=answer.steps)
 
@@ -210,7 +216,7 @@ class Answering:
         trace.mark("send")
 
     def refuse(self, exchange: Exchange, error: Exception) -> None:
-        """Tell a caller what is wrong, and count that."""
+        """End a request with an error: tell its caller, log it, and count it."""
         self._give_back(exchange)
         refusal = refusal_of(error)
         exchange.call.ends(counted_as(error, refusal.code))
@@ -221,14 +227,14 @@ class Answering:
             log.exception("a caller could not be told %s", refusal.code.name)
 
     def _give_back(self, exchange: Exchange) -> None:
-        """Nothing of an answer was sent: its caller is not charged for it."""
+        """Give back the rows that were held for a request that is not answered."""
         if exchange.held is not None and self._allowance is not None:
-            self._allowance.had_not(exchange.asks, exchange.held)
+            self._allowance.had_not(exchange.identity, exchange.held)
             exchange.held = None
 
     @staticmethod
     def _logged(exchange: Exchange, refusal: Refusal, why: str) -> Refusal:
-        """The same refusal, with the request's id in the log."""
+        """Log a refusal, and return it with the request's id in the log, if it was logged."""
         call, caller, trace = exchange.call, exchange.caller, exchange.trace
         request_id = call_log.refused(
             refusal.code,
@@ -243,51 +249,52 @@ class Answering:
         )
         return replace(refusal, request_id=request_id) if request_id else refusal
 
-    def _asks(self, exchange: Exchange, heading: Heading, deadline: float) -> None:
-        """Say what a request counts as."""
+    @staticmethod
+    def _count_as(exchange: Exchange, heading: Heading, deadline: float) -> None:
+        """Note the table and class that a request counts for."""
         exchange.call.asks(heading.table, heading.service, deadline, heading.rows, heading.timeout)
 
     def gave_up(self, exchange: Exchange) -> None:
-        """Count one whose caller has gone before its turn came."""
+        """Count a request whose caller hung up before its turn came."""
         self._begin(exchange)
         self._hung_up(exchange)
 
     def refuse_unread(self, exchange: Exchange, error: Exception) -> None:
-        """Tell a caller that his request may not wait for its turn, and count that."""
+        """End a request that may not wait for its turn."""
         self._begin(exchange)
-        self._asks(exchange, exchange.message.heading(), exchange.deadline)
+        self._count_as(exchange, exchange.message.heading(), exchange.deadline)
         self.refuse(exchange, error)
 
     def _hung_up(self, exchange: Exchange) -> None:
+        """Count a request whose caller hung up, for the table that its message names."""
         try:
-            self._asks(exchange, exchange.message.heading(), exchange.deadline)
+            self._count_as(exchange, exchange.message.heading(), exchange.deadline)
         except Exception as exc:
             exchange.call.ends(refusal_of(exc).code)
         else:
             exchange.call.hung_up()
 
     def _read(self, exchange: Exchange) -> CheckedRequest | TokenDraw | None:
-        """What is asked; None: nobody waits for it any more."""
+        """Read and check a request; None: its caller has hung up."""
         if exchange.caller.gone:
             self._hung_up(exchange)
             return None
         began = time.perf_counter()
-        heading, grant = exchange.message.heading(), exchange.asks.grant
-        work = Work.until(exchange.deadline, heading.timeout, self._clock)
-        self._asks(exchange, heading, work.deadline)
+        heading, grant = exchange.message.heading(), exchange.identity.grant
+        work = Work.from_deadline(exchange.deadline, heading.timeout, self._clock)
+        self._count_as(exchange, heading, work.deadline)
         lot = 1.0 if heading.version else lot_of(heading.seed)
-        repository = self._serving().repository.only(grant.tables)
+        repository = self._serving().repository.restricted_to(grant.tables)
         runtime = repository.find(heading.table, heading.version, lot)
         exchange.call.answers_with(runtime.version)
-        # What comes too late is not read.
         work.check()
         allowance = self._allowance
         if allowance is not None:
-            allowance.check(exchange.asks)
+            allowance.check(exchange.identity)
         request = exchange.message.read(runtime, work)
         if isinstance(request, TokenDraw):
             if allowance is not None:
-                exchange.held = allowance.takes(exchange.asks, len(request.tokens), 1)
+                exchange.held = allowance.takes(exchange.identity, len(request.tokens), 1)
             return request
         if grant.priority is Priority.OFFLINE:
             request.offline = True
@@ -296,7 +303,7 @@ class Answering:
             checked.trace = exchange.trace
             exchange.trace.read(checked.rows, checked.draws, runtime.version)
         if allowance is not None:
-            exchange.held = allowance.takes(exchange.asks, checked.total, checked.draws)
+            exchange.held = allowance.takes(exchange.identity, checked.total, checked.draws)
         return checked
 
     def _sent_rows(self, exchange: Exchange, answer: Answer) -> None:
@@ -316,7 +323,7 @@ class Answering:
         exchange.call.sends(tier, rows, is_plain)
         exchange.call.ends(OK)
         if exchange.held is not None and self._allowance is not None:
-            self._allowance.had(exchange.asks, exchange.held)
+            self._allowance.had(exchange.identity, exchange.held)
             exchange.held = None
 
     async def _answer_later(self, exchange: Exchange, request: CheckedRequest) -> None:
@@ -346,13 +353,13 @@ class Answering:
             self._metering.add(answered_as(exchange, answer))
 
     async def _packed_elsewhere(self, exchange: Exchange, answer: Answer) -> tuple[bytes, float]:
-        """Pack a large answer out of the event loop's way; and the seconds that it took."""
+        """Pack a large answer in the student's thread; returns its message, and the seconds."""
         return await asyncio.get_running_loop().run_in_executor(
             self._serving().dispatcher.student_thread, timed, exchange.message.pack, answer
         )
 
     async def _complete_tokens(self, exchange: Exchange, draw: TokenDraw) -> None:
-        """Have one network complete tokens, with no cascade in between."""
+        """Have the network that was named complete tokens, without routing."""
         try:
             if exchange.caller.gone:
                 raise asyncio.CancelledError
@@ -381,7 +388,7 @@ class Answering:
 
 
 def answered_as(exchange: Exchange, answer: Answer) -> Answered:
-    """What an answer is to be counted as."""
+    """What to count for an answer: its tier, table and tenant, and what it took."""
     request = answer.request
     if answer.cached:
         tier = UsageTier.CACHE

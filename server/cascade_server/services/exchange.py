@@ -1,7 +1,8 @@
-"""One request at an edge of the server: the message that it came in, and the caller who waits.
+"""A request as every protocol hands it over: its message, and the caller who waits for an answer.
 
-Each edge, a unary call, a request of a stream, an Open Inference call, over this server's transport
-or grpcio's, is two small adapters. What lies between them is the same for all; see `answering`.
+A request may be a unary call, one of a standing stream, or a call of the Open Inference Protocol,
+over this server's transport or grpcio's. Each of these has two small adapters, a `RequestMessage`
+and a `WaitingCaller`; everything else is the same for all, and in `answering`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cascade_server.access.grants import ANYBODY
-from cascade_server.access.grants import Caller as Asking
+from cascade_server.access.grants import ANYBODY, Caller
 from cascade_server.access.rates import Held
 from cascade_server.cascade.answer import Answer
 from cascade_server.cascade.token_draw import TokenAnswer, TokenDraw
@@ -25,32 +25,39 @@ from cascade_server.wire.synthesis_request import Heading, SynthesisRequest
 
 
 class RequestMessage(Protocol):
-    """What was sent, and how its answer is written. It is read in two steps: who is to answer
-    decides how the rest is read."""
+    """How one protocol reads a request and writes its answer.
+
+    It is read in two steps, since the table that is named decides how the rest is read.
+    """
 
     def heading(self) -> Heading:
-        """Who is to answer, and until when; to be called first, and once.
+        """Read which table is asked, and for how long; to be called first, and once.
 
         Raises:
-            DecodeError, BadRequest, UnknownTable: it cannot be read, or asks for what is not there.
+            DecodeError: the message is malformed.
+            BadRequest, UnknownTable: it names something that does not exist.
         """
 
     def read(self, runtime: Runtime, work: Work) -> SynthesisRequest | TokenDraw:
-        """What is asked of a release.
+        """Read what is asked of a release.
+
+        Args:
+            runtime: the release that is to answer.
+            work: until when.
 
         Raises:
             BadRequest, UnknownColumn: names what is wrong and what is allowed.
         """
 
     def pack(self, answer: Answer | TokenAnswer) -> bytes:
-        """The message that answers it; large ones are made in a thread."""
+        """Serialize the message that answers it; called in a thread where the answer is large."""
 
 
-class Caller(Protocol):
-    """Who waits for an answer.
+class WaitingCaller(Protocol):
+    """Where an answer goes. (Who the caller is by its keys or tokens is a `grants.Caller`.)
 
     Attributes:
-        patient: whether the request is rather left waiting than refused for want of room.
+        patient: whether the request waits for a place rather than being refused when there is none.
         is_rpc: whether the request is a whole call; else it is one of a stream.
     """
 
@@ -59,51 +66,57 @@ class Caller(Protocol):
 
     @property
     def method(self) -> str:
-        """That was called: "/package.Service/Method"."""
+        """The called method, "/package.Service/Method"."""
 
     @property
     def headers(self) -> Fields:
-        """That the call came with."""
+        """The headers of its call."""
 
     @property
     def gone(self) -> bool:
-        """Whether an answer would go nowhere."""
+        """Whether the caller has hung up."""
 
     @property
     def paused(self) -> bool:
-        """Whether the message is not to be opened in this turn."""
+        """Whether opening the message has to wait for a later turn, having to be inflated."""
 
     def open(self) -> bool:
-        """Have the message be there; False: it cannot be, and the caller has been told."""
+        """Make the message readable, inflating it if need be.
+
+        Returns:
+            Whether that worked; if not, the caller has been told why.
+        """
 
     def send(self, message: bytes) -> None:
         """Send the answer, which ends the exchange."""
 
     def refuse(self, refusal: Refusal) -> None:
-        """Say what is wrong instead."""
+        """Send an error, which ends the exchange."""
 
     def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what ends with `send` or `refuse`, until the caller is gone."""
+        """Run a coroutine that will call `send` or `refuse`; it is cancelled if the caller goes."""
 
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """A request and its answer.
+    """A request on its way to an answer.
 
     Attributes:
-        message, caller: as above.
-        arrived, deadline: monotonic seconds; infinite where there is no deadline.
-        asks: in whose name.
-        call: where it is counted, from its turn on.
-        trace: its stages, from its turn on, where it is traced.
-        held: rows that its caller is charged for if it is answered.
+        message: reads the request, and writes the answer.
+        caller: where the answer goes.
+        arrived: when it came, monotonic seconds.
+        deadline: when its caller stops waiting, monotonic seconds; infinite: never.
+        identity: who the caller has shown to be, and what that caller may do.
+        call: where it is counted; set when its turn begins.
+        trace: its stages, from its turn on; None: it is not traced.
+        held: rows that the caller is charged for if it is answered; None: none.
     """
 
     message: RequestMessage
-    caller: Caller
+    caller: WaitingCaller
     arrived: float
     deadline: float
-    asks: Asking = ANYBODY
+    identity: Caller = ANYBODY
     call: Call = field(init=False)
     trace: CallTrace | None = None
     held: Held | None = None

@@ -1,4 +1,4 @@
-"""`Generate`: messages of a stream, one packed while the next is drawn."""
+"""Streams the messages of `Generate`: while one is packed, the next is drawn."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ from cascade_server.errors import NotReady
 
 @dataclass
 class Ending:
-    """Whether a stream is to end before all of it is sent, because its server stops.
+    """Decides whether a stream ends early because its server stops.
 
-    A stream that would be over within the grace is finished. A longer one ends at once, after a
-    whole message: its caller goes on with it elsewhere rather than at the end of the grace.
+    A stream that can be finished within the grace is finished. A longer one ends at once, after a
+    whole message, so that its caller resumes it elsewhere without waiting for the grace to end.
 
     Attributes:
         hurried: set once the server is to stop.
-        grace: seconds that calls in flight get from then on.
+        grace: seconds that calls in flight have from then on.
         clock: monotonic seconds.
     """
 
     hurried: asyncio.Event
     grace: float
     clock: Callable[[], float] = time.monotonic
-    _until: float = field(default=math.inf, init=False)
+    _grace_ends: float = field(default=math.inf, init=False)
 
     def comes_before(self, seconds_left: float) -> bool:
-        """Whether a stream that needs so many more seconds cannot be finished."""
+        """Whether the grace ends before a stream that needs so many more seconds is finished."""
         if not self.hurried.is_set():
             return False
         now = self.clock()
-        self._until = min(self._until, now + self.grace)
-        return now + seconds_left > self._until
+        self._grace_ends = min(self._grace_ends, now + self.grace)
+        return now + seconds_left > self._grace_ends
 
 
 class GenerateStream:
     """Draws and packs the messages of one `Generate`.
 
     Args:
-        job: what is asked for.
-        draw: draws a message by its number, once there is a place for it.
-        packing: packs messages, beside the event loop.
-        ending: whether the server stops before the stream is over.
+        job: the checked request.
+        draw: draws the rows of a message, given the job and the message's number.
+        packing: the thread that packs messages.
+        ending: decides whether the stream ends early.
         clock: monotonic seconds.
-        spent: what it takes to pack them is charged here.
+        spent: is charged with the packing; None: nobody asks.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class GenerateStream:
         self._ending, self._clock = ending, clock
 
     async def run(self) -> AsyncGenerator[pb.GenerateResponse, None]:
-        """The messages, in order; at most one more than its reader has taken is drawn.
+        """Yield the messages in order; at most one more is drawn than has been taken.
 
         Raises:
-            NotReady: the server stops; says how to go on with the stream.
+            NotReady: the server stops; says how to resume the stream.
             TooMuch, DeadlinePassed: as `Dispatcher.draw_chunk`.
         """
         job, loop = self._job, asyncio.get_running_loop()
@@ -102,7 +102,7 @@ class GenerateStream:
 
 
 def counted_part(job: GenerateJob, rows: int, tenant: str) -> Answered:
-    """What a message of so many rows is counted as, with all that was computed since the last."""
+    """What to count for a message: its rows, and all that was computed since the message before."""
     spent, unknown = job.spent.take(), job.encoded.observed.tobytes().count(0)
     key = UsageKey(job.runtime.release.manifest.table, UsageTier.GENERATE, tenant)
     return Answered(key, spent.seconds, spent.gpu_seconds, rows, rows * unknown)

@@ -1,5 +1,10 @@
-"""Who may ask, asked at the headers of a call, and once more where its handler begins; and of what
-is answered, what whoever asks may not see."""
+"""Access control around the services: identifies callers, and hides what they may not see.
+
+Callers are checked at the headers of each call (`AccessDoor`), and identified again where a handler
+begins (`Guarded`), which then knows its caller by `asking()`. `only_seen` removes from answers the
+tables and tenants that a caller may not see. The `open_...` functions make, from the settings, the
+parts of access control that every process of a server has.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +41,7 @@ if TYPE_CHECKING:
     from cascade_cost import Prices
 
 TABLE, TABLES, TENANT = "table", "tables", "tenant"
-# Fields whose keys are tables.
+# Map fields whose keys are names of tables.
 BY_TABLE = frozenset({"steps_down"})
 
 
@@ -46,10 +51,10 @@ def _status(refused: Refused) -> Status:
 
 
 class AccessDoor:
-    """Asks at the headers of each call; a `transport.Door`.
+    """Checks callers at the headers of each call; a `transport.Door`.
 
     Args:
-        access: who may ask.
+        access: who may call what.
     """
 
     def __init__(self, access: Access) -> None:
@@ -61,73 +66,77 @@ class AccessDoor:
         return None if refused is None else _status(refused)
 
     def knows(self, headers: Fields, peer: Peer) -> bool:
-        """Whether a call shows who sends it, of a method that anybody may call."""
+        """Whether a call identifies its caller, although its method may be called by anybody."""
         return isinstance(self._access.caller(headers, peer.certificate_names), Caller)
 
     def gone(self, peer: Peer) -> None:
-        """A connection is no more."""
+        """Forget a connection that has ended."""
         self._access.gone(peer)
 
 
 class Handlers(Protocol):
-    """Takes what services give it to have their methods served."""
+    """A server to which services add the handlers of their methods, as grpc's own."""
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Serve the methods of some handlers."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """What generated code calls too."""
+        """Called by generated code besides the other method."""
 
 
-# Who has sent a call, by its method and the context of its handler.
-Finds = Callable[[str, Context], Caller | Refused]
+# Finds who has sent a call, from its method and its handler's context.
+Identify = Callable[[str, Context], Caller | Refused]
 
 
 class Guarded:
-    """Hands handlers on that begin by finding out who asks; `asking` says so within them.
+    """Wraps handlers, so that each call first identifies its caller; `asking()` then returns it.
 
     Args:
-        transport: serves them.
-        finds: finds it out.
+        transport: serves the wrapped handlers.
+        identify: finds the caller of a call.
     """
 
-    def __init__(self, transport: Handlers, finds: Finds) -> None:
-        self._transport, self._finds = transport, finds
+    def __init__(self, transport: Handlers, identify: Identify) -> None:
+        self._transport, self._identify = transport, identify
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Serve the methods of some handlers, for who may call them."""
-        guarded = tuple(_Guarded(each, self._finds) for each in handlers)
+        """Serve the methods of some handlers to callers who may call them."""
+        guarded = tuple(_GuardedHandlers(each, self._identify) for each in handlers)
         self._transport.add_generic_rpc_handlers(guarded)
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """What generated code calls too; says nothing new."""
+        """Do nothing: generated code calls this besides `add_generic_rpc_handlers`."""
 
 
-def by_access(access: Access, at_door: bool) -> Finds:
-    """Finds who asks among those who may.
+def by_access(access: Access, at_door: bool) -> Identify:
+    """Identify callers by the access file.
 
     Args:
-        access: who may.
-        at_door: whether the transport has asked at the headers already.
+        access: who may call what.
+        at_door: whether the transport has checked the headers already.
     """
 
-    def finds(method: str, context: Context) -> Caller | Refused:
+    def identify(method: str, context: Context) -> Caller | Refused:
         if method in OPEN:
             found = access.caller(headers_of(context), peer_of(context).certificate_names)
             return found if isinstance(found, Caller) else STRANGER
         return access.handler(method, headers_of(context), peer_of(context), at_door)
 
-    return finds
+    return identify
 
 
 def still_asks(access: Access, context: Context, path: str) -> Callable[[], Caller]:
-    """Says who has sent the requests of a stream, whenever some come; raises what the caller is to
-    be told. What a token, a key or the file allowed when it began may have ended since.
+    """Identify the caller of a standing stream anew for each of its messages.
+
+    Its token may have expired, or its key may have been removed, since the stream began.
 
     Args:
-        access: who may ask.
+        access: who may call what.
         context: of the stream's call.
-        path: of its method.
+        path: the stream's method.
+
+    Returns:
+        Gives the caller, or raises the error that the caller is to be told.
     """
     headers, names = headers_of(context), peer_of(context).certificate_names
 
@@ -143,34 +152,34 @@ def still_asks(access: Access, context: Context, path: str) -> Callable[[], Call
 
 
 def locally(_method: str, _context: Context) -> Caller:
-    """Whoever may open the server's own socket may do all."""
+    """Identify callers over `control.sock`: whoever may open that file may do everything."""
     return LOCAL
 
 
-class _Guarded(grpc.GenericRpcHandler):
-    def __init__(self, inner: grpc.GenericRpcHandler, finds: Finds) -> None:
-        self._inner, self._finds = inner, finds
+class _GuardedHandlers(grpc.GenericRpcHandler):
+    def __init__(self, inner: grpc.GenericRpcHandler, identify: Identify) -> None:
+        self._inner, self._identify = inner, identify
 
     def service(self, details: Any) -> Any:
-        """The guarded handler of a method; None: there is none."""
+        """The wrapped handler of a method; None: there is none."""
         handler: Any = self._inner.service(details)
         if handler is None:
             return None
         kinds = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
         behaviours = {
-            kind: self._guards(details.method, behaviour)
+            kind: self._guarded(details.method, behaviour)
             for kind in kinds
             if (behaviour := getattr(handler, kind)) is not None
         }
         return _Handler(handler, behaviours)
 
-    def _guards(self, method: str, behaviour: Any) -> Any:
-        finds = self._finds
+    def _guarded(self, method: str, behaviour: Any) -> Any:
+        identify = self._identify
 
         if inspect.isasyncgenfunction(behaviour):
 
             async def streams(request: Any, context: Context) -> AsyncIterator[Any]:
-                await _let_in(finds(method, context), context)
+                await _let_in(identify(method, context), context)
                 async with aclosing(behaviour(request, context)) as answers:
                     async for each in answers:
                         yield each
@@ -178,14 +187,14 @@ class _Guarded(grpc.GenericRpcHandler):
             return streams
 
         async def answers(request: Any, context: Context) -> Any:
-            await _let_in(finds(method, context), context)
+            await _let_in(identify(method, context), context)
             return await behaviour(request, context)
 
         return answers
 
 
 async def _let_in(found: Caller | Refused, context: Context) -> None:
-    """Have the task work for a caller, or end its call."""
+    """Have `asking()` return the caller in this task, or end the call with a refusal."""
     if isinstance(found, Refused):
         await end_refused(context, refusal_for(found))
     else:
@@ -193,7 +202,7 @@ async def _let_in(found: Caller | Refused, context: Context) -> None:
 
 
 class _Handler(grpc.RpcMethodHandler):
-    """A handler as it is, but for what it calls."""
+    """A handler with other functions to call, and all else of the inner one."""
 
     def __init__(self, inner: Any, behaviours: Mapping[str, Any]) -> None:
         self.request_streaming = inner.request_streaming
@@ -207,12 +216,11 @@ class _Handler(grpc.RpcMethodHandler):
 
 
 def only_seen(message: Message, caller: Caller) -> None:
-    """Leave out of a message, and of what is in it, all that names a table which is not seen, and
-    all that is another tenant's.
+    """Remove from a message, at any depth, tables that a caller may not see and other tenants.
 
     Args:
         message: changed in place.
-        caller: who asks.
+        caller: who is to receive it.
     """
     if caller.sees_all_tenants:
         return
@@ -249,19 +257,20 @@ def only_seen(message: Message, caller: Caller) -> None:
 
 
 def open_auditor(config: ServerConfig) -> Auditor | None:
-    """Who writes down who was refused, and who changed what; None: nobody is asked who they are, or
-    there is no folder to write in."""
+    """The audit log of refusals and changes; None: access is not configured, or there is no state
+    folder to write to."""
     if config.access is None or config.state_dir is None:
         return None
     return Auditor(AuditLog(config.state_dir / AUDIT), time.monotonic)
 
 
 class Files(NamedTuple):
-    """Files that each process of a server reads as it begins, some of them again and again.
+    """The files that settings name and every process of a server reads, with their last valid
+    content.
 
     Attributes:
-        access: who may ask; None: anybody.
-        prices: None: an example's are taken.
+        access: `access.yaml`; None: anybody may call everything.
+        prices: `prices.yaml`; None: example prices.
     """
 
     access: LastGood[AccessConfig] | None = None
@@ -269,23 +278,31 @@ class Files(NamedTuple):
 
     @classmethod
     def of(cls, config: ServerConfig) -> Files:
-        """Those of the settings; nothing is read yet."""
+        """The files that the settings name; nothing is read yet."""
         access = None if config.access is None else last_good_access(config.access)
         if config.prices is None:
             return cls(access)
-        # Few servers have files of prices.
+        # Imported here, for few servers have a file of prices.
         from cascade_server.counts.bill import last_good_prices
 
         return cls(access, last_good_prices(config.prices))
 
     def check(self) -> None:
-        """Read all of them, before there is any process; raises ConfigError."""
+        """Read all files once, before any process is started.
+
+        Raises:
+            ConfigError: a file is invalid.
+        """
         for each in self:
             if each is not None:
                 each.now()
 
     def prices_now(self) -> Prices:
-        """For a process that begins; raises ConfigError where the file never had any."""
+        """The prices, for a process that begins.
+
+        Raises:
+            ConfigError: the file is invalid, and never was valid.
+        """
         from cascade_cost import DEFAULT_PRICES
 
         return DEFAULT_PRICES if self.prices is None else self.prices.to_begin_with()[0]
@@ -294,10 +311,10 @@ class Files(NamedTuple):
 def open_access(
     config: ServerConfig, sla: Sla, files: Files, auditor: Auditor | None = None
 ) -> Access | None:
-    """Who may ask a server; None: anybody.
+    """The access control of a process; None: anybody may call everything.
 
     Raises:
-        ConfigError: the file is not what it should be, and never was.
+        ConfigError: the access file is invalid, and never was valid.
     """
     tenants = sla.books.tenants
     if config.access is None or tenants is None:
@@ -338,8 +355,8 @@ def open_watch(
 
 
 def expose_access(sla: Sla, access: Access) -> None:
-    """Tell whoever scrapes metrics of access too."""
-    # What answers scrapes is imported by who is scraped.
+    """Add the metrics of access to those of the process."""
+    # Imported here, for only a process that is scraped needs it.
     from cascade_server.access.metrics import AccessCollector
 
     assert sla.metrics is not None

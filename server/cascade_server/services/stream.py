@@ -1,8 +1,7 @@
-"""`SynthesizeStream`: one standing connection, from its first message to its last.
+"""`SynthesizeStream`: one standing stream of requests and answers, from first message to last.
 
-Its requests are answered in the turns that those of all callers share. What is answered in one turn
-leaves as one message: no task and no write of its own for a request. Only what has to wait becomes
-a task.
+Its requests join the queue of all callers. The answers of one turn leave as one message, so that a
+request needs neither a task nor a write of its own; only one that has to wait gets a task.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ from typing import Any, TypeAlias
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_server.access.grants import ANYBODY
-from cascade_server.access.grants import Caller as Asking
+from cascade_server.access.grants import ANYBODY, Caller
 from cascade_server.errors import NotReady, Refusal
 from cascade_server.services.allowance import Allowance
 from cascade_server.services.answering import Answering
@@ -38,7 +36,7 @@ Context: TypeAlias = Any
 
 
 class StreamCaller:
-    """Who waits for one answer of a stream; a `Caller`."""
+    """The caller of one request of a stream; a `WaitingCaller`."""
 
     __slots__ = ("_id", "_stream", "exchange")
 
@@ -52,12 +50,12 @@ class StreamCaller:
 
     @property
     def method(self) -> str:
-        """That the stream was called by."""
+        """The stream's method."""
         return self._stream.method
 
     @property
     def headers(self) -> Fields:
-        """That the stream came with."""
+        """The headers of the stream."""
         return self._stream.headers
 
     @property
@@ -66,16 +64,16 @@ class StreamCaller:
         return self._stream.ended
 
     def open(self) -> bool:
-        """Its turn has come."""
+        """Tell the stream that the request's turn has come; its message was read already."""
         self._stream.takes(self.exchange)
         return True
 
     def send(self, message: bytes) -> None:
-        """Send the answer with others of the stream."""
+        """Send the answer together with others of the stream."""
         self._stream.answers(self.exchange, message)
 
     def refuse(self, refusal: Refusal) -> None:
-        """Say what is wrong in the answer: the stream goes on."""
+        """Answer with an error; the stream goes on."""
         response = pb.SynthesizeStreamResponse()
         failure = response.answers.add(id=self._id).failure
         failure.code = refusal.code.value[0]
@@ -85,7 +83,7 @@ class StreamCaller:
         self._stream.answers(self.exchange, response.SerializeToString())
 
     def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run work in a task of the stream's."""
+        """Run work in a task of the stream."""
         self._stream.starts(work)
 
 
@@ -93,16 +91,18 @@ class Stream:
     """Answers the requests of one stream.
 
     Args:
-        answering, turns: of all edges.
+        answering: takes requests through their life.
+        turns: the queue that all requests share.
         context: of the stream's call.
         most: requests in flight, from read to written; beyond it nothing is read.
         method: "/package.Service/Method".
         clock: monotonic seconds.
-        asks: who sends the requests that come now; raises where it may do so no longer.
-        allowance: how many they may be; None: access is not configured.
+        identify: says who sends the requests that are read now; raises if that caller may not send
+            any more, as when its token has expired.
+        allowance: limits the requests of tenants; None: access is not configured.
 
     Attributes:
-        ended: whether nobody waits for any of its answers.
+        ended: whether its caller waits for no more answers.
         method, headers: of its call.
     """
 
@@ -114,38 +114,38 @@ class Stream:
         most: int,
         method: str,
         clock: Callable[[], float] = time.monotonic,
-        asks: Callable[[], Asking] = lambda: ANYBODY,
+        identify: Callable[[], Caller] = lambda: ANYBODY,
         allowance: Allowance | None = None,
     ) -> None:
         self._answering, self._turns = answering, turns
         self.method, self.headers = method, headers_of(context)
-        self._asks, self._allowance = asks, allowance
+        self._identify, self._allowance = identify, allowance
         self._context, self._most, self._clock = context, most, clock
         self._read_ready = getattr(context, "read_ready", list)
         self._write_now = getattr(context, "write_now", lambda _: False)
         self.ended = False
-        # Requests that have been read and wait for room, and how many wait for their turn.
+        # Requests that have been read and are not queued yet; how many are queued.
         self._unadmitted: deque[Exchange] = deque()
         self._queued = 0
-        # What has to wait for its answer; of that, what has begun.
+        # Tasks of requests that wait for their answers; those of them that have begun to run.
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun: set[asyncio.Task[None]] = set()
-        # Answers that are to leave together, and messages that wait until the peer has room.
+        # Answers that will leave as one message; messages that wait until the peer has room.
         self._together: list[bytes] = []
         self._is_flush_due = False
         self._ready: list[bytes] = []
         self._is_writing = False
         self._wake_writer, self._moved = asyncio.Event(), asyncio.Event()
-        # The reader waits for a message; it is to read no other; nothing more is to be written.
+        # Whether the reader waits for a message, is to read no more, and the writer may end.
         self._in_read = self._last = self._no_more = False
 
     async def run(self, draining: asyncio.Event) -> None:
         """Answer until the caller has no more requests, or the server drains.
 
         Raises:
-            DecodeError: a message is none; those before it have been answered.
-            NotKnown, NotPermitted: who sends it may not any longer; likewise.
-            NotReady: the server drains; what had been read has been answered.
+            DecodeError: a message is malformed; those before it have been answered.
+            NotKnown, NotPermitted: its caller may not send it any more; likewise.
+            NotReady: the server drains; everything that was read has been answered.
         """
         drained = asyncio.ensure_future(draining.wait())
         reader = asyncio.create_task(self._read())
@@ -168,14 +168,14 @@ class Stream:
                 try:
                     raise ended
                 finally:
-                    # Its traceback keeps this frame, which is to keep neither it nor its task: else
-                    # the message that was none would stay until garbage is looked for.
+                    # The traceback refers to this frame. If the frame referred to the error or its
+                    # task, the malformed message would stay in memory until the next collection.
                     del ended
             if drained.done():
                 raise NotReady(DRAINING)
         finally:
-            # What waits for its turn is counted there; what is underway, by its own task. One that
-            # has not begun is left to see that nobody waits: cancelled, it would never begin.
+            # Queued requests are counted in their turn, others by their own tasks. A task that has
+            # not begun is not cancelled, for it would never count its request: it notices `ended`.
             self.ended = True
             for task in (drained, reader, writer, *self._begun):
                 task.cancel()
@@ -194,38 +194,38 @@ class Stream:
                 await self._take(pb.SynthesizeStreamRequest.FromString(each))
 
     async def _take(self, message: pb.SynthesizeStreamRequest) -> None:
-        """Hand over a message's requests, as there is room for them."""
+        """Queue a message's requests, waiting until there is room for them."""
         left, now = self._context.time_remaining(), self._clock()
-        ends, asks = math.inf if left is None else now + left, self._asks()
-        some = self._unadmitted = deque(
-            self._exchange(each, now, ends, asks) for each in message.requests
+        deadline, identity = math.inf if left is None else now + left, self._identify()
+        unadmitted = self._unadmitted = deque(
+            self._exchange(each, now, deadline, identity) for each in message.requests
         )
-        while some:
+        while unadmitted:
             while (room := self._room()) <= 0:
                 self._moved.clear()
                 await self._moved.wait()
-            # What is refused at the door leaves together too.
+            # So that refusals leave together, in the flush below.
             self._is_flush_due = True
-            for _ in range(int(min(room, len(some)))):
-                self._hand_over(some.popleft())
+            for _ in range(int(min(room, len(unadmitted)))):
+                self._hand_over(unadmitted.popleft())
             self._flush()
 
     def _exchange(
-        self, streamed: pb.StreamedRequest, now: float, ends: float, asks: Asking
+        self, streamed: pb.StreamedRequest, now: float, deadline: float, identity: Caller
     ) -> Exchange:
-        """A request of a message that has just been read; its own time runs from now on."""
+        """A request that has just been read; its own timeout, if it has one, runs from now on."""
         if timeout := streamed.request.timeout_microseconds:
-            ends = min(ends, now + timeout / 1e6)
+            deadline = min(deadline, now + timeout / 1e6)
         caller = StreamCaller(self, streamed.id)
-        exchange = Exchange(StreamedMessage(streamed), caller, now, ends, asks)
+        exchange = Exchange(StreamedMessage(streamed), caller, now, deadline, identity)
         caller.exchange = exchange
         return exchange
 
     def _hand_over(self, exchange: Exchange) -> None:
-        """Have a request wait for its turn, unless that would come too late."""
+        """Queue a request, or refuse it if its turn would come too late."""
         try:
             if self._allowance is not None:
-                self._allowance.request(exchange.asks)
+                self._allowance.request(exchange.identity)
             self._turns.admit(self._clock(), exchange.deadline, patient=True)
         except Exception as exc:
             self._answering.refuse_unread(exchange, exc)
@@ -234,31 +234,31 @@ class Stream:
         self._turns.add(exchange)
 
     def _room(self) -> float:
-        """Requests that may be handed over now.
+        """How many requests may be queued now.
 
-        One's own are not sent to be refused: they wait here while others of the stream are on
-        their way, whose answers make room.
+        Where the gate has no room, the stream's requests wait here rather than be refused, as long
+        as earlier ones are in flight, whose answers will make room.
         """
         under_way = len(self._tasks) + self._queued
         room = self._most - under_way - len(self._ready) - self._is_writing
         return min(room, max(self._turns.room(), not under_way))
 
-    # What callers say.
+    # Called by `StreamCaller`.
 
     def takes(self, exchange: Exchange) -> None:
-        """A request's turn has come."""
+        """Note that a request's turn has come."""
         self._queued -= 1
         self._moved.set()
 
     def answers(self, exchange: Exchange, message: bytes) -> None:
-        """A request has its answer."""
+        """Send an answer, together with others of the same turn."""
         self._together.append(message)
         if not self._is_flush_due:
             self._is_flush_due = True
             self._turns.then(self._flush)
 
     def starts(self, work: Coroutine[Any, Any, None]) -> None:
-        """A request has to wait for its answer."""
+        """Run the work of a request that has to wait for its answer."""
         self._tasks.add(asyncio.create_task(self._run(work)))
 
     async def _run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -273,7 +273,7 @@ class Stream:
             self._moved.set()
 
     def _flush(self) -> None:
-        """Send the answers that are there, or as soon as there is room for them."""
+        """Write the collected answers at once, or hand them to the writer if the peer is behind."""
         self._is_flush_due = False
         if not self._together:
             return

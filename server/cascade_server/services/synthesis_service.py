@@ -220,7 +220,7 @@ class Service:
 
     def seen_by(self, caller: Caller) -> Repository:
         """The loaded releases that somebody may see; raises as `loaded`."""
-        return self.loaded().repository.only(caller.grant.tables)
+        return self.loaded().repository.restricted_to(caller.grant.tables)
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -241,10 +241,10 @@ class Service:
         Args:
             message: how what is sent, and by whom, is read and answered.
         """
-        finds = None if self._access is None else self._found
-        return UnaryCalls(self._turns, self._sla, message, method, finds, self._tracer)
+        identify = None if self._access is None else self._identify
+        return UnaryCalls(self._turns, self._sla, message, method, identify, self._tracer)
 
-    def _found(self, headers: Fields, certificate_names: tuple[str, ...]) -> Caller | Refusal:
+    def _identify(self, headers: Fields, certificate_names: tuple[str, ...]) -> Caller | Refusal:
         assert self._access is not None
         found = self._access.caller(headers, certificate_names)
         return found if isinstance(found, Caller) else refusal_for(found)
@@ -304,7 +304,7 @@ class Service:
                 context,
                 self._config.max_stream_in_flight,
                 STREAM,
-                asks=asking if access is None else still_asks(access, context, STREAM),
+                identify=asking if access is None else still_asks(access, context, STREAM),
                 allowance=self.allowance,
             )
             await stream.run(self._draining)
@@ -319,7 +319,7 @@ class Service:
         try:
             call.tenant = asking().tenant
             request = pb.GenerateRequest.FromString(message)
-            work = Work.within(context.time_remaining())
+            work = Work.from_remaining(context.time_remaining())
             offline, rows = ServiceClass.OFFLINE, request.count
             call.asks(request.table, offline, work.deadline, rows, least=Tier.TEACHER)
             seed = request.seed if request.HasField("seed") else None

@@ -1,4 +1,4 @@
-"""`SynthesizeRequest` and its answer, as a unary call or a stream has them."""
+"""Reads a `SynthesizeRequest` and writes its answer, for a unary call or for a stream."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from cascade_server.wire.synthesis_request import (
 
 
 class Sent(Protocol):
-    """What has come of a call, once it is opened."""
+    """A call's message, readable once the call is opened."""
 
     message: bytes
 
 
 class SynthesizeMessage:
-    """The message of a unary call; a `RequestMessage`. Whoever has sent it, it is read alike."""
+    """The message of a unary call; a `RequestMessage`. Its caller makes no difference to it."""
 
     __slots__ = ("_request", "_scanned", "_sent")
 
@@ -39,8 +39,7 @@ class SynthesizeMessage:
         self._scanned: ScannedRequest | None = None
 
     def heading(self) -> Heading:
-        """Pass over it, or parse it: what gRPC cannot parse by itself it answers with UNKNOWN,
-        which tells the caller nothing."""
+        """Scan the message in compiled code or, where it is not plain enough, parse it."""
         message = self._sent.message
         self._scanned = scan_request(message)
         if self._scanned is not None:
@@ -49,13 +48,13 @@ class SynthesizeMessage:
         return heading_of(self._request)
 
     def read(self, runtime: Runtime, work: Work) -> SynthesisRequest:
-        """Its rows, and what is asked of them."""
+        """Read its rows and options."""
         if self._scanned is not None:
             return read_scanned(self._sent.message, self._scanned, runtime.fields)
         return read_request(self._request, runtime.fields)
 
     def pack(self, answer: Answer | TokenAnswer) -> bytes:
-        """The answer as a `SynthesizeResponse`, serialized."""
+        """Serialize the answer as a `SynthesizeResponse`."""
         assert isinstance(answer, Answer)
         return packed(answer)
 
@@ -73,16 +72,19 @@ class StreamedMessage:
         self.id, self._request = streamed.id, streamed.request
 
     def heading(self) -> Heading:
-        """Who is to answer."""
+        """Read which table is asked, and for how long."""
         return heading_of(self._request)
 
     def read(self, runtime: Runtime, work: Work) -> SynthesisRequest:
-        """Its rows, and what is asked of them."""
+        """Read its rows and options."""
         return read_request(self._request, runtime.fields)
 
     def pack(self, answer: Answer | TokenAnswer) -> bytes:
-        """A `SynthesizeStreamResponse` of this answer alone: what protobuf makes of such messages
-        one after another is the message that has the answers of them all."""
+        """Serialize the answer as a `SynthesizeStreamResponse` of its own.
+
+        Such messages need only be concatenated to be sent together: protobuf reads the result as
+        one message with all of their answers.
+        """
         assert isinstance(answer, Answer)
         response = pb.SynthesizeStreamResponse()
         write_answer(answer, response.answers.add(id=self.id).response)

@@ -1,4 +1,4 @@
-"""The turns in which requests of all edges are answered, the nearest deadlines first."""
+"""Queues the requests of all protocols, and answers them in turns, nearest deadlines first."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from cascade_server.errors import Refusal, TooMuch, refusal_of
 from cascade_server.services.answering import Answering
 from cascade_server.services.exchange import Exchange
 
-# Between turns the event loop looks at what else there is. A turn of so many calls of one row takes
-# a few milliseconds; of calls that take longer, fewer are taken, so that no turn takes much longer.
+# Requests of a turn, and the seconds that one should take. Between turns the event loop reads what
+# has arrived. A turn of 16 calls for one row takes a few milliseconds; if calls take longer, the
+# next turns have fewer.
 REQUESTS_A_TURN, TURN_SECONDS = 16, 0.01
-# Times as long that a turn takes before the next one is made smaller: the machine may have paused.
+# The next turn is smaller if one took so many times `TURN_SECONDS`: less may be a pause of the
+# machine.
 TOO_LONG = 2.0
-# At most so many requests whose callers have hung up are cleared in a turn, beside those that are
-# answered.
+# Requests whose callers have hung up that a turn clears at most, besides those that it answers.
 GONE_A_TURN = 64
 
 
 class Refused(NamedTuple):
-    """A refusal that holds for others too until the next turn; see `Gate.refused_alike`.
+    """A refusal that is reused for similar calls until the next turn; see `Gate.refused_alike`.
 
     Attributes:
-        gate: whose it is.
-        deadline, remaining: of those for whom it holds: the nearest, and the most seconds to one.
-        little: their crowds are larger than this.
-        full: whether as many waited as may: if others find that otherwise, they are told otherwise.
-        refusal: what they are told.
+        gate: that refused.
+        deadline: calls with an earlier deadline are not similar.
+        remaining: nor are those with more seconds to their deadline.
+        little: nor are those of a crowd of at most this.
+        full: whether the queue was full; where that has changed, it does not hold any more.
+        refusal: what callers are told.
     """
 
     gate: Gate
@@ -45,24 +47,24 @@ class Refused(NamedTuple):
 
 
 class Turns:
-    """Everything that waits for its turn.
+    """The queue of requests that wait to be answered.
 
-    What comes together is answered together. Where more has come than one turn takes, the nearest
-    deadlines go first, and in between the system is asked for more: who hangs up meanwhile costs
-    no work. A message that has to be inflated, once enough has been in a turn, waits apart, where
-    it is in nobody's way: who sends many of them makes no others be refused.
+    Requests that arrived together are answered together. If more have arrived than one turn takes,
+    the nearest deadlines go first; between turns the event loop reads from sockets, and so notices
+    callers that hang up before any work is done for them. Once a turn has inflated enough, further
+    compressed messages wait in a queue of their own, where they do not count as ahead of others.
 
     Attributes:
         size: requests that the next turn takes.
 
     Args:
-        answering: answers exchanges that are taken together.
-        gate: says who may enter, and learns how fast turns are; None: releases are being loaded,
-            and all may wait to be told so.
-        most: requests of a turn, where they do not take long.
+        answering: answers the exchanges of a turn.
+        gate: gives the gate, which says who may wait and learns how fast turns are. It gives None
+            while releases are being loaded; then every call waits for its turn, to be told so.
+        most: requests of a turn at most.
         clock: monotonic seconds.
-        soon: has something called once all that the system has for us now is read; None: the
-            running event loop's `call_soon`.
+        soon: calls a function once the event loop has read from all sockets; None: the running
+            event loop's `call_soon`.
     """
 
     def __init__(
@@ -77,33 +79,33 @@ class Turns:
         self.size = self._most = most
         self._clock, self._call_soon = clock, soon
         self._waiting: list[Exchange] = []
-        # Those whose messages are to be inflated, once that may be; in their order.
+        # Requests whose messages wait to be inflated, in their order.
         self._compressed: deque[Exchange] = deque()
-        # The farthest deadline of those that wait: of calls that all have as much time, the newest.
+        # The latest deadline among the waiting requests.
         self._farthest = -math.inf
-        # Of those that wait, whose callers have hung up: they are in nobody's way either.
+        # How many of the waiting requests have callers that have hung up; they do not count.
         self._gone = 0
         self._is_due = self._in_turn = False
         self._last_of_turn: list[Callable[[], None]] = []
         self._refused: Refused | None = None
-        # Tasks that have not begun, and so are not yet inside.
+        # Tasks that were started and have not run yet, so that the gate does not count them yet.
         self._starting = 0
-        # Of the last turn: when it began, its requests, and how many it left waiting.
+        # When the last turn began, how many requests it had, and how many it left waiting.
         self._last = (0.0, 1, 0)
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def admit(self, now: float, deadline: float, patient: bool = False) -> None:
-        """Decide at the door, before a request is read, whether it may wait for its turn.
+        """Check, before a request is read, that it may wait for its turn.
 
         Args:
             now, deadline: monotonic seconds.
-            patient: whether the caller would rather wait than be refused, as a stream that is
-                read no further meanwhile.
+            patient: whether it may wait for a place, as a request of a stream may: no more is read
+                from the stream meanwhile.
 
         Raises:
-            TooMuch: as many wait as may, or its turn would come too late.
+            TooMuch: the queue is full, or its turn would come too late.
         """
         refusal = self.refusal(now, deadline, patient)
         if refusal is not None:
@@ -113,9 +115,10 @@ class Turns:
     def refusal(
         self, now: float, deadline: float, patient: bool = False, crowd: float = math.inf
     ) -> Refusal | None:
-        """What to tell who may not wait for its turn, and is counted as refused; None: it may.
+        """Decide as `admit`, without raising, which is faster for thousands of calls a second.
 
-        As `admit`, for callers who come by the thousand.
+        Returns:
+            What to tell the caller, who is counted as refused; None: the request may wait.
 
         Args:
             now, deadline, patient: as for `admit`.
@@ -140,42 +143,42 @@ class Turns:
         why = gate.objection(ahead, remaining, patient, before, crowd)
         if why is None:
             return None
-        refusal = _too_much(why, gate.refuses(ahead))
+        refusal = _too_much(why, gate.count_refusal(ahead))
         if self._is_due and not patient:
             alike = gate.refused_alike(why, remaining, crowd)
             self._refused = Refused(gate, deadline, *alike, why is FULL, refusal)
         return refusal
 
     def room(self) -> float:
-        """How many more patient requests may be added without one of them being refused."""
+        """How many more patient requests may be added and answered without waiting at the gate."""
         gate = self._gate()
         if gate is None:
             return math.inf
         return gate.room() - self._ahead() - self._starting
 
     def _ahead(self) -> int:
-        """How many are to be answered before one that comes now."""
+        """How many requests wait already whose callers are still there."""
         return max(0, len(self._waiting) - self._gone)
 
     def _before(self, deadline: float) -> int:
-        """How many of those that wait have no later deadline."""
+        """How many waiting requests have a deadline no later than this one."""
         if deadline >= self._farthest:
             return self._ahead()
         return sum(each.deadline <= deadline for each in self._waiting)
 
     def one_gone(self) -> None:
-        """The caller of one that waits has hung up."""
+        """Note that the caller of a waiting request has hung up."""
         self._gone += 1
         self._refused = None
 
     def add(self, exchange: Exchange) -> None:
-        """Have a request answered in its turn."""
+        """Queue a request."""
         self._waiting.append(exchange)
         self._farthest = max(self._farthest, exchange.deadline)
-        self._come_round()
+        self._schedule()
 
     def then(self, work: Callable[[], None]) -> None:
-        """Have something done once the turn that is underway is over; outside of one, now."""
+        """Do something at the end of the running turn or, between turns, at once."""
         if self._in_turn:
             self._last_of_turn.append(work)
         else:
@@ -185,24 +188,24 @@ class Turns:
         soon = self._call_soon or asyncio.get_running_loop().call_soon
         soon(work)
 
-    def _come_round(self) -> None:
+    def _schedule(self) -> None:
         if not self._is_due:
             self._is_due = True
             self._soon(self._turn)
 
     def _turn(self) -> None:
-        """Answer what has come."""
+        """Answer the requests of one turn, and schedule the next if more wait."""
         self._is_due = False
         taken = self._take()
         if self._waiting or self._compressed:
-            self._come_round()
+            self._schedule()
         if not taken:
             return
         gate, now, waiting = self._gate(), self._clock(), self._ahead()
         began, calls, left = self._last
         if gate is not None and left:
             # The time between turns, in which others were refused, is part of what a turn costs.
-            gate.turned((now - began) / calls, left)
+            gate.turn_ended((now - began) / calls, left)
         self._last = (now, len(taken), waiting)
         self._in_turn = True
         try:
@@ -214,20 +217,22 @@ class Turns:
                 work()
         if started:
             self._starting += started
-            # After the tasks' first step, or after they were cancelled before that.
+            # This runs after the first step of the tasks, or after those that are cancelled.
             self._soon(lambda: self._begun(started))
         seconds = self._clock() - now
         self.size = next_size(self.size, len(taken), seconds, self._most)
         if gate is not None and not waiting:
-            gate.turned(seconds / len(taken), 0)
+            gate.turn_ended(seconds / len(taken), 0)
 
     def _begun(self, started: int) -> None:
         self._starting -= started
 
     def _take(self) -> list[Exchange]:
-        """Close the turn: take as many as it may have, the nearest deadlines first where more
-        wait, and open their messages; the others wait on. Compressed messages that have waited for
-        that come first, up to a quarter of the turn."""
+        """Choose the requests of a turn, and open their messages; the others go on waiting.
+
+        Up to a quarter of the turn goes to compressed messages that have waited to be inflated, the
+        rest to the nearest deadlines.
+        """
         waiting, compressed, gate = self._waiting, self._compressed, self._gate()
         most, self._refused = self.size, None
         if len(waiting) > most:
@@ -260,7 +265,7 @@ class Turns:
         return taken
 
     def _without_gone(self, waiting: list[Exchange]) -> list[Exchange]:
-        """Those whose callers are still there: who has gone takes nobody's place."""
+        """Drop requests whose callers have hung up, up to `GONE_A_TURN`, and count them."""
         here: list[Exchange] = []
         gone = 0
         for exchange in waiting:
@@ -275,20 +280,21 @@ class Turns:
 
 @lru_cache(maxsize=1024)
 def _too_much(why: str, pushback_ms: int) -> Refusal:
-    """Kept, for the same is said thousands of times a second."""
+    """Cached, since the same refusal is sent thousands of times a second."""
     return refusal_of(TooMuch(why, pushback_ms))
 
 
 def next_size(size: int, calls: int, seconds: float, most: int) -> int:
-    """How many requests the next turn takes.
+    """How many requests the next turn takes, so that it takes about `TURN_SECONDS`.
 
-    What is refused between turns does not count: with that, turns would become smaller the more
-    there is to refuse, and that more by it.
+    Time that is spent on refusals between turns does not count. If it did, many refusals would make
+    turns smaller, and smaller turns would cause more refusals.
 
     Args:
-        size: what the last turn might have taken.
-        calls, seconds: that it did take.
-        most: that any may.
+        size: how many requests the last turn could have taken.
+        calls: how many it did take.
+        seconds: how long it took.
+        most: how many a turn may take.
     """
     if seconds > TOO_LONG * TURN_SECONDS:
         return max(1, int(calls * TURN_SECONDS / seconds))

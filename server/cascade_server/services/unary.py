@@ -1,4 +1,4 @@
-"""Unary calls, over this server's transport or over grpcio's."""
+"""Unary calls as requests of `turns`, over this server's transport or over grpcio's."""
 
 from __future__ import annotations
 
@@ -36,15 +36,16 @@ Context: TypeAlias = Any
 
 
 class UnaryCalls:
-    """Has the calls of a method answered in their turns.
+    """Queues the calls of one method; a `transport.Grouped`.
 
     Args:
-        turns: of all edges.
-        sla: where what is refused at the headers is counted.
-        message: how what is sent, and by whom, is read and answered.
+        turns: the queue that all requests share.
+        sla: counts calls that are refused at their headers.
+        message: makes what reads and answers a call, from its message and its caller.
         method: "/package.Service/Method".
-        finds: who has sent a call that was let in; None: access is not configured.
-        tracer: is told of what is refused at the headers; None: nobody is.
+        identify: finds who has sent a call by its headers and the names in its certificate; None:
+            access is not configured, and anybody may call.
+        tracer: is told of calls that are refused at their headers; None: nothing is traced.
     """
 
     def __init__(
@@ -53,33 +54,32 @@ class UnaryCalls:
         sla: Sla,
         message: Callable[[Sent, Caller], RequestMessage],
         method: str,
-        finds: Callable[[Fields, tuple[str, ...]], Caller | Refusal] | None = None,
+        identify: Callable[[Fields, tuple[str, ...]], Caller | Refusal] | None = None,
         tracer: Tracer | None = None,
     ) -> None:
-        self._turns, self._sla, self._message, self._finds = turns, sla, message, finds
+        self._turns, self._sla, self._message, self._identify = turns, sla, message, identify
         self._method, self._tracer = method, tracer
-        # What was refused last, and how it was told: many in a row are told the same.
+        # The last refusal and its status: many calls in a row are told the same.
         self._refusal: Refusal | None = None
         self._status: Status | None = None
 
-    # Over this server's transport, which hands calls over as they come.
+    # Over this server's transport, which calls `admit` and then `came`.
 
     def admit(
         self, arrived: float, deadline: float, headers: Fields, crowd: int, peer: Peer
     ) -> Status | None:
-        """Whether a call of which only the head has come may wait for its turn; else how it ends.
-        See `transport.turns.Grouped`.
+        """How a call is refused at its headers; None: it may wait for its turn.
 
-        That is decided before there is anything of it but its head: a server that has too much to
-        do can refuse nearly ten calls in the time that one takes to be answered.
+        See `transport.turns.Grouped`. Deciding before the message is read lets an overloaded server
+        refuse nearly ten calls in the time that it takes to answer one.
         """
         refusal = self._turns.refusal(arrived, deadline, crowd=crowd)
         if refusal is None:
             return None
-        # Who asks is found out of those alone that are refused: all others are asked in their turn.
-        finds = self._finds
-        asks = ANYBODY if finds is None else finds(headers, peer.certificate_names)
-        self._count(refusal, arrived, deadline, headers, priority_of(asks))
+        # A refused call is counted by its caller's priority; others are identified in `came`.
+        identify = self._identify
+        identity = ANYBODY if identify is None else identify(headers, peer.certificate_names)
+        self._count(refusal, arrived, deadline, headers, priority_of(identity))
         if refusal is not self._refusal:
             self._refusal = refusal
             self._status = _door_status(refusal.message, refusal.pushback_ms)
@@ -113,32 +113,32 @@ class UnaryCalls:
             self._tracer.refused(headers, self._method, arrived, refusal.code, labels)
 
     def came(self, arrival: Arrival) -> None:
-        """A call's message is there."""
-        asks = ANYBODY
-        if self._finds is not None:
-            found = self._finds(arrival.head.headers, arrival.sender.certificate_names)
+        """Queue a call whose message has arrived."""
+        identity = ANYBODY
+        if self._identify is not None:
+            found = self._identify(arrival.head.headers, arrival.sender.certificate_names)
             if isinstance(found, Refusal):
-                # It was known at the headers; a token has expired since, or a key is no more.
+                # It was let in at its headers; its token has expired since, or its key is gone.
                 arrival.ends(status_of(found))
                 return
-            asks = found
-        message, caller = self._message(arrival, asks), TransportCaller(arrival)
+            identity = found
+        message, caller = self._message(arrival, identity), TransportCaller(arrival)
         arrival.when_gone = self._turns.one_gone
-        self._turns.add(Exchange(message, caller, arrival.arrived, arrival.deadline, asks))
+        self._turns.add(Exchange(message, caller, arrival.arrived, arrival.deadline, identity))
 
-    # Over grpcio's, which makes a task of each call.
+    # Over grpcio's transport, which makes a task of each call.
 
     async def handle(self, message: bytes, context: Context) -> bytes:
-        """Wait for the turn of a call, and for its answer."""
+        """Queue a call, and wait for its answer."""
         now, left = time.monotonic(), context.time_remaining()
         deadline = math.inf if left is None else now + left
-        headers, asks = headers_of(context), asking()
+        headers, identity = headers_of(context), asking()
         if (refusal := self._turns.refusal(now, deadline)) is not None:
-            self._count(refusal, now, deadline, headers, priority_of(asks))
+            self._count(refusal, now, deadline, headers, priority_of(identity))
             await end_refused(context, refusal)
         caller = GrpcioCaller(self._method, headers)
-        asked = self._message(SimpleNamespace(message=message), asks)
-        self._turns.add(Exchange(asked, caller, now, deadline, asks))
+        asked = self._message(SimpleNamespace(message=message), identity)
+        self._turns.add(Exchange(asked, caller, now, deadline, identity))
         outcome = await caller.outcome()
         if isinstance(outcome, Refusal):
             await end_refused(context, outcome)
@@ -147,14 +147,14 @@ class UnaryCalls:
 
 
 def _asked(headers: Fields) -> Asked:
-    """What a call counts as by its headers."""
-    # Those that differ in their timeouts alone are one tuple; see `transport.http2.headers.Heads`.
+    """The table and class that a call names in its headers."""
+    # Headers that differ only in timeouts are one tuple, which can be cached; see `headers.Heads`.
     return _asked_before(headers) if isinstance(headers, tuple) else _asked_now(headers)
 
 
 def _asked_now(headers: Fields) -> Asked:
     table, service = announced(headers)
-    # A class without a table says too little: it counts as a call that was read, whole.
+    # A class without a table does not name an objective: it counts as real time.
     return table, (service if table is not None else None) or ServiceClass.REALTIME
 
 
@@ -163,7 +163,7 @@ _asked_before = lru_cache(maxsize=64)(_asked_now)
 
 @lru_cache(maxsize=64)
 def _as_offline(table: str | None) -> Asked:
-    """What a call counts as of who lets others go first; of a table always the same tuple."""
+    """The table, with the class of callers of low priority; cached to be the same tuple."""
     return table, ServiceClass.OFFLINE
 
 
@@ -180,7 +180,7 @@ def _bytes(value: str | bytes) -> bytes:
 
 
 class TransportCaller:
-    """The caller of a unary call over this server's transport; a `Caller`."""
+    """The caller of a unary call over this server's transport; a `WaitingCaller`."""
 
     __slots__ = ("_arrival", "_is_waited_for", "_outcome")
 
@@ -194,35 +194,35 @@ class TransportCaller:
 
     @property
     def method(self) -> str:
-        """That was called."""
+        """The called method, "/package.Service/Method"."""
         return self._arrival.head.path
 
     @property
     def headers(self) -> Fields:
-        """That the call came with."""
+        """The headers of the call."""
         return self._arrival.head.headers
 
     @property
     def gone(self) -> bool:
-        """Whether an answer would go nowhere."""
+        """Whether the caller has hung up."""
         return self._arrival.gone
 
     @property
     def paused(self) -> bool:
-        """Whether enough has been inflated in this turn."""
+        """Whether the message is compressed, and enough has been inflated in this turn."""
         return self._arrival.paused
 
     def open(self) -> bool:
-        """Have the message be there, inflated if it has to be."""
+        """Make the message readable, inflating it if need be; False: the call has ended."""
         self._arrival.when_gone = None
         return self._arrival.open()
 
     def send(self, message: bytes) -> None:
-        """Send the answer, once; after `wait_for`, when the work is done."""
+        """End the call with its answer; after `wait_for`, once the work is done."""
         self._end(message)
 
     def refuse(self, refusal: Refusal) -> None:
-        """End the call with a status."""
+        """End the call with an error's status."""
         self._end(status_of(refusal))
 
     def _end(self, outcome: Outcome) -> None:
@@ -232,7 +232,7 @@ class TransportCaller:
             self._arrival.ends(outcome)
 
     def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run work in the call's own task, which ends with the call."""
+        """Run work in the call's own task, which is cancelled when the caller hangs up."""
         self._is_waited_for = True
         self._arrival.start(self._run(work))
 
@@ -242,7 +242,7 @@ class TransportCaller:
 
 
 class GrpcioCaller:
-    """The caller of a unary call whose handler, a task of grpcio's, waits for its turn."""
+    """The caller of a unary call over grpcio, in whose handler `outcome` waits for the answer."""
 
     patient = False
     paused = False
@@ -257,11 +257,11 @@ class GrpcioCaller:
 
     @property
     def gone(self) -> bool:
-        """Whether an answer would go nowhere."""
+        """Whether the caller has hung up."""
         return self._is_gone
 
     def open(self) -> bool:
-        """grpcio has read the message already: there is nothing to wait for."""
+        """True at once: grpcio has read and inflated the message already."""
         return True
 
     def send(self, message: bytes) -> None:
@@ -269,7 +269,7 @@ class GrpcioCaller:
         self._ends(message)
 
     def refuse(self, refusal: Refusal) -> None:
-        """Have the handler end the call with a status."""
+        """Have the handler end the call with an error's status."""
         self._ends(refusal)
 
     def _ends(self, outcome: bytes | Refusal) -> None:
@@ -277,7 +277,7 @@ class GrpcioCaller:
         self._go_on()
 
     def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have the handler run work."""
+        """Have the handler run work, and return what that sends."""
         self._work = work
         self._go_on()
 
@@ -286,13 +286,13 @@ class GrpcioCaller:
             self._turn.set_result(None)
 
     async def outcome(self) -> bytes | Refusal:
-        """Wait for the turn, and for what is to be waited for then."""
+        """Wait for the turn, and for the work that it may have begun; for the handler's task."""
         try:
             await self._turn
         except asyncio.CancelledError:
             self._is_gone = True
             if self._work is not None:
-                # Its turn came at the same moment: the work sees that nobody waits, and counts it.
+                # Its turn came at the same moment: the work notices the hang-up, and counts it.
                 await self._work
             raise
         if self._work is not None:
@@ -301,19 +301,19 @@ class GrpcioCaller:
 
 
 def status_of(refusal: Refusal) -> Status:
-    """How a refused call ends."""
+    """The status that ends a refused call."""
     return Status(refusal.code, refusal.message, _trailing(refusal))
 
 
 def _trailing(refusal: Refusal) -> Metadata:
-    """What a refused caller is told beside the status."""
+    """The trailing metadata of a refusal: when to come back, and the request's id in the log."""
     told = () if refusal.pushback_ms is None else (pushback(refusal.pushback_ms),)
     return (*told, (call_log.REQUEST_ID, refusal.request_id)) if refusal.request_id else told
 
 
 @lru_cache(maxsize=1024)
 def _door_status(message: str, pushback_ms: int | None) -> Status:
-    """What is said at the door, which is one of a few things, thousands of times a second."""
+    """The status of a refusal at the headers; cached, since the same recur all the time."""
     return status_of(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, message, pushback_ms))
 
 
@@ -323,7 +323,7 @@ def pushback(milliseconds: int) -> tuple[str, str]:
 
 
 async def end_refused(context: Any, refusal: Refusal) -> Any:
-    """End a call of either transport with the status that says what is wrong."""
+    """End a call of either transport with a refusal; raises `AbortError`, as its `abort` does."""
     if metadata := _trailing(refusal):
         context.set_trailing_metadata(metadata)
     await context.abort(refusal.code, refusal.message)
@@ -341,7 +341,16 @@ def begin_trace(
 
 
 async def refuse(context: Context, error: Exception, call: Call | None = None) -> Any:
-    """End a call with the status its error stands for; never a stack trace on the wire."""
+    """End a call with the status of an error, log it, and count it.
+
+    Args:
+        context: of the call, over either transport.
+        error: what went wrong; a defect is sent as INTERNAL, without its stack trace.
+        call: where the call is counted; None: it is in no objective.
+
+    Raises:
+        AbortError: always, as the transports' `abort` does.
+    """
     if isinstance(error, grpc.aio.AbortError):
         raise error
     refusal = refusal_of(error)

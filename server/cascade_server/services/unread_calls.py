@@ -1,4 +1,4 @@
-"""Calls that the transport ends before any service is told of them, counted all the same."""
+"""Counts calls that the transport refuses before a service sees them, as for want of room."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cascade_server.wire.announced import announced
 
 SYNTHESIS = synthesis_pb2.DESCRIPTOR.services_by_name["Synthesis"].full_name
 INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-# What a call counts as by its path alone; those of other paths are in no objective. Of a stream it
-# is the requests that are counted.
+# The class that a call counts for, by its path. Calls of other paths are in no objective; of a
+# stream, the requests are counted rather than the call.
 COUNTED = {
     f"/{SYNTHESIS}/Synthesize": ServiceClass.REALTIME,
     f"/{SYNTHESIS}/Generate": ServiceClass.OFFLINE,
@@ -25,12 +25,11 @@ COUNTED = {
 
 
 class UnreadCalls:
-    """Counts them; see `RecentlyAsked` for whose they are.
+    """Counts calls that end unread; `RecentlyAsked` guesses the table where headers name none.
 
     Args:
         sla: where calls are counted.
-        access: knows who has sent a call, and whether that lets others go first; None: all are
-            alike.
+        access: identifies callers, whose priority decides the class; None: all are alike.
     """
 
     def __init__(self, sla: Sla, access: Access | None = None) -> None:
@@ -39,13 +38,20 @@ class UnreadCalls:
     def refused(
         self, head: Head, arrived: float, deadline: float, code: grpc.StatusCode, peer: Peer
     ) -> None:
-        """A call has been ended for no fault of its caller's; as `TransportServer` tells it."""
+        """Count a call that was refused for no fault of its caller; a `transport.Refusing`.
+
+        Args:
+            head: its headers.
+            arrived, deadline: monotonic seconds; infinite: it has no deadline.
+            code: the status that it ended with.
+            peer: the other end of its connection.
+        """
         service, access = COUNTED.get(head.path), self._access
         if service is not None:
             call = self._sla.call(service, arrived)
             if access is not None:
-                asks = access.caller(head.headers, peer.certificate_names)
-                if priority_of(asks) is Priority.OFFLINE:
+                identity = access.caller(head.headers, peer.certificate_names)
+                if priority_of(identity) is Priority.OFFLINE:
                     call.yields()
             call.announces(*announced(head.headers), deadline)
             call.ends(code)

@@ -1,9 +1,9 @@
-"""Where an answer comes from: rows made ahead of time, an equal request's answer, or a draw.
+"""Answers checked requests: from the pool, from the cache, or by a draw.
 
-A request without a seed may be given pooled rows and is never answered twice alike; one with a seed
-is never given them, and may be answered from the cache. Both are asked within the turn in which
-requests are taken, and those that neither can answer are drawn together; only what has to wait, for
-the teacher, for an equal request that is underway or for another server, is left for later.
+A request without a seed may get rows from the pool, each of which is used once by default. A
+request with a seed never does, but may be answered from the cache. Both are looked up in the turn
+of the request, and what neither has is drawn together. Only a request that has to wait, for the
+teacher, for an equal request in flight or for a shared cache, is left for later.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cascade_server.store.pooled_answers import PooledAnswers
 from cascade_server.store.refill import Load, RefillConfig, worst_burn
 from cascade_server.store.second_level import SecondLevel
 
-# Of a request in its turn: its answer, what went wrong with it, or None: it has to wait.
+# What a turn makes of a request: its answer, an error, or None if it has to wait.
 Outcome: TypeAlias = Answer | Exception | None
 
 
@@ -41,16 +41,16 @@ class Answers:
     """Answers requests that have been checked.
 
     Attributes:
-        pooled, cached: None where there is no pool, or no cache.
+        pooled, cached: the pool and the cache; None: there is none.
         burn_until: when to look again how fast error budgets burn, on the clock of deadlines.
 
     Args:
-        dispatcher: draws.
-        repository: whose releases the pool is for.
-        config: how large pool and cache are; 0 bytes: there is none.
-        ledger: says how real-time objectives are kept.
-        second_level: of the cache, where there is one.
-        metering: is told of what is done for nobody, and of what a wait has taken.
+        dispatcher: draws what pool and cache do not have.
+        repository: the releases that the pool is for.
+        config: sizes of pool and cache; 0 bytes: there is none.
+        ledger: the real-time objectives; the pool is not refilled while their budgets burn.
+        second_level: a cache that servers share; None: there is none.
+        metering: counts time that is spent for no request, or after a wait.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Answers:
             )
 
     def _latest(self) -> list[str]:
-        """The releases that answer now who names no version."""
+        """Identities of the releases that answer requests which name no version."""
         find = self._repository.find
         return [find(table).identity for table in self._repository.tables]
 
@@ -106,13 +106,13 @@ class Answers:
             await self._second_level.close()
 
     def answer_now(self, requests: Sequence[CheckedRequest]) -> list[Outcome]:
-        """Answer requests that came together, as far as none of them has to wait.
+        """Answer requests that arrived together, except those that have to wait.
 
         What pool and cache do not have is drawn in one run of the student. Of equal requests with
-        a seed the first is drawn, and the others are given its rows.
+        a seed the first is drawn, and the others get its rows.
 
         Returns:
-            By request, an `Outcome`; where it is None, `answer` is to be awaited.
+            An outcome for each request; where it is None, `answer` has to be awaited.
         """
         self._dispatcher.gate.turn_begins(len(requests))
         self._last_call = self._clock()
@@ -146,8 +146,11 @@ class Answers:
         return out
 
     def _look(self, place: int, request: CheckedRequest, turn: _Turn) -> Answer | None:
-        """What pool or cache have for a request; else it is noted down to be drawn, unless it has
-        to wait for another."""
+        """Look a request up in pool or cache.
+
+        If neither has an answer, the request is added to those that the turn draws, unless it has
+        to wait for an equal one.
+        """
         pooled, cached, route = self.pooled, self.cached, None
         if pooled is not None and pooled.may_have(request):
             answer = pooled.answer(request)
@@ -222,15 +225,15 @@ class Answers:
             out.cache.CopyFrom(pb.CacheStatistics(**asdict(cache)))
 
     def pool_statistics(self) -> PoolStatistics | None:
-        """Of the pool, where there is one."""
+        """Counts of the pool; None: there is none."""
         return None if self.pooled is None else self.pooled.statistics()
 
     def cache_statistics(self) -> CacheStatistics | None:
-        """Of the cache, where there is one."""
+        """Counts of the cache; None: there is none."""
         return None if self.cached is None else self.cached.statistics()
 
     def load(self, busy: float) -> Load:
-        """What the server does beside making rows, which takes `busy` cores."""
+        """What the server is doing besides refilling the pool, which takes `busy` cores."""
         self._metering.is_nobodys()
         now = self._clock()
         if now >= self.burn_until:
@@ -253,13 +256,13 @@ def _charged(request: CheckedRequest, began: float) -> float:
 
 
 class _Turn:
-    """What of a turn is to be drawn.
+    """The requests of a turn that are to be drawn.
 
     Attributes:
-        places, routes: of the requests that are to be drawn, and how each is routed; None: it is
-            not yet.
-        keys: of those that will be kept, by place.
-        equal: places of the requests that wait for the draw of a key.
+        places: their indices among the turn's requests.
+        routes: how each is routed; None: that has not been decided.
+        keys: the cache's key of those whose answers will be kept, by index.
+        equal: indices of the equal requests that get the rows of a key's draw.
     """
 
     __slots__ = ("equal", "keys", "places", "routes")

@@ -1,4 +1,4 @@
-"""Answers to requests with a seed: kept ones, and one draw for all equal ones that are underway."""
+"""Answers to requests with a seed: from the cache, or by one draw for all equal ones in flight."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cascade_server.cascade.answer import Answer
 from cascade_server.cascade.dispatch import Dispatcher
 from cascade_server.cascade.packing import message_of
 from cascade_server.cascade.request import CheckedRequest
-from cascade_server.cascade.router import Instead, Route, choose, patience
+from cascade_server.cascade.router import Route, StandInReason, choose, patience
 from cascade_server.store.cache import Cache, CacheConfig, Flights, Keys, Made, WaitedTooLong
 from cascade_server.store.second_level import Kept, SecondLevel
 from cascade_server.terms import Tier, Wanted
@@ -47,14 +47,14 @@ class _Counts:
 
 
 class Looked(NamedTuple):
-    """What was found for a request.
+    """What a look into the cache has found for a request.
 
     Attributes:
-        key: of its answer, as it is to be drawn.
-        tier: that is to draw it.
+        key: the key of its answer, which names the tier that is to draw it.
+        tier: that tier.
         student: the key of the student's answer.
-        route: None: it was not needed.
-        content: the answer; None: there is none.
+        route: how it was routed; None: that was not needed to find the answer.
+        content: the kept answer; None: there is none.
     """
 
     key: bytes
@@ -65,17 +65,18 @@ class Looked(NamedTuple):
 
 
 class CachedAnswers:
-    """Answers that may be given again.
+    """Answers that may be given again to equal requests.
 
     Attributes:
-        cache, second_level: where they are kept; no second level: None.
+        cache: where this process keeps them.
+        second_level: a cache that servers share; None: there is none.
         flights: equal requests that wait for each other.
 
     Args:
         config: of the cache.
-        dispatcher: says who would draw.
-        inline_rows: answers of more are written in a thread.
-        second_level: that servers share.
+        dispatcher: routes requests and draws.
+        inline_rows: answers with more rows are serialized in a thread.
+        second_level: as above.
         clock: monotonic seconds.
     """
 
@@ -96,10 +97,10 @@ class CachedAnswers:
         return request.seeded and request.total <= self.cache.config.most_rows
 
     def look(self, request: CheckedRequest) -> Looked:
-        """Look for an answer that is here.
+        """Look for an answer in this process's cache.
 
-        AUTO is given the teacher's answer where there is one: nothing is of higher fidelity, and
-        nothing faster. Else the deadline decides who draws, and the answer is kept as theirs.
+        AUTO gets the teacher's answer if that is kept: nothing is better, or faster. Else the
+        request is routed, and the answer of the chosen tier is looked for.
         """
         keys, now = Keys(request), self._clock()
         student = keys.drawn_by(Tier.STUDENT, 1)
@@ -116,22 +117,22 @@ class CachedAnswers:
         return Looked(key, Tier.TEACHER, student, route, None)
 
     def must_wait(self, key: bytes) -> bool:
-        """Whether more than this process's cache has to be asked before anything is drawn: an
-        equal request that is underway, or the second level."""
+        """Whether a request has to wait before it may be drawn: for an equal one in flight, or for
+        the second level."""
         return self.second_level is not None or self.flights.underway(key)
 
     def hit(self, request: CheckedRequest, content: bytes) -> Answer:
-        """An answer that was here."""
+        """Count and return an answer from the cache."""
         self._counts.hits += 1
         return self._again(request, content)
 
     def joins(self, request: CheckedRequest, content: bytes) -> Answer:
-        """An answer that was drawn for an equal request of the same turn."""
+        """Count and return an answer that was drawn for an equal request of the same turn."""
         self._counts.joined += 1
         return self._again(request, content)
 
     def made(self, key: bytes, answer: Answer) -> bytes:
-        """Keep an answer that was drawn; returns what is kept of it."""
+        """Keep an answer that was drawn; returns it as it is kept, serialized."""
         self._counts.misses += 1
         content = content_of(answer)
         self._keep(key, content)
@@ -142,11 +143,11 @@ class CachedAnswers:
         request: CheckedRequest,
         draw: Callable[[CheckedRequest, Route | None], Awaitable[Answer]],
     ) -> Answer:
-        """Wait for an answer: an equal request's, the second level's, or one that is drawn.
+        """Wait for an answer: of an equal request in flight, from the second level, or by a draw.
 
-        AUTO waits for the teacher no longer when another draws than when it draws itself: then the
-        student answers, whoever has asked it first. FULL waits for the teacher's answer, and has it
-        drawn where another has gone without.
+        AUTO waits for a teacher's answer that another request has asked for no longer than for its
+        own; then the student answers. FULL waits for the teacher's answer, and asks for it itself
+        where the other request was answered by the student.
         """
         found = self.look(request)
         if found.content is not None:
@@ -161,7 +162,7 @@ class CachedAnswers:
             content = self.cache.get(found.student, self._clock())
             if content is not None:
                 return self.hit(request, content)
-        route = route.by_stand_in(Instead.OVERTAKEN)
+        route = route.by_stand_in(StandInReason.OVERTAKEN)
         students = found._replace(key=found.student, tier=Tier.STUDENT, route=route)
         return await self._flown(request, students, draw, request.work.remaining)
 
@@ -178,14 +179,14 @@ class CachedAnswers:
         remaining: Callable[[], float],
         takes_stand_in: bool = False,
     ) -> Answer:
-        """The answer of one of all equal requests that are underway; see `Flights.once`."""
+        """Have one of all equal requests in flight make the answer; see `Flights.once`."""
         key = found.key
         answers: list[Answer] = []
 
         async def make() -> Made:
             if (elsewhere := await self._look_elsewhere(request, key)) is not None:
                 if elsewhere.age < self.cache.config.max_age:
-                    # It goes when it would have gone there.
+                    # It expires here when it would have expired there.
                     self.cache.put(key, elsewhere.content, self._clock() - elsewhere.age)
                 return Made(elsewhere.content)
             self._counts.misses += 1
@@ -209,7 +210,7 @@ class CachedAnswers:
         return self._again(request, content)
 
     def statistics(self) -> CacheStatistics:
-        """What it has answered, and what it holds."""
+        """Counts of what it has answered, and of what it holds."""
         return CacheStatistics(
             **asdict(self._counts),
             entries=len(self.cache),
@@ -232,14 +233,14 @@ class CachedAnswers:
         try:
             pb.SynthesizeResponse.FromString(found.content)
         except DecodeError:
-            # Whole, but not what this version of the server writes.
+            # Not damaged, but not written by this version of the server.
             self.second_level.corrupt()
             return None
         self._counts.second_level_hits += 1
         return found
 
     def _again(self, request: CheckedRequest, content: bytes) -> Answer:
-        """An answer that was given before, with this one's own timings."""
+        """A kept answer, with this request's own timings."""
         found = time.perf_counter()
         kept = pb.SynthesizeResponse.FromString(content)
         teacher = kept.provenance.tier == pb.TIER_TEACHER

@@ -28,40 +28,40 @@ SHARE = 0.05
 
 
 def yield_to_all(thread: int = 0) -> None:
-    """Run, in this thread or another, only while nobody else would."""
+    """Give a thread (0: this one) idle priority: it runs only while no other process would."""
     with contextlib.suppress(OSError):  # a container may forbid it
         os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
 
 def all_yield_to_all() -> None:
-    """Likewise in every thread of this process, and those that they start."""
+    """Give every thread of this process, and all that they start, idle priority."""
     for thread in os.listdir("/proc/self/task"):
         yield_to_all(int(thread))
 
 
 def step_back() -> None:
-    """Interrupt nobody, in this whole process, until `step_forward`; anybody may do both."""
+    """Have this process not preempt others when it wakes, until `step_forward`; needs no rights."""
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def step_forward() -> None:
-    """Be as others again."""
+    """Give this process normal priority again."""
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def rest(worked: float, share: float) -> float:
-    """Seconds to rest after so many of work, so that `share` of the time is spent on it."""
+    """Seconds to rest after `worked` seconds of work, so that work takes `share` of the time."""
     return worked * (1 - share) / share
 
 
 class Turns:
-    """Turns of processes that load beside others.
+    """Has processes load one at a time and slowly, so that others beside them answer undisturbed.
 
     Args:
         path: a file that all of them lock.
-        share: of the time, the part in which something is loaded; `SHARE` by default.
+        share: part of the time in which one of them works; None: `SHARE`.
     """
 
     def __init__(self, path: Path, share: float | None = None) -> None:
@@ -81,25 +81,25 @@ class Turns:
 
     def _pause(self) -> None:
         seconds = rest(time.thread_time() - self._began, self._share)
-        # Resting with the turn in hand: nobody else loads meanwhile.
+        # It keeps the lock while it rests: no other process is to load meanwhile.
         time.sleep(seconds)
         fcntl.flock(self._file, fcntl.LOCK_UN)
         self._take()
 
 
 async def load(do: Callable[[Pause], T], turns: Turns | None) -> T:
-    """Load in a thread, then tidy up.
+    """Load in a thread, then freeze what was loaded for the garbage collector.
 
     Args:
-        do: loads, and calls what it is given after each piece of work.
-        turns: how, beside others who answer and are not to notice; None: as fast as it goes.
+        do: loads, and calls the function that it is given after each piece of work.
+        turns: for loading beside processes that answer; None: as fast as possible.
     """
 
     def work() -> T:
         with contextlib.ExitStack() as stack:
             pause = no_pause if turns is None else stack.enter_context(turns)
             loaded = do(pause)
-            # What has been made so far is here to stay: no collection need look at it again.
+            # Everything so far stays for good: later collections need not look at it.
             gc.collect()
             gc.freeze()
             return loaded
@@ -109,9 +109,9 @@ async def load(do: Callable[[Pause], T], turns: Turns | None) -> T:
     try:
         return await loop.run_in_executor(thread, work)
     finally:
-        # Who is told to stop while it loads does not wait until it has.
+        # A process that is told to stop while it loads does not wait for the thread.
         thread.shutdown(wait=False)
 
 
 def no_pause() -> None:
-    """Go on at once: nobody answers beside who loads."""
+    """Do nothing: there are no others to be considerate of."""

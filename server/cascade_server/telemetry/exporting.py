@@ -108,7 +108,7 @@ class Remarks:
         self._what, self._where, self.failing = what, where, False
 
     def came_out(self, well: bool) -> None:
-        """How it went."""
+        """Log when exporting begins to fail, and when it works again; not each failure."""
         if well and self.failing:
             log.warning("%s are taken again by %s", self._what, self._where)
         if not well and not self.failing:
@@ -132,7 +132,7 @@ class SaidOnce(SpanExporter):
         self._exporter, self._remarks = exporter, remarks
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send some."""
+        """Export spans, and note whether that worked."""
         result = SpanExportResult.FAILURE
         try:
             result = self._exporter.export(spans)
@@ -141,7 +141,7 @@ class SaidOnce(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """Send no more."""
+        """Shut the inner exporter down."""
         self._exporter.shutdown()
 
 

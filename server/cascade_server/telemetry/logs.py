@@ -134,7 +134,7 @@ class Json(Lines):
     """One object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """A line."""
+        """One line of JSON for a record."""
         message, fields, trace = self.parts(record)
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         said: dict[str, Any] = {
@@ -179,7 +179,7 @@ class Stderr(logging.StreamHandler):  # type: ignore[type-arg]
 
     @property
     def stream(self) -> Any:
-        """Where lines go."""
+        """Standard error as it is now, which tests and forked processes replace."""
         return sys.stderr
 
 

@@ -317,7 +317,7 @@ class Call:
             self.finish(OK)
 
     def finish(self, status: Status) -> None:
-        """End the call."""
+        """End the call with a status, unless it has ended already."""
         if self.ended:
             return
         self.ended = True

@@ -1,4 +1,4 @@
-"""What a connection asks of the server that it belongs to."""
+"""What a connection needs of the server that it belongs to; `TransportServer` provides it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from cascade_server.transport.connection import Connection
 
 
-# Is told the path of a call that has ended, its status, and the seconds that it was there.
+# Called when a call has ended, with its path, its status, and the seconds that it took.
 Over: TypeAlias = Callable[[str, grpc.StatusCode, float], None]
 
 
 class Calls(Protocol):
-    """Who is told of calls.
+    """The server, as its connections see it.
 
     Attributes:
-        limits: of everything.
-        limits_of: of methods that have others, by path.
-        held: bytes that are kept for all connections together.
+        limits: what callers may ask of the server.
+        limits_of: other limits of some methods, by path.
+        held: counts the bytes that are kept for all connections together.
         inflation: paces the inflating of messages.
-        busy: connections that have calls, but for those of strangers.
-        over: is told how each call ended; None: nobody is.
+        busy: connections that have calls, without those that have identified no caller.
+        over: called with each call that has ended; None: nobody wants to know.
     """
 
     limits: TransportLimits
@@ -42,43 +42,50 @@ class Calls(Protocol):
     over: Over | None
 
     def handler(self, path: str) -> Any:
-        """Handles a method; None: nobody does."""
+        """The handler of a method; None: there is no such method."""
 
     def refuses(self, head: Head, connection: Connection) -> bytes | None:
-        """The block that ends a call of which nothing but its head has come; None: it may go on.
+        """Decide at a call's headers whether it is refused.
 
         Args:
-            head: of the call.
-            connection: that it came on.
+            head: the call's headers.
+            connection: its connection.
+
+        Returns:
+            The header block that ends the call; None: it may go on.
         """
 
     def came(self, rpc: Rpc) -> None:
-        """A unary call has sent all; a streaming one has begun."""
+        """Take a unary call that is complete, or a streaming one that has begun."""
 
     def refused(self, call: Call, code: grpc.StatusCode) -> None:
-        """A call has been ended that nobody was told of, for no fault of its caller's."""
+        """Count a call that ended before it reached a handler, for no fault of its caller."""
 
     def stranger(self, peer: Peer, why: str) -> None:
-        """A connection ends before it has spoken HTTP/2."""
+        """Log a connection that ends before it has spoken HTTP/2."""
 
     def gives_away(self, connection: int) -> bool:
-        """Whether a connection, by its file descriptor, is another process's now."""
+        """Offer a new connection, by its file descriptor, to other processes.
+
+        Returns:
+            Whether one of them has it now.
+        """
 
     def opened(self, connection: Connection) -> None:
-        """A connection has been made.
+        """Take a new connection into the server's count.
 
         Raises:
             Broken: there are too many.
         """
 
     def closed(self, connection: Connection) -> None:
-        """A connection is no more."""
+        """Take a connection that has ended out of the count."""
 
     def heard(self) -> None:
-        """A connection has read what has come."""
+        """Note that a connection has read bytes, so that the event loop stays awake for more."""
 
     def has_time(self) -> bool:
-        """Whether there is time left in this turn for what has just been read."""
+        """Whether this turn of the event loop has time left to parse what has just been read."""
 
     def behind(self, connection: Connection) -> None:
-        """A connection has more to go through than a turn allows; its `work` is to be called."""
+        """Have `connection.catch_up` called later, for it has more to parse than a turn allows."""

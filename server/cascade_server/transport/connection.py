@@ -1,4 +1,4 @@
-"""One connection: a `Session` on one of asyncio's transports, and the calls that it makes."""
+"""One connection: joins asyncio's transport, the HTTP/2 `Session`, and the calls that arrive."""
 
 from __future__ import annotations
 
@@ -47,24 +47,25 @@ from cascade_server.transport.rpc import Rpc
 
 log = logging.getLogger("cascade.server")
 
-# Unsent bytes above which nothing more is read or sent.
+# Unsent bytes above which nothing more is read from the peer, or sent to it.
 UNSENT_BYTES = 256 * 1024
-# Bytes of a read after which others are read first.
+# Bytes of one read after which other connections are read first.
 MUCH_BYTES = 64 * 1024
 LAST_PING = b"cascade!"
 
 
 class Connection(asyncio.Protocol):
-    """One peer.
+    """A connection to one peer.
 
     Attributes:
-        rpcs: calls that have not ended, by stream.
-        idle_since: when the last call ended, monotonic; None: there are some.
-        is_stranger: whether who is asked who they are have shown nobody on it; see `Strangers`.
+        rpcs: calls that have not ended, by the number of their HTTP/2 stream.
+        idle_since: when the last call ended, monotonic seconds; None: some have not.
+        is_stranger: whether no call on it has identified its caller, though the server asks for
+            that; see `Strangers`.
 
     Args:
-        calls: is told of each.
-        stays: whether it is not to be given to another process.
+        calls: the server, which takes the calls.
+        stays: whether it must not be given to another process.
         clock: monotonic seconds.
     """
 
@@ -80,10 +81,10 @@ class Connection(asyncio.Protocol):
         self.idle_since: float | None = clock()
         self.is_stranger = False
         self._held = Held(self._limits.held_bytes, calls.held)
-        # Calls with a large message, for which there was no room.
+        # Whether a call waits for room for its large message.
         self._is_starved = False
         self._closing = self._draining = self._is_behind = False
-        # Since when all that is waited for is that the peer takes what it was sent last.
+        # Since when it only waits for the peer to take the last bytes; None: it is not closing.
         self._closing_since: float | None = None
         self._react: dict[type, Callable[[Any], None]] = {
             CallBegan: self._on_began,
@@ -94,13 +95,13 @@ class Connection(asyncio.Protocol):
             PingAnswered: self._on_ping_answered,
         }
 
-    # What asyncio says.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         connection = transport.get_extra_info("socket")
         if not self._stays and self._calls.gives_away(connection.fileno()):
-            # The other process has a descriptor of its own, and the peer notices nothing.
+            # The other process has its own descriptor of the socket: the peer notices nothing.
             self._closing = True
             self._transport.abort()
             return
@@ -108,7 +109,7 @@ class Connection(asyncio.Protocol):
         self._outbox = Outbox(self._transport, self._held, self.clock)
         self._put = self._outbox.put
         self._session = Session(self._limits, self._put, self.clock, self._refuses)
-        # A peer that has vanished without a word is found out by the system.
+        # So that the system notices a peer that has vanished.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         loop = asyncio.get_running_loop()
         self._patience = loop.call_later(self._limits.preface_seconds, self._out_of_patience)
@@ -416,7 +417,7 @@ class Connection(asyncio.Protocol):
         self.close()
 
     def close(self) -> None:
-        """End now."""
+        """Close the connection once the bytes that are queued have been written."""
         self._closing, self._closing_since = True, self.clock()
         self._outbox.flush()
         self._transport.close()

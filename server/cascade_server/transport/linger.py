@@ -1,10 +1,10 @@
-"""Whether to sleep at once when there is nothing to do, or to look a little longer.
+"""Keeps an idle event loop polling for a moment before it sleeps, where the next call comes soon.
 
-A process that sleeps is woken by an interrupt; on a virtual machine that takes some 50 µs, an
-eighth of a call. Who asks one call at a time sends the next as soon as it has its answer. As a
-hypervisor does with a processor that has halted (KVM's halt_poll_ns), the event loop then asks the
-system again and again. Where calls come by chance it sleeps: looking would often be for nothing,
-and take the processor from the teacher.
+Waking a process that sleeps takes an interrupt: some 50 µs on a virtual machine, an eighth of a
+call. A caller that makes one call at a time sends the next as soon as it has its answer. So the
+event loop polls for a while, as a hypervisor does before it halts a processor (KVM's halt_poll_ns).
+Where calls arrive at random it sleeps at once: polling would mostly be in vain, and take the
+processor from the teacher.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from cascade_server.config import ServerConfig
 
 @dataclass(frozen=True)
 class LingerConfig:
-    """How long the event loop may look, and when.
+    """How long the event loop polls, and when.
 
     Attributes:
-        most: seconds after the last work; 0: it sleeps at once.
-        share: of the gaps between work and the next bytes that have to be so short.
-        keep: of the share so far, at each new gap.
+        most: seconds of polling after the last work; 0: it never polls.
+        share: the share of recent gaps between work and the next bytes that have to be at most
+            `most` long.
+        keep: weight of the earlier gaps in that share, at each new one.
     """
 
     most: float = ServerConfig.linger_seconds
@@ -38,11 +39,11 @@ def after_gap(share: float, gap: float, config: LingerConfig) -> float:
 
 
 class Linger:
-    """Keeps an event loop awake.
+    """Keeps an event loop polling while that pays.
 
     Args:
-        config: for how long.
-        soon: has something called once the loop has asked the system again; `loop.call_soon`.
+        config: how long, and when.
+        soon: calls a function in the loop's next turn; None: the running loop's `call_soon`.
         clock: monotonic seconds.
     """
 
@@ -59,7 +60,7 @@ class Linger:
         self._looks = self._heard = False
 
     def heard(self) -> None:
-        """Bytes have come, and what is to be done for them is in the loop's queue."""
+        """Note that bytes have arrived, and that the work for them is in the loop's queue."""
         if not self._config.most:
             return
         if self._idle_since is not None:
@@ -72,7 +73,7 @@ class Linger:
 
     def _look(self) -> None:
         if self._heard:
-            # What was heard is done later in this turn of the loop.
+            # The work for these bytes is done later in this turn: begin to idle after it.
             self._heard = False
             self._soon(self._look)
             return

@@ -1,4 +1,4 @@
-"""How a unary call comes, and how a call ends: what whoever takes calls together deals in."""
+"""A complete unary call, and how a call ends: the vocabulary of a `Grouped`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Status:
     """How a call ends.
 
     Attributes:
-        code: gRPC's.
+        code: the gRPC status.
         message: for the caller.
-        metadata: sent after the answer.
+        metadata: trailing metadata.
     """
 
     code: grpc.StatusCode
@@ -33,32 +33,33 @@ OK = Status(grpc.StatusCode.OK)
 
 
 def trailers(status: Status) -> bytes:
-    """The block after an answer's messages."""
+    """The header block that follows an answer's messages."""
     metadata = tuple((name, value) for name, value in status.metadata)
     return blocks.trailers(status.code.value[0], status.message, metadata)
 
 
 @lru_cache(maxsize=1024)
 def refusal_block(status: Status) -> bytes:
-    """The block of a refusal at the headers, which has no messages; kept, since a server that has
-    too much to do says the same thousands of times a second. A status that holds a caller's text
-    is not to be kept: use `trailers`."""
+    """The header block that refuses a call without any message.
+
+    Cached, since an overloaded server sends the same thousands of times a second. For a status that
+    contains a caller's text use `trailers`, which caches nothing.
+    """
     return blocks.INITIAL + trailers(status)
 
 
-# Of a unary call: its message, or how it failed.
+# How a unary call ends: with its answer's message, or with a status.
 Outcome: TypeAlias = bytes | Status
 
 
 class Arrival(Protocol):
-    """A unary call that has sent all, before anything was done about it.
+    """A unary call that is complete and not answered yet.
 
     Attributes:
-        head: what its headers say.
-        message: as it was sent, once it is opened.
+        head: its headers.
+        message: its message, once `open` has returned True.
         arrived, deadline: monotonic seconds; infinite where there is no deadline.
         when_gone: called if the caller hangs up; None: nobody wants to know.
-        head: what its headers say.
     """
 
     head: Head
@@ -69,7 +70,7 @@ class Arrival(Protocol):
 
     @property
     def gone(self) -> bool:
-        """Whether an answer would go nowhere."""
+        """Whether the caller has hung up."""
 
     @property
     def sender(self) -> Peer:
@@ -77,16 +78,16 @@ class Arrival(Protocol):
 
     @property
     def paused(self) -> bool:
-        """Whether its message is not to be inflated in this turn: enough has been."""
+        """Whether its message has to be inflated, and enough has been in this turn."""
 
     def open(self) -> bool:
-        """Have the message be there; False: it cannot be, and the call has ended."""
+        """Make the message readable, inflating it if need be; False: the call has ended."""
 
     def ends(self, outcome: Outcome) -> None:
-        """End the call with its one message, or a status."""
+        """End the call with its one message, or with a status."""
 
     def start(self, work: Coroutine[Any, Any, Outcome]) -> None:
-        """Run what says how the call ends in a task of its own, which ends with the call."""
+        """Run work that returns how the call ends, in a task that is cancelled with the call."""
 
     def time_remaining(self) -> float | None:
         """Seconds to the deadline, 0 if it has passed; None: there is none."""

@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection, as far as the connection itself tells."""
+"""The other end of a connection: its address, and the names in its certificate."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Peer:
 
     Attributes:
         address: as gRPC writes one, "ipv4:10.0.0.7:52000"; "" over a Unix socket.
-        certificate_names: whom the client's certificate names, which a trusted authority has
-            vouched for: its subject alternative names in their order, then its common name. Empty:
-            it has shown none. A name is only as good as the authorities in `tls_client_ca`.
-        is_encrypted: whether what is said is said over TLS.
+        certificate_names: the names in the client's verified certificate: its subject alternative
+            names in their order, then its common name; empty if it showed none. They are as
+            trustworthy as the authorities in `tls_client_ca`.
+        is_encrypted: whether the connection uses TLS.
     """
 
     address: str = ""
@@ -29,7 +29,7 @@ class Peer:
 
     @property
     def host(self) -> str:
-        """The address without its port, for who is told of it."""
+        """The address without its port."""
         return self.address.partition(":")[2].rpartition(":")[0]
 
 
@@ -37,11 +37,11 @@ NOBODY = Peer()
 
 
 def certificate_names(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Whom a verified certificate names.
+    """The names in a verified certificate, each once.
 
     Args:
-        certificate: as `ssl.SSLSocket.getpeercert` gives it; None or empty: there is none, or
-            nobody has verified it.
+        certificate: as `ssl.SSLSocket.getpeercert` returns it; None or empty: there is none, or it
+            has not been verified.
     """
     if not certificate:
         return ()

@@ -1,4 +1,4 @@
-"""A call that is handled in a task of its own: how the handler is called, and what it is given."""
+"""A call whose handler runs in a task of its own, and the context that the handler is given."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from cascade_server.transport.parts import Parts
 
 log = logging.getLogger("cascade.server")
 
-# Messages that a handler reads before others have their turn.
+# Messages that a handler reads before it lets other tasks run.
 MESSAGES_A_TURN = 16
 
 
 class Rpc(Call):
     """A call, which is also the `context` of its handler.
 
-    What a handler may ask has the names and the meaning of `grpc.aio.ServicerContext`'s;
-    `read_ready` and `write_now` are this transport's own, for handlers that do much in one turn.
+    The methods for handlers are those of `grpc.aio.ServicerContext`. `read_ready` and `write_now`
+    are this transport's own, for handlers that do much in one turn of the event loop.
     """
 
     __slots__ = ()
 
     def start(self, work: Coroutine[Any, Any, Outcome] | None = None) -> None:
-        """Run the handler in a task of its own; or `work`, which says how the call ends.
+        """Run the handler in a task; or `work`, which returns how the call ends.
 
-        Work is begun even if the caller has hung up meanwhile, which it is to ask for: it may have
-        accounts to close.
+        Work is started even if the caller has hung up: it may have to count that, and checks by
+        itself whether the caller is still there.
         """
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._run(work))
@@ -74,7 +74,7 @@ class Rpc(Call):
         self.finish(Status(code, why))
 
     async def _handle(self) -> None:
-        """Call the handler with what its kind is called with."""
+        """Call the handler by its kind: with one request or an iterator of them."""
         handler = self.handler
         if handler.request_streaming:
             request: Any = self._messages()
@@ -96,21 +96,21 @@ class Rpc(Call):
             yield message
 
     def _read_as(self, message: bytes) -> Any:
-        """What a message says.
+        """Deserialize a message.
 
         Raises:
-            Refused: nothing.
+            Refused: it is malformed.
         """
         deserializer = self.handler.request_deserializer
         if deserializer is None:
             return message
         with contextlib.suppress(Exception):
             return deserializer(message)
-        # Not within the handling of what went wrong: its traceback would keep the message.
-        what = f"a message that {self.head.path} cannot read"
-        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, what)
+        # Raised outside of an `except`, whose error's traceback would keep the message in memory.
+        why = f"a message that {self.head.path} cannot read"
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, why)
 
-    # What a handler may ask.
+    # The context of the handler, as of `grpc.aio.ServicerContext`.
 
     def time_remaining(self) -> float | None:
         """Seconds to the deadline, 0 if it has passed; None: there is none."""
@@ -119,27 +119,27 @@ class Rpc(Call):
         return max(0.0, self.deadline - self._wire.clock())
 
     def invocation_metadata(self) -> Metadata:
-        """What the caller sent along."""
+        """The metadata that the caller sent."""
         return self.head.metadata()
 
     def peer(self) -> str:
-        """The caller's address."""
+        """The caller's address, such as "ipv4:10.0.0.7:52000"."""
         return self._wire.peer.address
 
     def set_trailing_metadata(self, metadata: Metadata) -> None:
-        """Send metadata after the answer."""
+        """Set metadata to be sent after the answer."""
         self._trailing = tuple(metadata)
 
     def set_code(self, code: grpc.StatusCode) -> None:
-        """End the call with another status than OK."""
+        """Set the status that the call ends with when its handler returns; OK by default."""
         self._code = code
 
     def set_details(self, details: str) -> None:
-        """Say why."""
+        """Set the message of the status."""
         self._details = details
 
     def cancelled(self) -> bool:
-        """Whether the caller has given up."""
+        """Whether the call has ended, as when the caller has given up."""
         return self.ended
 
     async def send_initial_metadata(self, metadata: Metadata) -> None:
@@ -149,14 +149,18 @@ class Rpc(Call):
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
     ) -> None:
-        """End the call with a status; raises `grpc.aio.AbortError`, which is to be let through."""
+        """End the call with a status.
+
+        Raises:
+            AbortError: always; the handler must let it through.
+        """
         self._code, self._details = code, details
         if trailing_metadata:
             self._trailing = tuple(trailing_metadata)
         raise grpc.aio.AbortError
 
     async def read(self) -> Any:
-        """The next message; `grpc.aio.EOF` after the last."""
+        """Wait for the next message; returns `grpc.aio.EOF` after the last."""
         inbox = self.inbox
         while not inbox.ready or self.ended:
             if self.ended:
@@ -175,13 +179,13 @@ class Rpc(Call):
         return message
 
     def read_ready(self) -> list[Any]:
-        """Messages that have come and not been read, not too many; none is waited for."""
+        """Take messages that have arrived already, up to `MESSAGES_A_TURN`, without waiting."""
         if self.ended or (self.inbox.ready and self.inbox.compressed):
             return []
         return self._take(MESSAGES_A_TURN)
 
     def write_now(self, response: Any) -> bool:
-        """Send a message, if all before it are on their way; False: it was not sent."""
+        """Send a message if the peer has room for it; returns False if it was not sent."""
         if self.ended or self.out.parts:
             return False
         try:
@@ -215,7 +219,7 @@ class Rpc(Call):
         self._wire.send(self, b"\0" + len(body).to_bytes(4, "big") + body)
 
     def _take(self, most: int) -> list[Any]:
-        """Up to so many messages; of compressed ones, one."""
+        """Take up to `most` messages; only one if it has to be inflated."""
         inbox = self.inbox
         taken: list[Any] = []
         why: Refused | None = None

@@ -1,4 +1,4 @@
-"""The port, its connections, and the turns in which calls that came together are taken."""
+"""A gRPC server over HTTP/2 in the running event loop: listens, and looks after connections."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from cascade_server.transport.tls.remarks import Remarks
 from cascade_server.transport.turns import CallTurns, Door, Grouped
 
 BACKLOG = 1024
-# How often connections are looked at for what takes too long.
+# Seconds between checks of connections for whatever takes too long.
 CHECK_SECONDS = 1.0
-# In which a peer without a call is to answer the ping of a server that stops. Only who has a call
-# is waited for any longer: a connection that says nothing would else take all of the grace.
+# Seconds in which a peer without a call has to answer the ping of a server that stops. Later only
+# connections with calls are waited for: silent ones would use up all of the grace.
 SILENCE_SECONDS = 0.5
-# Streams that have no end of their own, and say nothing that their callers could not ask for again.
+# Streams that never end by themselves, and whose callers lose nothing when they are cut.
 ENDLESS = (
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
@@ -46,22 +46,23 @@ ENDLESS = (
 
 
 class Sharing(Others, Protocol):
-    """Other processes that listen on the port too; see `placement.Placement`."""
+    """Other processes that serve the same port; see `placement.Placement`."""
 
     def fileno(self) -> int:
-        """Readable when there is something to take."""
+        """A descriptor that is readable when another process has given a connection away."""
 
     def take(self) -> socket.socket | None:
-        """A connection that another process has given away; None: there is none."""
+        """Take a connection that another process has given away; None: there is none."""
 
 
 def lifetime(seconds: float, uniform: float) -> float:
-    """Of one connection: a tenth more or less, so that who came together does not come again so."""
+    """The age at which one connection is drained: `seconds`, give or take a tenth, so that clients
+    that connected together do not reconnect together."""
     return seconds * (0.9 + 0.2 * uniform)
 
 
-# Is told of a call that has been ended before any handler was, for no fault of its caller's: its
-# head, when it came, its deadline (monotonic seconds; infinite: there is none), its status, and the
+# Called with a call that ended before it reached a handler, for no fault of its caller: its head,
+# when it arrived and its deadline (monotonic seconds; infinite: it has none), its status, and the
 # other end of its connection.
 Refusing: TypeAlias = Callable[[Head, float, float, grpc.StatusCode, Peer], None]
 
@@ -70,25 +71,27 @@ class TransportServer:
     """A gRPC server, to which generated code adds servicers as to one of grpc's own.
 
     Args:
-        grouped: who takes the calls of a method together; by path, "/package.Service/Method".
-        limits: what callers may ask of it.
-        linger: how long the event loop looks for more before it sleeps.
+        grouped: what answers the calls of a method together, by path, "/package.Service/Method".
+        limits: what callers may ask of the server.
+        linger: how long an idle event loop polls before it sleeps.
         max_age: seconds after which a connection is drained; None: never.
         rng: uniform numbers in [0, 1), one for each connection's age.
         clock: monotonic seconds.
-        refusing: is told of calls that are ended here, for what there is no room for; None: nobody.
-        over: is told how each call ended, and after how long; None: nobody is.
-        door: decides who may ask, and is told when a connection is no more; None: anybody may.
-        open_to_all: methods that anybody may call, by path, whatever the door says of others; their
-            messages are small.
-        credentials: of TLS; None: what is said is said in the clear.
+        refusing: called with calls that are refused here for want of room; None: nobody wants to
+            know.
+        over: called with each call that has ended; None: nobody wants to know.
+        door: decides whether callers may make calls, and is told when a connection has ended;
+            None: anybody may.
+        open_to_all: paths of methods that anybody may call whatever the door says; their messages
+            have to be small.
+        credentials: for TLS; None: connections are in the clear.
 
     Attributes:
         limits: as given.
-        limits_of: those of methods that have others, by path.
-        held: bytes that are kept for all connections together.
+        limits_of: other limits of some methods, by path.
+        held: counts the bytes that are kept for all connections together.
         inflation: paces the inflating of messages.
-        busy: connections that have calls, but for those of strangers.
+        busy: connections that have calls, without those that have identified no caller.
     """
 
     def __init__(
@@ -124,7 +127,7 @@ class TransportServer:
         self._turns = CallTurns(grouped, self._soon, clock, door)
         self._lingering = linger or LingerConfig()
         self._behind: deque[Connection] = deque()
-        # Until when what is read in this turn of the event loop is gone through at once.
+        # When this turn of the event loop stops parsing what it reads; None: none has been read.
         self._reads_until: float | None = None
         self._checking: asyncio.TimerHandle | None = None
         self._max_age, self._rng = max_age, rng
@@ -132,7 +135,7 @@ class TransportServer:
         self._generic: list[grpc.GenericRpcHandler] = []
         self._handlers: dict[str, Any] = {}
         self._connections: set[Connection] = set()
-        # Those that have had to leave for others, until they have.
+        # Connections that were ended to make room, until they are closed.
         self._leaving: set[Connection] = set()
         self._listener: asyncio.Server | None = None
         self._all_closed = asyncio.Event()
@@ -147,7 +150,7 @@ class TransportServer:
         self._generic.extend(handlers)
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """What generated code calls too; says nothing new."""
+        """Do nothing: generated code calls this besides `add_generic_rpc_handlers`."""
 
     async def start(
         self,
@@ -157,17 +160,17 @@ class TransportServer:
         sharing: Sharing | None = None,
         listener: socket.socket | None = None,
     ) -> int:
-        """Listen.
+        """Begin to listen, in the running event loop.
 
         Args:
-            host, port: where; 0: any free port.
-            reuse_port: whether others listen there too.
-            sharing: those with whom connections are shared.
-            listener: takes connections for several processes, and is not closed here; None: a
-                socket of this process's own does.
+            host, port: the address; with port 0, any free port.
+            reuse_port: whether other processes listen on the same port.
+            sharing: the processes that connections are shared with; None: there are none.
+            listener: a listening socket that several processes accept connections from; it is not
+                closed here. None: listen on `host` and `port`.
 
         Returns:
-            The port, where any was asked for; 0: it is a Unix socket.
+            The port; 0 for a Unix socket.
 
         Raises:
             OSError: the address cannot be listened on.
@@ -197,13 +200,13 @@ class TransportServer:
         return bound
 
     def _protocol(self, stays: bool) -> asyncio.Protocol:
-        """Of a connection that has just been taken; see `Connection` for `stays`."""
+        """The protocol of a new connection; see `Connection` for `stays`."""
         if self._handshakes is not None:
             return self._handshakes.connection(stays)
         return Connection(self, stays, self._clock)
 
     def _take_over(self, sharing: Sharing) -> None:
-        """Take what others have given away."""
+        """Take the connections that other processes have given away."""
         while (taken := sharing.take()) is not None:
             make = partial(self._protocol, True)
             task = self._loop.create_task(self._loop.connect_accepted_socket(make, taken))
@@ -211,7 +214,7 @@ class TransportServer:
             task.add_done_callback(self._taking.discard)
 
     def stop_accepting(self) -> None:
-        """Take no new connections, but for those that others have given away already."""
+        """Take no new connections, except those that other processes have given away already."""
         if self._listener is not None:
             self._listener.close()
 
@@ -221,12 +224,12 @@ class TransportServer:
         hurry: asyncio.Event | None = None,
         gives_up: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take no new calls, and end once those there are have ended.
+        """Take no new calls, wait until those in flight have ended, and close all connections.
 
         Args:
-            grace: seconds that they get.
-            hurry: from when on; None: from now on.
-            gives_up: is told before calls are ended as they are.
+            grace: seconds that calls in flight have.
+            hurry: the grace begins when this is set; None: now.
+            gives_up: called before calls are cut off at the end of the grace.
         """
         if self._listener is None:
             return
@@ -236,7 +239,7 @@ class TransportServer:
             self._loop.remove_reader(self._sharing.fileno())
             await asyncio.gather(*self._taking, return_exceptions=True)
         if self._handshakes is not None:
-            # Who is about to come in is told to go elsewhere, which it is only once it is in.
+            # A client can be told to go elsewhere only after its handshake.
             await self._handshakes.ended(min(grace, SILENCE_SECONDS))
         for connection in list(self._connections):
             connection.drain()
@@ -270,28 +273,28 @@ class TransportServer:
             self._all_closed.clear()
             await self._all_closed.wait()
 
-    # What connections say.
+    # Called by connections; see `calls.Calls`.
 
     @property
-    def _told(self) -> Sharing | None:
-        """Who is told of connections here, rather than by who makes handshakes."""
+    def _counts_connections(self) -> Sharing | None:
+        """The processes to tell of connections; None: none, or `Handshakes` tells them."""
         return self._sharing if self._handshakes is None else None
 
     def stranger(self, peer: Peer, why: str) -> None:
-        """A connection ends before it has spoken HTTP/2."""
+        """Log a connection that ends before it has spoken HTTP/2."""
         self._remarks.refused(peer.host, why)
 
     def gives_away(self, connection: int) -> bool:
-        """Whether a connection, by its file descriptor, is another process's now."""
+        """Offer a connection, by its file descriptor, to other processes; True: one has it now."""
         return self._sharing is not None and self._sharing.gives_away(connection)
 
     def opened(self, connection: Connection) -> None:
-        """A connection has been made.
+        """Take a new connection into the count, ending another one if there are too many.
 
         Raises:
             Broken: there are too many, and all are in use.
         """
-        if (others := self._told) is not None:
+        if (others := self._counts_connections) is not None:
             others.opened()
         strangers = self._strangers
         if strangers is not None and (excess := strangers.in_excess(connection.peer.host)):
@@ -304,11 +307,11 @@ class TransportServer:
         if self._checking is None:
             self._checking = self._loop.call_later(CHECK_SECONDS, self.check)
         if self._max_age is not None:
-            after = lifetime(self._max_age, self._rng())
-            self._ages[connection] = self._loop.call_later(after, connection.drain)
+            seconds = lifetime(self._max_age, self._rng())
+            self._ages[connection] = self._loop.call_later(seconds, connection.drain)
 
     def _make_room(self) -> None:
-        """End a stranger's connection, or the one that has been without a call for longest."""
+        """End a connection that identified no caller or, if there is none, the longest idle one."""
         if self._strangers is not None and (stranger := self._strangers.oldest()) is not None:
             self._show_out(stranger)
             return
@@ -326,7 +329,7 @@ class TransportServer:
         connection.leave("others need the connection more")
 
     def closed(self, connection: Connection) -> None:
-        """A connection is no more."""
+        """Take a connection that has ended out of the count."""
         self._connections.discard(connection)
         self._leaving.discard(connection)
         if self._strangers is not None:
@@ -339,15 +342,15 @@ class TransportServer:
         if (timer := self._ages.pop(connection, None)) is not None:
             timer.cancel()
         self._all_closed.set()
-        if (others := self._told) is not None:
+        if (others := self._counts_connections) is not None:
             others.closed()
 
     def heard(self) -> None:
-        """A connection has read what has come."""
+        """Note that a connection has read bytes, so that the event loop stays awake for more."""
         self._linger.heard()
 
     def handler(self, path: str) -> Any:
-        """Handles a method; None: nobody does."""
+        """The handler of a method; None: there is no such method."""
         found = self._handlers.get(path)
         if found is None:
             details = SimpleNamespace(method=path, invocation_metadata=())
@@ -357,7 +360,7 @@ class TransportServer:
         return found
 
     def refuses(self, head: Head, connection: Connection) -> bytes | None:
-        """How a call ends that may not wait for its turn; None: it may."""
+        """The header block that refuses a call at its headers; None: it may go on."""
         others = len(connection.rpcs)
         crowd = (others + 1) * (self.busy + (not others or connection.is_stranger))
         block = self._turns.refuses(head, crowd, connection.peer)
@@ -368,23 +371,25 @@ class TransportServer:
         return block
 
     def came(self, rpc: Rpc) -> None:
-        """A unary call has sent all; a streaming one has begun."""
+        """Take a unary call that is complete, or a streaming one that has begun."""
         self._turns.came(rpc)
 
     def refused(self, call: Call, code: grpc.StatusCode) -> None:
-        """A call has been ended that nobody was told of, for no fault of its caller's."""
+        """Count a call that ended before it reached a handler, for no fault of its caller."""
         if self._refusing is not None:
             self._refusing(call.head, call.arrived, call.deadline, code, call.sender)
 
     def behind(self, connection: Connection) -> None:
-        """A connection has more to go through than a turn allows; it is before those that have
-        had a turn since they came here, for who sends little is to wait little."""
+        """Have `connection.catch_up` called later, for it has more to parse than a turn allows.
+
+        It goes before connections that have had a turn already: who sends little waits little.
+        """
         self._behind.appendleft(connection)
         if len(self._behind) == 1:
             self._loop.call_soon(self._catch_up)
 
     def has_time(self) -> bool:
-        """Whether there is time left in this turn for what has just been read."""
+        """Whether this turn of the event loop has time left to parse what has just been read."""
         now = self._clock()
         if self._reads_until is None:
             self._reads_until = now + self.limits.reading_seconds
@@ -395,7 +400,7 @@ class TransportServer:
         self._reads_until = None
 
     def _catch_up(self) -> None:
-        """Go through what has waited, a connection at a time, and leave time for the others."""
+        """Parse what connections have read earlier, one after another, for a bounded time."""
         ends = self._clock() + self.limits.backlog_seconds
         behind = self._behind
         for _ in range(len(behind)):
@@ -408,7 +413,7 @@ class TransportServer:
             self._loop.call_soon(self._catch_up)
 
     def check(self) -> None:
-        """End what takes too long; done every second, as long as anyone is connected."""
+        """End whatever takes too long; called every second while there are connections."""
         now = self._clock()
         for connection in (*self._connections, *self._leaving):
             connection.check(now)
@@ -418,7 +423,7 @@ class TransportServer:
 
 
 async def first_of(*work: Awaitable[Any]) -> None:
-    """Wait for one of several things; the others are given up."""
+    """Wait for one of several awaitables, and cancel the others."""
     tasks = [asyncio.ensure_future(each) for each in work]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,5 +1,8 @@
-"""Who takes a call that has come: those who answer calls of a method together, in turns of their
-own, or its handler, and never all that have come at once."""
+"""Hands calls to whatever answers them: a `Grouped` of its method, or a handler in a task.
+
+A `Grouped` answers the calls of its method together, in turns of its own. Other calls get a task
+each, a few in every turn of the event loop, so that a flood of them does not hold up the others.
+"""
 
 from __future__ import annotations
 
@@ -13,46 +16,51 @@ from cascade_server.transport.outcomes import Arrival, Status, refusal_block
 from cascade_server.transport.peer import Peer
 from cascade_server.transport.rpc import Rpc
 
-# Calls that handlers begin with in a turn of the event loop.
+# Handlers' tasks that are started in one turn of the event loop.
 ALONE_A_TURN = 4
 
 
 class Grouped(Protocol):
-    """Takes the unary calls of a method as they come, to answer them in turns of its own."""
+    """Answers the unary calls of a method together, in turns of its own."""
 
     def admit(
         self, arrived: float, deadline: float, headers: Fields, crowd: int, peer: Peer
     ) -> Status | None:
-        """Whether a call of which only the head has come may wait for its turn; else how it ends.
+        """Decide at a call's headers whether it may wait for its turn.
 
         Args:
             arrived, deadline: monotonic seconds; infinite where there is no deadline.
             headers: as `Head.headers`.
-            crowd: calls that there would be, this one among them, if every connection that has any
-                had as many as its own: who asks for little is not to be kept out by who floods.
-            peer: the other end of its connection, and whom its certificate names.
+            crowd: how many calls there would be, this one among them, if every connection that has
+                any had as many as this call's, so that a caller with few calls is not kept out by
+                one who floods the server.
+            peer: the other end of its connection, and the names in its certificate.
+
+        Returns:
+            How the call ends; None: it may wait.
         """
 
     def came(self, arrival: Arrival) -> None:
-        """A call has sent all. It is opened in its turn, and ended by `Arrival.ends`, or by what
-        `Arrival.start` is given."""
+        """Take a call that is complete; it is opened in its turn, and ended by `Arrival.ends` or by
+        the work that `Arrival.start` is given."""
 
 
 class Door(Protocol):
-    """Decides who may ask, of any method, before there is anything of a call but its head."""
+    """Decides at a call's headers whether its caller may make it."""
 
     def refuses(self, path: str, headers: Fields, peer: Peer) -> Status | None:
-        """How a call ends that its caller may not make; None: it may. The status holds nothing of
-        what the caller has sent.
+        """How a call ends that its caller may not make; None: it may.
+
+        The status contains no text of the caller's, so that it can be cached.
 
         Args:
-            path: of the method, whether or not there is one.
+            path: the called method, which need not exist.
             headers: as `Head.headers`.
             peer: the other end of its connection.
         """
 
     def knows(self, headers: Fields, peer: Peer) -> bool:
-        """Whether a call shows who sends it, of a method that anybody may call.
+        """Whether a call identifies its caller, although its method may be called by anybody.
 
         Args:
             headers: as `Head.headers`.
@@ -60,17 +68,17 @@ class Door(Protocol):
         """
 
     def gone(self, peer: Peer) -> None:
-        """A connection is no more."""
+        """Note that a connection has ended."""
 
 
 class CallTurns:
-    """Hands calls over, and begins those that have a handler of their own in their turn.
+    """Hands calls to their `Grouped`, or starts their handlers, a few a turn.
 
     Args:
-        grouped: who takes the calls of a method together; by path.
-        door: decides who may ask; None: anybody may.
-        soon: has something called once all that the system has for us now is read.
+        grouped: what answers the calls of a method together, by the method's path.
+        soon: calls a function once the event loop has read from all sockets.
         clock: monotonic seconds.
+        door: decides whether callers may make calls; None: anybody may.
     """
 
     def __init__(
@@ -87,13 +95,13 @@ class CallTurns:
         self._is_due = False
 
     def refuses(self, head: Head, crowd: int, peer: Peer) -> bytes | None:
-        """How a call ends that may not wait for its turn; None: it may. See `Grouped.admit`.
+        """The header block that refuses a call at its headers; None: it may wait for its turn.
 
-        That is decided before there is anything of it but its head: a server that has too much to
-        do can refuse nearly ten calls in the time that one takes to be answered.
+        Deciding before the message is read lets an overloaded server refuse nearly ten calls in the
+        time that it takes to answer one.
         """
         if self._door is not None:
-            # Before anything is asked of the gate: who is not let in takes no part in its count.
+            # Before the gate is asked, which counts its refusals as a lack of room.
             status = self._door.refuses(head.path, head.headers, peer)
             if status is not None:
                 return refusal_block(status)
@@ -106,30 +114,29 @@ class CallTurns:
         return None if refused is None else refusal_block(refused)
 
     def came(self, rpc: Rpc) -> None:
-        """A unary call has sent all; a streaming one has begun."""
+        """Take a unary call that is complete, or a streaming one that has begun."""
         taker = self._grouped.get(rpc.head.path)
         if taker is not None:
             taker.came(rpc)
             return
         self._alone.append(rpc)
-        self._come_round()
+        self._schedule()
 
-    def _come_round(self) -> None:
+    def _schedule(self) -> None:
         if not self._is_due:
             self._is_due = True
             self._soon(self._turn)
 
     def _turn(self) -> None:
-        """Take what has come."""
+        """Start the handlers of a few calls, and schedule the next turn if more wait."""
         self._is_due = False
         for _ in range(min(ALONE_A_TURN, len(self._alone))):
             rpc = self._alone.popleft()
-            # Of who has gone before the turn came there is nothing to be done.
-            if rpc.ended:
+            if rpc.ended:  # its caller has hung up
                 continue
             if rpc.is_unary and rpc.paused:
                 self._alone.append(rpc)
             elif rpc.open():
                 rpc.start()
         if self._alone:
-            self._come_round()
+            self._schedule()

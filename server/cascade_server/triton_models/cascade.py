@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from cascade_server.cascade.answer import Drawn, drawn_answer
 from cascade_server.cascade.probing import Probing, kind_of
 from cascade_server.cascade.request import CheckedRequest, check
-from cascade_server.cascade.router import Instead, Route, choose, patience
+from cascade_server.cascade.router import Route, StandInReason, choose, patience
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work, bounded
 from cascade_server.engines.runtime import Mask, Tokens
@@ -126,26 +126,26 @@ class TritonPythonModel:
         rows = 0 if self._warming else self._answer_together(requests, out, arrived)
         jobs: dict[int, Job] = {}
         slow: list[tuple[Sender, Job]] = []
-        for at, request in enumerate(requests):
-            if out[at] is not None:
+        for index, request in enumerate(requests):
+            if out[index] is not None:
                 continue
             try:
                 job = self._job(request, arrived, rows)
             except Exception as exc:
-                out[at] = backend.refused(exc)
+                out[index] = backend.refused(exc)
                 continue
             if job.beside:
                 slow.append((request.get_response_sender(), job))
             else:
-                jobs[at] = job
+                jobs[index] = job
                 rows += job.request.total
         if slow:
             self._background.start(self._answer_by_teacher(slow))
         if jobs:
             responses = self._answer_by_student(list(jobs.values()))
             self._end_trials(jobs.values())
-            for at, response in zip(jobs, responses, strict=True):
-                out[at] = response
+            for index, response in zip(jobs, responses, strict=True):
+                out[index] = response
         self._turn = Turn(began, time.monotonic())
         if rows and not self._warming:
             self._outlooks.student.observe(rows, self._turn.ended - began)
@@ -165,12 +165,12 @@ class TritonPythonModel:
         """
         candidates: dict[int, BatchRequest] = {}
         total = 0
-        for at, request in enumerate(requests if self._row.offered else ()):
+        for index, request in enumerate(requests if self._row.offered else ()):
             # What is wrong with one is not to slow the others down.
             with contextlib.suppress(Exception):
                 candidate = self._batch_request(request)
                 if candidate is not None and total + candidate.total <= MAX_BATCH:
-                    candidates[at] = candidate
+                    candidates[index] = candidate
                     total += candidate.total
         rows = self._encoded(candidates)
         if rows is None:
@@ -179,12 +179,12 @@ class TritonPythonModel:
         taken: dict[int, BatchRequest] = {}
         places: list[range] = []
         end = 0
-        for at, candidate in candidates.items():
+        for index, candidate in candidates.items():
             begin, end = end, end + candidate.rows
             if rows.noticed and candidate.options.told:
                 continue
             if self._is_for_batch(candidate, rows.observed[begin:end], arrived, total):
-                taken[at] = candidate
+                taken[index] = candidate
                 places.append(range(begin, end))
         if not taken:
             return 0
@@ -203,11 +203,11 @@ class TritonPythonModel:
             noise = self._batch.noise(kept, rows.observed)
             drawn = self._student(rows.tokens, rows.observed, noise)
             answers = self._batch.decode(kept, rows, drawn)
-            for at, answered in zip(taken, answers, strict=True):
-                out[at] = backend.reply(answered)
+            for index, answered in zip(taken, answers, strict=True):
+                out[index] = backend.reply(answered)
         except Exception as exc:
-            for at in taken:
-                out[at] = backend.refused(exc)
+            for index in taken:
+                out[index] = backend.refused(exc)
         return len(rows.values)
 
     def _batch_request(self, request: Request) -> BatchRequest | None:
@@ -220,11 +220,11 @@ class TritonPythonModel:
         """Rows of some requests; those that have a wrong value are taken out."""
         with contextlib.suppress(Exception):
             return self._batch.encode(list(candidates.values())) if candidates else None
-        for at, candidate in list(candidates.items()):
+        for index, candidate in list(candidates.items()):
             try:
                 self._batch.encode([candidate])
             except Exception:
-                del candidates[at]
+                del candidates[index]
         return self._batch.encode(list(candidates.values())) if candidates else None
 
     def _read_options(
@@ -408,7 +408,7 @@ class TritonPythonModel:
                 backend.microseconds(request.work.remaining()),
             )
         if place is not None:
-            wait, why = patience(job.route, request.work.clock()), Instead.OVERTAKEN
+            wait, why = patience(job.route, request.work.clock()), StandInReason.OVERTAKEN
             try:
                 async with asyncio.timeout(None if math.isinf(wait) else wait) as waiting:
                     return self._packed(job, (await asyncio.shield(drawing))[place], likelihood)
@@ -418,7 +418,7 @@ class TritonPythonModel:
             except NotReady:
                 if not job.route.has_stand_in:
                     raise
-                why = Instead.FAILED
+                why = StandInReason.FAILED
             job.route = job.route.by_stand_in(why)
         (tokens,) = await self._in_thread(self._draw_by_student, [request])
         return self._packed(job, tokens, likelihood)

@@ -65,10 +65,10 @@ class ColumnTensors:
     def __init__(self, row: RowTensor) -> None:
         names = row.codec.schema.names
         self._columns = row.columns
-        self._at = {name: at for at, name in enumerate(names)}
+        self._at = {name: index for index, name in enumerate(names)}
         self.states = {
-            f"{column.name}{STATE}": at
-            for at, column in enumerate(row.columns)
+            f"{column.name}{STATE}": index
+            for index, column in enumerate(row.columns)
             if f"{column.name}{STATE}" not in self._at
         }
         self._inexact = set(np.flatnonzero(~row.codec.rows.exact).tolist())
@@ -76,12 +76,12 @@ class ColumnTensors:
         self._hidden = {LOG_LIKELIHOOD, PROVENANCE} & set(names)
         self._labels: list[NDArray[Any] | None] = []
         self._places: list[dict[bytes, int] | None] = []
-        for at, column in enumerate(row.columns):
+        for index, column in enumerate(row.columns):
             if column.kind is not Kind.CATEGORICAL:
                 self._places.append(None)
                 self._labels.append(None)
                 continue
-            texts = [label.encode() for label in row.labels(at)]
+            texts = [label.encode() for label in row.labels(index)]
             self._places.append({text: place for place, text in enumerate(texts)})
             # The last is a NULL's.
             self._labels.append(np.array([*texts, b""], object))
@@ -89,12 +89,12 @@ class ColumnTensors:
         self._names = lru_cache(1024)(self._names_of)
 
     def _names_of(self, given: tuple[str, ...]) -> InputNames | None:
-        at = [self._at.get(name, -1) for name in given]
-        if -1 in at or not self._inexact.isdisjoint(at):
+        index = [self._at.get(name, -1) for name in given]
+        if -1 in index or not self._inexact.isdisjoint(index):
             return None
-        places = [self._places[each] for each in at]
+        places = [self._places[each] for each in index]
         labels = tuple((place, of) for place, of in enumerate(places) if of is not None)
-        return InputNames(np.array(at, np.intp), labels)
+        return InputNames(np.array(index, np.intp), labels)
 
     def read(self, given: Mapping[str, NDArray[Any]]) -> ColumnInputs | None:
         """A request's inputs; None: the codec is to say what they are.
@@ -149,10 +149,10 @@ class ColumnTensors:
         the codec decodes them; None: more is wanted than this gives."""
         found: dict[int, None] = {}
         for name in outputs:
-            at = self._at.get(name, self.states.get(name))
-            if at is None or at in self._inexact or name in self._hidden:
+            index = self._at.get(name, self.states.get(name))
+            if index is None or index in self._inexact or name in self._hidden:
                 return None
-            found[at] = None
+            found[index] = None
         return list(found)
 
     def tensors(
@@ -166,16 +166,16 @@ class ColumnTensors:
         """
         out: dict[str, NDArray[Any]] = {}
         for name in outputs:
-            at = self._at.get(name)
-            if at is not None:
-                out[name] = self._tensor(at, values[:, at])[:, None]
+            index = self._at.get(name)
+            if index is not None:
+                out[name] = self._tensor(index, values[:, index])[:, None]
                 continue
             assert states is not None
             out[name] = states[:, self.states[name]].copy()[:, None]
         return out
 
-    def _tensor(self, at: int, cells: Values) -> NDArray[Any]:
-        kind, labels = self._columns[at].kind, self._labels[at]
+    def _tensor(self, index: int, cells: Values) -> NDArray[Any]:
+        kind, labels = self._columns[index].kind, self._labels[index]
         if kind is Kind.CONTINUOUS:
             return cells.copy()
         nothing = 0 if labels is None else len(labels) - 1

@@ -41,9 +41,9 @@ class RowTensor:
         self.offered = {ROW, ROW_STATE}.isdisjoint(codec.schema.names)
         self.nullable = any(column.nullable for column in self.columns)
 
-    def labels(self, at: int) -> Sequence[Any]:
+    def labels(self, column_index: int) -> Sequence[Any]:
         """A column's values that are told by their places; empty: its numbers tell themselves."""
-        return self._labels[at]
+        return self._labels[column_index]
 
     def states(self, values: Values, states: States | None) -> States:
         """What is said of each value: 0 observed, 1 NULL, 2 absent.
@@ -56,11 +56,11 @@ class RowTensor:
             return missing.view(np.uint8) * np.uint8(ABSENT_STATE)
         wrong = (states > ABSENT_STATE) | ((states == 0) & missing)
         if wrong.any():
-            row, at = np.argwhere(wrong)[0].tolist()
+            row, column_index = np.argwhere(wrong)[0].tolist()
             raise BadRequest(
-                f"input {ROW_STATE!r} has {states[row, at]} in row {row} for column "
-                f"{self.columns[at].name!r}, whose value is {values[row, at]:g}; allowed: 0 "
-                "observed (a number), 1 NULL, 2 absent"
+                f"input {ROW_STATE!r} has {states[row, column_index]} in row {row} for column "
+                f"{self.columns[column_index].name!r}, whose value is "
+                f"{values[row, column_index]:g}; allowed: 0 observed (a number), 1 NULL, 2 absent"
             )
         return states
 
@@ -76,24 +76,32 @@ class RowTensor:
         plain = not (states == NULL_STATE).any()
         by_column = values.T.tolist()
         out: dict[str, list[Any]] = {}
-        for at, column in enumerate(self.columns):
-            if not somewhere[at]:
+        for column_index, column in enumerate(self.columns):
+            if not somewhere[column_index]:
                 continue
-            if plain and everywhere[at]:
-                out[column.name] = self._cells(at, by_column[at])
+            if plain and everywhere[column_index]:
+                out[column.name] = self._cells(column_index, by_column[column_index])
                 continue
-            of = states[:, at].tolist()
+            column_states = states[:, column_index].tolist()
             cells = iter(
-                self._cells(at, [c for c, s in zip(by_column[at], of, strict=True) if not s])
+                self._cells(
+                    column_index,
+                    [
+                        c
+                        for c, s in zip(by_column[column_index], column_states, strict=True)
+                        if not s
+                    ],
+                )
             )
             out[column.name] = [
-                next(cells) if s == 0 else (None if s == NULL_STATE else ABSENT) for s in of
+                next(cells) if s == 0 else (None if s == NULL_STATE else ABSENT)
+                for s in column_states
             ]
         return out
 
-    def _cells(self, at: int, cells: list[float]) -> list[Any]:
+    def _cells(self, column_index: int, cells: list[float]) -> list[Any]:
         """A column's numbers as values of its kind; bounds are the codec's to check."""
-        kind, labels = self.columns[at].kind, self._labels[at]
+        kind, labels = self.columns[column_index].kind, self._labels[column_index]
         if kind is Kind.CONTINUOUS:
             return cells
         try:
@@ -101,15 +109,15 @@ class RowTensor:
         except OverflowError:
             whole = []
         if whole != cells or (labels and not all(0 <= cell < len(labels) for cell in whole)):
-            raise self._not_allowed(at, cells)
+            raise self._not_allowed(column_index, cells)
         return [labels[cell] for cell in whole] if labels else list(whole)
 
-    def _not_allowed(self, at: int, cells: list[float]) -> BadRequest:
-        labels = self._labels[at]
+    def _not_allowed(self, column_index: int, cells: list[float]) -> BadRequest:
+        labels = self._labels[column_index]
         most = len(labels) - 1
         allowed = f"0 to {most}, the place of one of its values" if labels else "whole numbers"
         bad = next(cell for cell in cells if cell % 1 != 0 or (labels and not 0 <= cell <= most))
-        name = self.columns[at].name
+        name = self.columns[column_index].name
         return BadRequest(
             f"input {ROW!r} has {bad:g} for column {name!r}; allowed: {allowed}, and not a number "
             "where it is not known"
@@ -122,9 +130,9 @@ class RowTensor:
             name, data: the column, [n].
             values, states: [n, C], written to.
         """
-        at = self.codec.schema.names.index(name)
-        numbers = values[:, at] = self.codec.rows.to_numbers(at, data)
-        states[:, at] = np.where(data.null, NULL_STATE, 0)
-        if self._labels[at]:
+        column_index = self.codec.schema.names.index(name)
+        numbers = values[:, column_index] = self.codec.rows.to_numbers(column_index, data)
+        states[:, column_index] = np.where(data.null, NULL_STATE, 0)
+        if self._labels[column_index]:
             # A category that a caller gave and that is none has no place to be told by.
-            states[np.isnan(numbers) & ~data.null, at] = ABSENT_STATE
+            states[np.isnan(numbers) & ~data.null, column_index] = ABSENT_STATE

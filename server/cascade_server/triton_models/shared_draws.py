@@ -39,16 +39,17 @@ def draw_together(
     given = [request.completed() for request in requests]
     sources = [noise_of(request) for request in requests]
     for call in calls([request.total for request in requests], most):
-        tokens = [given[at][0][rows] for at, rows in call]
-        observed = [given[at][1][rows] for at, rows in call]
+        tokens = [given[index][0][rows] for index, rows in call]
+        observed = [given[index][1][rows] for index, rows in call]
         noise = [
-            sources[at]((len(part), width)) for (at, _), part in zip(call, tokens, strict=True)
+            sources[index]((len(part), width))
+            for (index, _), part in zip(call, tokens, strict=True)
         ]
         drawn = draw(_joined(tokens), _joined(observed), _joined(noise))
         end = 0
-        for (at, _), part in zip(call, tokens, strict=True):
+        for (index, _), part in zip(call, tokens, strict=True):
             end += len(part)
-            found[at].append(drawn[end - len(part) : end])
+            found[index].append(drawn[end - len(part) : end])
     return [_joined(parts) for parts in found]
 
 
@@ -56,14 +57,14 @@ def calls(totals: Sequence[int], most: int) -> list[list[tuple[int, slice]]]:
     """Which rows of which request go into each call, in order."""
     out: list[list[tuple[int, slice]]] = []
     room = 0
-    for at, total in enumerate(totals):
+    for index, total in enumerate(totals):
         done = 0
         while done < total:
             if room == 0:
                 out.append([])
                 room = most
             take = min(room, total - done)
-            out[-1].append((at, slice(done, done + take)))
+            out[-1].append((index, slice(done, done + take)))
             done, room = done + take, room - take
     return out
 

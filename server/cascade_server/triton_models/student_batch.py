@@ -202,8 +202,8 @@ class StudentBatch:
             every, end = [], 0
             for request in requests:
                 begin, end = end, end + request.rows
-                of = request.states
-                every.append(self._row.states(values[begin:end], None) if of is None else of)
+                own = request.states
+                every.append(self._row.states(values[begin:end], None) if own is None else own)
             states = self._row.states(values, np.concatenate(every))
         found, noticed = self._looked_up(values, states), False
         if found is None:  # a value is wrong, or not quite one of the column's
@@ -255,14 +255,14 @@ class StudentBatch:
         """
         if all(request.seed is None for request in requests):
             return self._unseeded.student(observed)
-        of = self._runtime.noise_of_student
-        out = np.full((len(observed), of.width), UNREAD, np.float32)
+        layout = self._runtime.noise_of_student
+        out = np.full((len(observed), layout.width), UNREAD, np.float32)
         end = 0
         for request in requests:
             begin, end = end, end + request.total
             seed = new_seed() if request.seed is None else request.seed
             draws = request.options.draws
-            of.fill(out[begin:end], seed, 0, draws, observed[begin:end:draws])
+            layout.fill(out[begin:end], seed, 0, draws, observed[begin:end:draws])
         return out
 
     def decode(

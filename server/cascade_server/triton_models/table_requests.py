@@ -11,7 +11,7 @@ import numpy as np
 from cascade_proto.cells import ABSENT_STATE
 from numpy.typing import NDArray
 
-from cascade_server.cascade.answer import Answer, Told
+from cascade_server.cascade.answer import Answer, ParameterValue
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, States, Values
@@ -84,15 +84,15 @@ def as_columns(values: Values, states: States, row: RowTensor) -> dict[str, Tens
     count = len(values)
     for name, cells in row.given(values, states).items():
         kind = row.codec.kinds[name]
-        at = row.codec.schema.names.index(name)
-        datatype, of = DATATYPES[kind][0], states[:, at]
+        index = row.codec.schema.names.index(name)
+        datatype, column_states = DATATYPES[kind][0], states[:, index]
         plain: Any = [b"" if datatype == BYTES else 0] * count
-        for i in np.flatnonzero(of == 0).tolist():
+        for i in np.flatnonzero(column_states == 0).tolist():
             plain[i] = cells[i].encode() if datatype == BYTES else cells[i]
         flat = plain if datatype == BYTES else np.array(plain)
         out[name] = Tensor(name, datatype, (count, 1), flat)
-        if of.any():
-            out[f"{name}{STATE}"] = Tensor(f"{name}{STATE}", STATE_TYPE, (count, 1), of)
+        if column_states.any():
+            out[f"{name}{STATE}"] = Tensor(f"{name}{STATE}", STATE_TYPE, (count, 1), column_states)
     if not out:
         first = f"{row.columns[0].name}{STATE}"
         absent = np.full(count, ABSENT_STATE, np.uint8)
@@ -117,8 +117,8 @@ def to_request(
     if not wanted or is_wanted(wanted, row):
         given["log_likelihood"] = given.get("log_likelihood", False) or LOG_LIKELIHOOD in wanted
         wanted = ()
-    of = replace(parameters, given=given)
-    return rows.read_request(inputs, wanted, of, row.codec.schema)
+    column_states = replace(parameters, given=given)
+    return rows.read_request(inputs, wanted, column_states, row.codec.schema)
 
 
 def to_outputs(answer: Answer, wanted: Sequence[str], row: RowTensor) -> dict[str, Tensor]:
@@ -157,7 +157,7 @@ def as_row(columns: Mapping[str, wire.Values], total: int, row: RowTensor) -> tu
     return values, states
 
 
-def provenance(runtime: Runtime, said: Mapping[str, Told]) -> bytes:
+def provenance(runtime: Runtime, said: Mapping[str, ParameterValue]) -> bytes:
     """Where rows come from, as JSON: Triton's models cannot set a response's parameters."""
     manifest = runtime.release.manifest
     whole = {"table": manifest.table, "version": manifest.version, **said}

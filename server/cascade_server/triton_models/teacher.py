@@ -40,15 +40,15 @@ class TritonPythonModel:
     def execute(self, requests: Sequence[Request]) -> None:
         """Take requests up; they are answered when they are done."""
         for request in requests:
-            work = Work.within(None, request.timeout())
+            work = Work.from_remaining(None, request.timeout())
             sender = request.get_response_sender()
             # Read here: a request's memory is not promised to outlive this call.
             try:
-                of = self._read(request, work)
+                work_to_do = self._read(request, work)
             except Exception as exc:
                 backend.send(sender, backend.refused(exc))
                 continue
-            self._background.start(answer(sender, of))
+            self._background.start(answer(sender, work_to_do))
 
     def _read(self, request: Request, work: Work) -> Coroutine[Any, Any, Response]:
         runtime = self._runtime
@@ -65,8 +65,8 @@ class TritonPythonModel:
             out: dict[str, NDArray[Any]] = {}
             if DRAWN in outputs:
                 noise = draw.noise((len(tokens), runtime.teacher_noise))
-                of = TeacherInput(tokens, observed, noise, steps)
-                out[DRAWN], _ = await self._teacher.draw(of, work.deadline)
+                given_rows = TeacherInput(tokens, observed, noise, steps)
+                out[DRAWN], _ = await self._teacher.draw(given_rows, work.deadline)
             if LOG_LIKELIHOOD in outputs:
                 found = await self._teacher.log_likelihood(tokens, observed, work.deadline)
                 out[LOG_LIKELIHOOD] = np.asarray(found, np.float64)[:, None]

@@ -56,10 +56,10 @@ class BinnedColumns:
         sorts: dict[bool, list[BinnedCodec]] = {True: [], False: []}
         # Of each column, its place among those of its sort.
         self._place = np.zeros(len(codecs), np.intp)
-        for at, codec in enumerate(codecs):
+        for index, codec in enumerate(codecs):
             if isinstance(codec, BinnedCodec):
-                sort = sorts[bool(self._real[at])]
-                self._place[at] = len(sort)
+                sort = sorts[bool(self._real[index])]
+                self._place[index] = len(sort)
                 sort.append(codec)
         self._sorts = {real: _Sort(real, found) for real, found in sorts.items()}
 
@@ -92,14 +92,16 @@ class BinnedColumns:
                 continue
             of_sort = place[rows]
             every = len(rows) == len(which)
-            at = sort.begin[of_sort] + (cell if every else cell[rows])
+            index = sort.begin[of_sort] + (cell if every else cell[rows])
             inside = uniform if every else uniform[rows]
             values: NDArray[np.float64] | NDArray[np.int64]
             if is_real:
                 scale = sort.scale[of_sort]
-                values = real_numbers(sort.low[at], sort.high[at], scale, inside)
+                values = real_numbers(sort.low[index], sort.high[index], scale, inside)
             else:
-                values = whole_numbers(sort.low[at], sort.count[at], sort.step[of_sort], inside)
+                values = whole_numbers(
+                    sort.low[index], sort.count[index], sort.step[of_sort], inside
+                )
             for row, column in zip(rows.tolist(), values, strict=True):
                 out[row] = column
         return out, null

@@ -1,4 +1,7 @@
-"""Rows to tokens and back, in NumPy: exact for listed values, within the fine bin for the rest."""
+"""The codec of a table: rows to tokens and back, in NumPy.
+
+Values of listed columns survive the round trip exactly, numbers in bins within their fine bin.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +41,13 @@ from cascade_tables.schema import Column, Schema
 
 
 class Codec:
-    """A schema's columns to and from T token slots; see `TokenLayout`.
+    """Encodes rows of a schema as T token slots, and decodes them; see `TokenLayout`.
 
     Args:
         schema: of the table.
-        columns: a codec each.
-        leading: names of the columns whose slots come first, in the schema's order.
-        evident: columns that follow where all others of a relation are given.
+        columns: the codec of each column, in the schema's order.
+        leading: names of columns whose slots come first.
+        evident: columns that can be computed where all others of a relation are given.
     """
 
     def __init__(
@@ -61,21 +64,21 @@ class Codec:
         self._order = [schema.names.index(name) for name in names]
         self._places = Places(schema)
         begin = 0
-        for at in self._order:
-            codec = self.columns[at]
+        for index in self._order:
+            codec = self.columns[index]
             column, width = codec.column, len(codec.sizes)
             plain = PLAIN.get(column.kind, frozenset((int, float)))
             slots = slice(begin, begin + width)
             self._places[column.name] = Place(
-                at, slots, codec, b"\1" * width, plain, column.nullable
+                index, slots, codec, b"\1" * width, plain, column.nullable
             )
             begin += width
         self.kinds = {column.name: column.kind for column in schema.columns}
         first_slot = [self._places[name].slots.start for name in schema.names]
-        drawn = [self.columns[at] for at in self._order]
+        drawn = [self.columns[index] for index in self._order]
         self.layout = TokenLayout(
             sizes=tuple(size for c in drawn for size in c.sizes),
-            column=tuple(at for at in self._order for _ in self.columns[at].sizes),
+            column=tuple(index for index in self._order for _ in self.columns[index].sizes),
             role=tuple(role for c in drawn for role in c.roles),
             positions=tuple(p for c in drawn for p in c.positions),
             marks=marks_of(schema, self.columns, first_slot),
@@ -95,13 +98,13 @@ class Codec:
 
     @property
     def rows(self) -> NumberRows:
-        """The columns of several rows at once; made when it is first asked for."""
+        """Encodes and decodes all columns of several rows at once; built on first use."""
         return self._at_once.rows
 
     @property
     def compiled(self) -> RowCodec | None:
-        """What takes single rows as they lie on the wire; made when it is first asked for. None:
-        it was not built, or does not know such a table."""
+        """Encodes and decodes single rows in C, from and to the bytes of their messages; built on
+        first use. None: the C code was not compiled, or does not support this table."""
         return self._compiled.rows
 
     @classmethod
@@ -131,7 +134,7 @@ class Codec:
             codec.encode(frame[name])
             for name, codec in zip(self.schema.names, self.columns, strict=True)
         ]
-        return np.concatenate([parts[at] for at in self._order], axis=1)
+        return np.concatenate([parts[index] for index in self._order], axis=1)
 
     @property
     def learnable_width(self) -> int:

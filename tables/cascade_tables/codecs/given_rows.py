@@ -1,4 +1,4 @@
-"""Rows from outside to tokens: one for which a payment waits, or many at once."""
+"""Encodes rows that callers send, in which some columns are known: a single row, or many."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ from cascade_tables.schema import Kind
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Rows from outside, some of whose columns are known.
+    """Rows of a caller as tokens, some of whose columns are known.
 
     Attributes:
         tokens: int32 [n, T]; 0 where not observed.
-        observed: bool [n, T].
-        outside: values that are outside of what was learnt, and what was made of them; None:
-            there are none.
+        observed: bool [n, T], which tokens are known.
+        outside: values that were never learnt, and how they were treated; None: there are none.
     """
 
     tokens: Tokens
@@ -39,7 +38,7 @@ class Encoded:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What to tell a person of how the values were read."""
+        """Sentences for a person about values that were never learnt."""
         return () if self.outside is None else self.outside.notices
 
 
@@ -47,10 +46,10 @@ class GivenRows:
     """Encodes rows some of whose columns are known.
 
     Args:
-        places: of the table's columns.
-        at_once: what takes several rows.
-        marks: which relations hold of given numbers.
-        compiled: what takes one row as it lies on the wire.
+        places: where each column's slots are.
+        at_once: encodes several rows together.
+        marks: finds which relations hold among given numbers.
+        compiled: encodes a single row from the bytes of its message.
     """
 
     def __init__(
@@ -73,8 +72,8 @@ class GivenRows:
             encoded = self._encode_wire(columns)
             if encoded is not None:
                 return encoded
-        # What a payment waits for. Filled as Python's own sequences, which take single values
-        # several times faster.
+        # A single row, the most frequent request, is built in Python's own lists: setting single
+        # values in them is several times faster than in arrays.
         tokens, observed = [0] * self._width, bytearray(self._width)
         odd: list[Outside] = []
         compared = self._marks.compared
@@ -102,7 +101,7 @@ class GivenRows:
                     observed[place.slots] = bytes(len(place.ones))
                     numbers.pop(place.column, None)
             outside.refuse()
-        # What is compared is what columns can hold: all else has been refused, or is not known.
+        # These numbers are within what their columns can hold: others were refused or are unknown.
         if len(numbers) > 1:
             self._marks.mark_row(tokens, numbers)
         return Encoded(
@@ -112,7 +111,7 @@ class GivenRows:
         )
 
     def _encode_wire(self, row: WireRow) -> Encoded | None:
-        """`encode` of a row that lies on the wire, in compiled code; None: it has to be read."""
+        """`encode` in compiled code, from a message's bytes; None: it has to be parsed first."""
         compiled = self._compiled.rows
         found = None if compiled is None else compiled.encode(row)
         if found is None:
@@ -144,8 +143,10 @@ class GivenRows:
             # In the order of the columns, in which they are told of.
             for name in columns:
                 if name in odd:
-                    found, of = odd[name], numbers[self._places[name].column]
-                    self._encode_odd(name, columns[name], of, found, tokens, known, outside)
+                    found, column_numbers = odd[name], numbers[self._places[name].column]
+                    self._encode_odd(
+                        name, columns[name], column_numbers, found, tokens, known, outside
+                    )
             outside.refuse()
             outside = outside if outside.totals else None
         if self._marks.compared:

@@ -167,8 +167,8 @@ class NumberRows:
         """
         places = self.places[column]
         if places:
-            of = self._codecs[column].column
-            unseen = math.nan if of.other is None else len(of.categories)
+            column_codec = self._codecs[column].column
+            unseen = math.nan if column_codec.other is None else len(column_codec.categories)
             out = np.array([places.get(cell, unseen) for cell in data.values.tolist()], np.float64)
         else:
             whole = data.values.dtype.kind == "M"

@@ -77,8 +77,8 @@ class _Column:
         if not self._null and data.null.any():
             self._null = True
             rows.append(int(data.null.argmax()))
-        at = np.flatnonzero(~data.null)
-        values = data.values[at]
+        present = np.flatnonzero(~data.null)
+        values = data.values[present]
         if values.dtype.kind == "M":
             values = values.view(np.int64)
         if values.dtype.kind == "f":
@@ -86,8 +86,8 @@ class _Column:
             if not finite.all():
                 if not self._odd:
                     self._odd = True
-                    rows.append(int(at[~finite][0]))
-                at, values = at[finite], values[finite]
+                    rows.append(int(present[~finite][0]))
+                present, values = present[finite], values[finite]
         if not len(values):
             return rows
         if self._base is None and values.dtype.kind == "i":
@@ -99,7 +99,7 @@ class _Column:
             found += self._between(values)
         if values.dtype.kind == "f":
             found += self._finer(values, data.dtype)
-        return rows + at[found].tolist()
+        return rows + present[found].tolist()
 
     def _new_values(self, values: NDArray[Any]) -> list[int]:
         if self._distinct is None:

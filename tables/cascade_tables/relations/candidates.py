@@ -79,7 +79,8 @@ def pairs(values: Ints, usable: Mask, fewest: int) -> list[Signed]:
         same &= usable[:, first : first + 1] & usable[:, rest]
         counts = same.sum(axis=0)
         found += [
-            (int(counts[at]), first, first + 1 + int(at)) for at in np.flatnonzero(counts >= fewest)
+            (int(counts[begin]), first, first + 1 + int(begin))
+            for begin in np.flatnonzero(counts >= fewest)
         ]
     found.sort(key=lambda each: -each[0])
     return [((a, 1), (b, -1)) for _, a, b in found[:MOST_CANDIDATES]]
@@ -114,12 +115,12 @@ def sums(
     of_four = round(ROWS_OF_FOUR * (COLUMNS / max(values.shape[1], 1)) ** 2)
     of_four = min(max(of_four, ROWS_OF_FOUR), MOST_ROWS_OF_FOUR)
     for shape, most in (("three", ROWS_OF_THREE), ("four", of_four)):
-        together, at = 1, 0
+        together, begin = 1, 0
         if shape == "three" and not lone:
             continue
         for _ in range(most):
-            group = rows[at : at + together]
-            at += together
+            group = rows[begin : begin + together]
+            begin += together
             if len(group) < together or together > GROUP_ROWS:
                 break
             usable = _all(informative, group)
@@ -138,7 +139,7 @@ def sums(
 
 def _signed(shape: str, columns: tuple[int, ...]) -> Signed:
     plus = 2 if shape == "two_two" else 1
-    return tuple((column, 1 if at < plus else -1) for at, column in enumerate(columns))
+    return tuple((column, 1 if begin < plus else -1) for begin, column in enumerate(columns))
 
 
 def _alike(known: Mask, rng: np.random.Generator) -> Iterator[Ints]:

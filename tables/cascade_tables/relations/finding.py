@@ -189,11 +189,11 @@ class _Space:
     def informative(self) -> NDArray[np.bool_]:
         """bool [n, C]: where it is also one that few rows have."""
         out = self.present()
-        for at in range(self.values.shape[1]):
+        for index in range(self.values.shape[1]):
             _, place, counts = np.unique(
-                self.values[:, at], return_inverse=True, return_counts=True
+                self.values[:, index], return_inverse=True, return_counts=True
             )
-            out[:, at] &= counts[place] <= max(1, HEAPED_SHARE * len(out))
+            out[:, index] &= counts[place] <= max(1, HEAPED_SHARE * len(out))
         return out
 
 
@@ -233,7 +233,7 @@ def _beyond_chance(
             informative = here.informative()
             signed += candidates.sums(here.values, here.known, informative, rng, not of_dates)
         for each in signed:
-            judge([here.terms[at] for at, _ in each], [sign for _, sign in each])
+            judge([here.terms[index] for index, _ in each], [sign for _, sign in each])
     for terms, signs, unit in _durations(sample, dates[:MOST_DATES], exact, decimals, rng):
         judge(terms, signs, unit)
     return list(found.values())
@@ -272,8 +272,8 @@ def _durations(
         wholes = [as_whole(sample[name], decimals[name], micros) for name in numbers]
         values = np.stack([whole.values[few] for whole in wholes], axis=1)
         known = np.stack([whole.known[few] for whole in wholes], axis=1) & (values != 0)
-        for at, end in enumerate(ends):
-            for begin in ends[:at]:
+        for index, end in enumerate(ends):
+            for begin in ends[:index]:
                 apart = (end.whole.values - begin.whole.values)[few, None]
                 both = (end.whole.known & begin.whole.known)[few, None] & known
                 for sign in (1, -1):

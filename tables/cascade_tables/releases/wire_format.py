@@ -37,46 +37,46 @@ def fields(data: bytes, begin: int, end: int) -> Iterator[Field]:
     Raises:
         Malformed: it ends inside a field, or has one that protobuf does not know.
     """
-    at, groups = begin, 0
-    while at < end:
-        tag, at = _varint(data, at, end)
+    offset, groups = begin, 0
+    while offset < end:
+        tag, offset = _varint(data, offset, end)
         number, wire_type = tag >> 3, tag & 7
-        value, start = 0, at
+        value, start = 0, offset
         if number == 0:
             raise Malformed("it has a field of number 0")
         if wire_type == VARINT:
-            value, at = _varint(data, at, end)
-            start = at
+            value, offset = _varint(data, offset, end)
+            start = offset
         elif wire_type == LENGTH:
-            length, start = _varint(data, at, end)
-            at = start + length
+            length, start = _varint(data, offset, end)
+            offset = start + length
         elif wire_type in (FIXED64, FIXED32):
-            at += 8 if wire_type == FIXED64 else 4
-            start = at
+            offset += 8 if wire_type == FIXED64 else 4
+            start = offset
         elif wire_type == START_GROUP:
             groups += 1
         elif wire_type == END_GROUP and groups:
             groups -= 1
         else:
             raise Malformed(f"it has a field of wire type {wire_type}")
-        if at > end:
+        if offset > end:
             raise Malformed("it ends inside a field")
         # ONNX has no groups: what is inside of one is not read as the message's own.
         if not groups:
-            yield Field(number, value, start, at)
+            yield Field(number, value, start, offset)
     if groups:
         raise Malformed("it ends inside a group")
 
 
-def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+def _varint(data: bytes, offset: int, end: int) -> tuple[int, int]:
     """A number of 64 bits at most, and where it ends."""
     value = 0
     for shift in range(0, 70, 7):
-        if at >= end:
+        if offset >= end:
             raise Malformed("it ends inside a number")
-        byte = data[at]
-        at += 1
+        byte = data[offset]
+        offset += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value & (2**64 - 1), at
+            return value & (2**64 - 1), offset
     raise Malformed("it has a number of more than 64 bits")

@@ -220,7 +220,7 @@ class TestQuotas:
         assert (found.reason, found.seconds) == (Reason.ROW_QUOTA, None)
         assert "40 are left of the 100 rows" in found.message
         assert access.quota(caller, 40) is None
-        clock.now += rates.left_of_day(clock.now)
+        clock.now += rates.DAY
         assert access.quota(caller, 100) is None
 
     def test_cost(self, tmp_path: Path, clock: Clock) -> None:
@@ -248,7 +248,7 @@ class TestQuotas:
         access.give_back(caller, access.hold(caller, 60))
         assert access.quota(caller, 100) is None
         held = access.hold(caller, 60)
-        clock.now += rates.left_of_day(clock.now)
+        clock.now += rates.DAY
         access.charge(caller, 30)
         access.give_back(caller, held)  # of yesterday: today is not to have 60 more for it
         assert refused(access.quota(caller, 71))

@@ -103,7 +103,6 @@ class TestDays:
     def test_they_begin_at_midnight(self) -> None:
         assert rates.day_of(86_399.9) == 0
         assert rates.day_of(86_400.0) == 1
-        assert rates.left_of_day(86_400.0 + 1) == 86_399
 
 
 def test_nobody_is_told_to_wait_for_hours() -> None:

@@ -53,11 +53,11 @@ class TestWork:
     def test_the_earlier_deadline_holds(
         self, remaining: float | None, timeout: int, expected: float
     ) -> None:
-        assert Work.within(remaining, timeout, Clock()).deadline == pytest.approx(expected)
+        assert Work.from_remaining(remaining, timeout, Clock()).deadline == pytest.approx(expected)
 
     def test_the_deadline_itself_is_too_late(self) -> None:
         clock = Clock()
-        work = Work.within(1.0, clock=clock)
+        work = Work.from_remaining(1.0, clock=clock)
         clock.now += 0.999
         work.check()
         clock.now = work.deadline
@@ -67,7 +67,7 @@ class TestWork:
 
 def test_a_request_that_comes_too_late_is_not_checked(runtime: Runtime) -> None:
     clock = Clock()
-    work = Work.within(1.0, clock=clock)
+    work = Work.from_remaining(1.0, clock=clock)
     clock.now += 1
     with pytest.raises(DeadlinePassed):
         check(SynthesisRequest(rows=1), runtime, work, 100)

@@ -177,7 +177,7 @@ class TestAdmission:
         assert (
             gate.objection(60, remaining=1e-3) is None
         )  # it has not yet seen how fast calls are answered
-        gate.turned(1e-3, 1)
+        gate.turn_ended(1e-3, 1)
         assert (gate.objection(waiting, remaining) is None) == expected
 
     @pytest.mark.parametrize(("queued", "expected"), [(0.0, True), (4e-3, True), (6e-3, False)])
@@ -185,7 +185,7 @@ class TestAdmission:
         self, queued: float, expected: bool
     ) -> None:
         gate = Gate(LimitConfig(promised=50e-3), queued=lambda: queued)
-        gate.turned(1e-3, 1)
+        gate.turn_ended(1e-3, 1)
         assert (gate.objection(7, math.inf) is None) == expected
 
     @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ class TestAdmission:
         self, waiting: int, crowd: float, remaining: float, before: int, expected: bool
     ) -> None:
         gate = Gate(LimitConfig(promised=50e-3))
-        gate.turned(1e-3, 1)
+        gate.turn_ended(1e-3, 1)
         why = gate.objection(waiting, remaining, before=lambda: before, crowd=crowd)
         assert (why is None) == expected
 
@@ -225,27 +225,27 @@ class TestAdmission:
     def test_how_fast_calls_are_answered_is_an_average(self) -> None:
         gate = Gate()
         for seconds in (1e-3, 2e-3):
-            gate.turned(seconds, 1)
+            gate.turn_ended(seconds, 1)
         assert gate.seconds_a_call == pytest.approx(1.1e-3)
 
     def test_a_turn_that_left_nobody_waiting_only_shows_that_it_can_be_faster(self) -> None:
         gate = Gate()
-        gate.turned(1e-3, 0)
+        gate.turn_ended(1e-3, 0)
         assert gate.seconds_a_call == 0
-        gate.turned(1e-3, 1)
-        gate.turned(2e-3, 0)
+        gate.turn_ended(1e-3, 1)
+        gate.turn_ended(2e-3, 0)
         assert gate.seconds_a_call == 1e-3
-        gate.turned(0.5e-3, 0)
+        gate.turn_ended(0.5e-3, 0)
         assert gate.seconds_a_call == pytest.approx(0.95e-3)
 
     def test_a_bad_moment_is_forgotten(self) -> None:
         """Of a machine that stood still for a minute, say."""
         gate = Gate(LimitConfig(promised=50e-3))
-        gate.turned(60.0, 1)
+        gate.turn_ended(60.0, 1)
         assert gate.objection(1, math.inf) is not None
         for _ in range(120):
             assert gate.objection(0, math.inf) is None
-            gate.turned(0.5e-3, 0)
+            gate.turn_ended(0.5e-3, 0)
         assert gate.objection(10, math.inf) is None
 
     @pytest.fixture

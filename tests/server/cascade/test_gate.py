@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import count, repeat
 
 from cascade_server.cascade.admission import LimitConfig
-from cascade_server.cascade.gate import PILE, Gate, times_slept
+from cascade_server.cascade.gate import BACKLOG, Gate, times_slept
 from cascade_server.terms import Priority
 
 
@@ -22,11 +22,11 @@ def behind(slept: Iterator[int], turns: list[int]) -> list[bool]:
 
 
 def test_calls_that_came_while_the_loop_worked_are_a_pile() -> None:
-    assert behind(repeat(7), [1, PILE, PILE + 1, 16]) == [False, False, True, True]
+    assert behind(repeat(7), [1, BACKLOG, BACKLOG + 1, 16]) == [False, False, True, True]
 
 
 def test_calls_that_woke_the_loop_are_none() -> None:
-    assert behind(count(), [1, PILE + 1, 16]) == [False, False, False]
+    assert behind(count(), [1, BACKLOG + 1, 16]) == [False, False, False]
 
 
 def test_only_the_time_since_the_last_turn_counts() -> None:

@@ -32,7 +32,7 @@ class TestPolicies:
         ],
     )
     def test_versions(self, text: str, expected: set[int]) -> None:
-        assert expected == Policy.parse(text).of([1, 2, 9, 10])
+        assert expected == Policy.parse(text).selected_from([1, 2, 9, 10])
 
     @pytest.mark.parametrize("text", ["all", "latest", "latest:2", "1,9"])
     def test_reads_as_it_was_written(self, text: str) -> None:
@@ -103,40 +103,40 @@ class TestAnswering:
 
     def test_a_new_version_answers_and_the_one_before_is_remembered(self) -> None:
         after = desired().after({"credit": (1,)}, {"credit": (1, 2)}, share=0.0)
-        state = after.of("credit")
+        state = after.state_of("credit")
         assert (state.answering((1, 2)), state.previous, state.canary) == (2, 1, 0)
 
     def test_a_new_version_may_be_on_trial_first(self) -> None:
         after = desired().after({"credit": (1,)}, {"credit": (1, 2)}, share=0.05)
-        state = after.of("credit")
+        state = after.state_of("credit")
         assert (state.answering((1, 2)), state.canary, state.share) == (1, 2, 0.05)
 
     def test_nothing_is_on_trial_at_the_start(self) -> None:
         after = desired().after({}, {"credit": (1, 2)}, share=0.05, first=True)
-        assert after.of("credit") == TableState()
+        assert after.state_of("credit") == TableState()
 
     def test_an_older_version_that_is_loaded_answers_nobody(self) -> None:
         after = desired("latest").after({"credit": (2,)}, {"credit": (1, 2)}, share=0.05)
-        state = after.of("credit")
+        state = after.state_of("credit")
         assert (state.answering((1, 2)), state.canary) == (2, 0)
 
     def test_promoting_the_canary(self) -> None:
         trial = desired().on_trial("credit", 2, 0.1, CREDIT)
-        state = trial.promoted("credit", CREDIT, 0).of("credit")
+        state = trial.promoted("credit", CREDIT, 0).state_of("credit")
         assert (state.answering((1, 2, 3)), state.previous, state.canary) == (2, 3, 0)
         assert state.share == 0
 
     def test_rolling_back_a_canary_leaves_who_answered(self) -> None:
         trial = desired().on_trial("credit", 2, 0.1, CREDIT)
-        state = trial.rolled_back("credit", CREDIT).of("credit")
+        state = trial.rolled_back("credit", CREDIT).state_of("credit")
         assert (state.answering((1, 2, 3)), state.canary, state.share) == (3, 0, 0)
 
     def test_rolling_back_a_promotion_and_again(self) -> None:
         one = desired().promoted("credit", CREDIT, 1)
-        assert one.of("credit").answering((1, 2, 3)) == 1
+        assert one.state_of("credit").answering((1, 2, 3)) == 1
         back = one.rolled_back("credit", CREDIT)
-        assert back.of("credit").answering((1, 2, 3)) == 3
-        assert back.rolled_back("credit", CREDIT).of("credit").answering((1, 2, 3)) == 1
+        assert back.state_of("credit").answering((1, 2, 3)) == 3
+        assert back.rolled_back("credit", CREDIT).state_of("credit").answering((1, 2, 3)) == 1
 
     def test_there_may_be_nothing_to_go_back_to(self) -> None:
         with pytest.raises(NotAllowed, match="neither a canary nor a version that answered"):
@@ -146,16 +146,16 @@ class TestAnswering:
         """What comes later does not answer by itself: somebody has decided."""
         back = desired().promoted("credit", CREDIT, 2)
         after = back.after(CREDIT, {"credit": (1, 2, 3, 4)}, share=0.0)
-        assert after.of("credit").answering((1, 2, 3, 4)) == 2
+        assert after.state_of("credit").answering((1, 2, 3, 4)) == 2
 
     def test_unloading_who_answers_lets_the_highest_answer(self) -> None:
         pinned = desired().promoted("credit", CREDIT, 2).unload("credit", 2, CREDIT)
-        state = pinned.after(CREDIT, {"credit": (1, 3)}, share=0.0).of("credit")
+        state = pinned.after(CREDIT, {"credit": (1, 3)}, share=0.0).state_of("credit")
         assert (state.answering((1, 3)), state.stable) == (3, 0)
 
     def test_unloading_the_canary_ends_its_trial(self) -> None:
         trial = desired().on_trial("credit", 2, 0.1, CREDIT).unload("credit", 2, CREDIT)
-        assert trial.after(CREDIT, {"credit": (1, 3)}, share=0.0).of("credit").canary == 0
+        assert trial.after(CREDIT, {"credit": (1, 3)}, share=0.0).state_of("credit").canary == 0
 
     @pytest.mark.parametrize("share", [0.0, 1.0, -1.0, 5.0])
     def test_a_share_is_a_part(self, share: float) -> None:

@@ -167,7 +167,7 @@ def test_what_needs_nothing_loaded_holds_though_a_neighbour_was_refused(directed
     directed.fails(directed.newest, "credit version 2 is damaged", ("credit", 2))
     directed.look()
     assert "done" in directed.answer_to(kept)
-    assert directed.director.catalogue.desired.of("adult").also == {1}
+    assert directed.director.catalogue.desired.state_of("adult").also == {1}
 
 
 @pytest.mark.parametrize("is_remote", [False, True])
@@ -196,7 +196,7 @@ def test_what_is_gone_from_the_repository_is_unloaded_in_any_place(directed: Dir
     directed.look()
     directed.take_over(directed.newest)
     assert "done" in directed.answer_to(gone)
-    assert directed.director.catalogue.desired.of("adult").without == {1}
+    assert directed.director.catalogue.desired.state_of("adult").without == {1}
 
 
 def test_two_who_unload_the_same_are_both_told_that_it_is(directed: Directed) -> None:

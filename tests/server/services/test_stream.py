@@ -173,7 +173,7 @@ class TestDeadlines:
         """A turn is expected to take a minute for each request; the first is always taken."""
         with running(ServerConfig(repository=repository, port=0)) as slow:
             gate = slow.server.service.dispatcher.gate
-            gate.turned(60.0, 1)
+            gate.turn_ended(60.0, 1)
             timeout = 30_000_000
             hurried = [ask(timeout_microseconds=timeout, fidelity=FAST) for _ in range(3)]
             found = answers(slow.stub, [message(*hurried, ask(fidelity=FAST))])

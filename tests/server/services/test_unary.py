@@ -71,7 +71,7 @@ def test_who_would_wait_too_long_is_refused_at_the_door(
 
     gate = server.server.service.dispatcher.gate
     monkeypatch.setattr(gate, "objection", full)
-    monkeypatch.setattr(gate, "refuses", lambda waiting: 7)
+    monkeypatch.setattr(gate, "count_refusal", lambda waiting: 7)
     told = codes(server)
     error = refusal(lambda: server.stub.Synthesize(ask()))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

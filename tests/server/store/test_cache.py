@@ -90,7 +90,7 @@ class TestKeys:
     ) -> bytes:
         runtime = self.other if other else self.runtime
         read = read_request(request, runtime.fields)
-        checked = check(read, runtime, Work.within(None), 1000)
+        checked = check(read, runtime, Work.from_remaining(None), 1000)
         return Keys(checked).drawn_by(tier, steps)
 
     def test_of_equal_requests(self) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from cascade_server.cascade.answer import Drawn, drawn_answer
 from cascade_server.cascade.request import CheckedRequest, check
-from cascade_server.cascade.router import Instead, Route, choose
+from cascade_server.cascade.router import Route, StandInReason, choose
 from cascade_server.deadline import Work
 from cascade_server.engines import watched_teacher
 from cascade_server.engines.runtime import Runtime
@@ -98,15 +98,15 @@ async def test_a_teacher_that_comes_late_takes_no_number_of_the_students(
         return runtime.draw_student(*inputs)
 
     options = Outlooks().options(4, 1, Wanted.AUTO, 0, 0.0)
-    route = Route(options[0], tuple(options), tuple(options), 1.0, Wanted.AUTO, 0, within=0.0)
+    route = Route(options[0], tuple(options), tuple(options), 1.0, Wanted.AUTO, 0, time_limit=0.0)
     model: Any = object.__new__(TritonPythonModel)
     model._runtime, model._student = runtime, student
-    model._packed = lambda job, tokens, _: (tokens, job.route.instead)
+    model._packed = lambda job, tokens, _: (tokens, job.route.stand_in_reason)
     with ThreadPoolExecutor(1) as threads:
         model._threads = threads
         never = asyncio.get_running_loop().create_future()
         tokens, instead = await model._answer_later(Job(shared, (), route), never, 0)
-    assert instead is Instead.OVERTAKEN
+    assert instead is StandInReason.OVERTAKEN
     np.testing.assert_array_equal(tokens, expected)
 
 
@@ -125,16 +125,18 @@ async def test_what_scoring_took_is_no_longer_there_to_wait_in(
     request = checked(runtime, row, {ROW: np.full((1, 6), NAN)})
     request.log_likelihood, request.work = True, Work(1000.0, clock=lambda: now)
     options = Outlooks().options(1, 1, Wanted.AUTO, 0, 0.0)
-    route = Route(options[0], tuple(options), tuple(options), 1000.0, Wanted.AUTO, 0, within=500.0)
+    route = Route(
+        options[0], tuple(options), tuple(options), 1000.0, Wanted.AUTO, 0, time_limit=500.0
+    )
     model: Any = object.__new__(TritonPythonModel)
     model._runtime, model._student = runtime, runtime.draw_student
     model._networks = SimpleNamespace(log_likelihood=scored)
-    model._packed = lambda job, _tokens, _scores: job.route.instead
+    model._packed = lambda job, _tokens, _scores: job.route.stand_in_reason
     with ThreadPoolExecutor(1) as threads:
         model._threads = threads
         never = asyncio.get_running_loop().create_future()
         answering = model._answer_later(Job(request, (), route), never, 0)
-        assert await asyncio.wait_for(answering, 60) is Instead.OVERTAKEN
+        assert await asyncio.wait_for(answering, 60) is StandInReason.OVERTAKEN
 
 
 @pytest.mark.parametrize("wanted", [Wanted.AUTO, Wanted.FULL])
@@ -151,7 +153,7 @@ async def test_auto_is_the_student_where_the_teacher_fails(
     model._runtime, model._student = runtime, runtime.draw_student
     model._outlooks, model._promised = Outlooks(), math.inf
     model._outlooks.teacher.observe(1, 1e-3)
-    model._packed = lambda job, _tokens, _scores: job.route.instead
+    model._packed = lambda job, _tokens, _scores: job.route.stand_in_reason
     request.wanted = wanted
 
     def fails(_: Any) -> None:
@@ -169,7 +171,7 @@ async def test_auto_is_the_student_where_the_teacher_fails(
                 with pytest.raises(NotReady, match="out of memory"):
                     await answering
             else:
-                assert await answering is Instead.FAILED
+                assert await answering is StandInReason.FAILED
     left_to = Tier.TEACHER if wanted is Wanted.FULL else Tier.STUDENT
     assert model._route(request, 0).option.tier is left_to
 
@@ -184,7 +186,7 @@ async def test_a_likelihood_that_does_not_come_holds_nobody_beyond_his_deadline(
     request = checked(runtime, row, {ROW: np.full((1, 6), NAN)})
     request.log_likelihood, request.work = True, Work(0.02, clock=lambda: 0.0)
     options = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)
-    route = Route(options[1], tuple(options), tuple(options), 1.0, Wanted.FAST, 0, within=1.0)
+    route = Route(options[1], tuple(options), tuple(options), 1.0, Wanted.FAST, 0, time_limit=1.0)
     go_on, told = threading.Event(), list[int]()
 
     def scored(_tokens: Any, _observed: Any, timeout: int) -> None:

@@ -49,7 +49,7 @@ def test_who_would_be_refused_is_tried_now_and_then(
     monkeypatch.setattr(probing, "FIRST_PAUSE", 0.0)
     row = RowTensor(model._runtime.release.codec)
     asked = checked(model._runtime, row, {ROW: np.full((1, 6), np.nan)}, seed=7, draws=1)
-    request = replace(asked, work=Work.within(60.0), wanted=Wanted.FAST)
+    request = replace(asked, work=Work.from_remaining(60.0), wanted=Wanted.FAST)
     with pytest.raises(DeadlinePassed, match="refused before it was late"):
         model._route(request, 0)
     for _ in range(2):

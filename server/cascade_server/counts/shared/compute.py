@@ -69,7 +69,7 @@ class Used(NamedTuple):
     tokens: int = 0
 
     def plus(self, other: Used) -> Used:
-        """Both together."""
+        """The sum of two counts."""
         return Used(
             self.seconds + other.seconds,
             self.gpu_seconds + other.gpu_seconds,

@@ -44,7 +44,7 @@ class ProcessUsed(NamedTuple):
     byte_seconds: Held = Held()
 
     def plus(self, other: ProcessUsed) -> ProcessUsed:
-        """Both together."""
+        """The sum of what two groups of processes have used."""
         return ProcessUsed(
             self.processes + other.processes,
             self.seconds + other.seconds,
@@ -83,7 +83,7 @@ class ProcessPlace:
         numbers[HELD : HELD + 3] = 0.0
 
     def leave(self) -> None:
-        """The process ends."""
+        """Close the account of a process that has ended."""
         self.succeed()
         self._numbers[ALIVE] = 0.0
 

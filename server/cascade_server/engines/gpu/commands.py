@@ -1,4 +1,4 @@
-"""`cascade compile`."""
+"""`cascade compile`: builds TensorRT plans of a repository's releases for this machine's GPU."""
 
 from __future__ import annotations
 

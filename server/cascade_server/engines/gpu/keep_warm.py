@@ -67,15 +67,15 @@ class KeepWarm:
         """Tick until `stop`, or until nobody holds what is kept warm."""
         left = self._every
         while not self._wait(left):
-            what = self._what()
-            if what is None:
+            kept_warm = self._what()
+            if kept_warm is None:
                 return
-            left = due(self._clock(), what.last_run, self._every)
+            left = due(self._clock(), kept_warm.last_run, self._every)
             if left == 0:
                 try:
-                    what.tick()
+                    kept_warm.tick()
                 except Exception:  # a call that comes will fail by itself, and say so to its caller
                     log.exception("the GPU is kept warm no more")
                     return
                 left = self._every
-            del what  # not held while waiting
+            del kept_warm  # not held while waiting

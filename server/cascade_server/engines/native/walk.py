@@ -48,7 +48,7 @@ COMPARED, MAY_DIFFER = 48, 1
 
 
 class _Model(ctypes.Structure):
-    """`Model` of student_walk.c."""
+    """The struct `Model` of student_walk.c, field by field."""
 
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("slots", "width", "head", "widest")),
@@ -67,7 +67,7 @@ class _Model(ctypes.Structure):
 
 
 class _Near(ctypes.Structure):
-    """`Near` of student_walk.c."""
+    """The struct `Near` of student_walk.c, field by field."""
 
     _fields_ = [
         *(
@@ -214,10 +214,10 @@ class StudentWalk:
         if nearness is None:
             return self._ints(of_slot), None, None, None, None, 0
         numbers = (_Near * len(nearness.numbers))()
-        for at, number in enumerate(nearness.numbers):
-            of_slot[number.slot : number.slot + 2] = at
+        for index, number in enumerate(nearness.numbers):
+            of_slot[number.slot : number.slot + 2] = index
             sums = len(number.kernel) - number.numbers
-            numbers[at] = _Near(
+            numbers[index] = _Near(
                 *(number.slot, number.bins_from, number.masses, number.numbers, sums, 0),
                 self._ints(number.neighbours),
                 self._ints(number.begins),

@@ -104,12 +104,15 @@ def read_nearness(
     numbers = [_number(each, stored, sizes, head) for each in described["numbers"]]
     for number in numbers:
         most = CODES + number.bins_from - number.masses
-        for at, (slot, begin) in enumerate(zip(number.neighbours, number.begins, strict=True)):
-            table, pairs = codes if at < number.numbers else values, sizes[slot] * sizes[slot + 1]
+        for index, (slot, begin) in enumerate(zip(number.neighbours, number.begins, strict=True)):
+            table, pairs = (
+                codes if index < number.numbers else values,
+                sizes[slot] * sizes[slot + 1],
+            )
             if not 0 <= begin <= len(table) - pairs:
                 raise ValueError("a table of neighbours ends before its tokens do")
             own = table[begin : begin + pairs]
-            if at < number.numbers and not -1 <= own.min() <= own.max() < most:
+            if index < number.numbers and not -1 <= own.min() <= own.max() < most:
                 raise ValueError("a neighbour has codes that its number has not")
     return WalkNearness(numbers, codes, values, steps.astype(np.uint8))
 

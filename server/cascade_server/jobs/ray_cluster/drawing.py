@@ -101,8 +101,8 @@ class RayDrawing:
             given = self._sent_conditions(specification, conditions)
             most = self._most_ahead()
             text, version = specification.to_json(), installed()
-            for first, until in slabs:
-                slab = Slab(text, first, until - first, self._threads, version)
+            for first, patience_ends in slabs:
+                slab = Slab(text, first, patience_ends - first, self._threads, version)
                 asked.append(self._draw.remote(package, given, slab))
                 if len(asked) >= most:
                     yield from self._drawn(asked.popleft())
@@ -201,9 +201,9 @@ class RayDrawing:
         """Some rows, once they are there; None while they are waited for."""
         import ray
 
-        until = time.monotonic() + self._patience
+        patience_ends = time.monotonic() + self._patience
         while not ray.wait([reference], timeout=LOOK_SECONDS)[0]:
-            if time.monotonic() >= until:
+            if time.monotonic() >= patience_ends:
                 raise JobWaits(
                     f"nobody at Ray's {self._address} has drawn in {self._patience:g} seconds; it "
                     f"has {ray.cluster_resources().get('CPU', 0):g} processors",

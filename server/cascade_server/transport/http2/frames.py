@@ -89,13 +89,13 @@ def frame_head(size: int, kind: int, flags: int, stream: int) -> bytes:
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """One frame."""
+    """Serialize a frame: 9 bytes of header (RFC 9113, section 4.1), then the payload."""
     size = len(payload)
     return head_of.pack(size >> 8, size & 0xFF, kind, flags, stream) + payload
 
 
 def settings(values: dict[Setting, int]) -> bytes:
-    """A SETTINGS frame."""
+    """Serialize a SETTINGS frame (RFC 9113, section 6.5)."""
     return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", *each) for each in values.items()))
 
 
@@ -118,7 +118,7 @@ def window_update(stream: int, size: int) -> bytes:
 
 
 def reset(stream: int, code: Code) -> bytes:
-    """A RST_STREAM frame."""
+    """Serialize a RST_STREAM frame, which ends one stream (RFC 9113, section 6.4)."""
     return frame(RST_STREAM, 0, stream, code.to_bytes(4, "big"))
 
 

@@ -168,7 +168,7 @@ class Credentials:
         self._looking = asyncio.create_task(self._keep_looking(seconds))
 
     def stop_looking(self) -> None:
-        """Look no more."""
+        """Stop polling the files."""
         if self._looking is not None:
             self._looking.cancel()
 

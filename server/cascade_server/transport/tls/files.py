@@ -53,7 +53,7 @@ class TlsFiles:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """All of them."""
+        """The paths of all files that are configured."""
         return (self.certificate, self.key, *(() if self.client_ca is None else (self.client_ca,)))
 
 

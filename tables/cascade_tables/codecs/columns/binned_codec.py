@@ -216,8 +216,8 @@ class BinnedCodec:
         rest = values[~np.isin(values, masses)]
         if len(rest) == 0:
             rest = values
-        at = np.round(np.linspace(0, len(rest) - 1, COARSE * FINE + 1)).astype(int)
-        edges = between_rows(column, rest, at)
+        cut_rows = np.round(np.linspace(0, len(rest) - 1, COARSE * FINE + 1)).astype(int)
+        edges = between_rows(column, rest, cut_rows)
         middles = edges[FINE // 2 :: FINE][:COARSE]
         spots = np.concatenate([masses, middles])
         left, right = np.searchsorted(values, spots), np.searchsorted(values, spots, "right")

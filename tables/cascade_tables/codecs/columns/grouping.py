@@ -53,7 +53,7 @@ class Grouping:
         if self._many:
             apart = np.random.default_rng(SEED).choice(apart, MOST_COMPARED + 1, replace=False)
             rows = MOST_ROWS_OF_MANY
-        self._compared = [columns[at] for at in sorted(apart.tolist())]
+        self._compared = [columns[index] for index in sorted(apart.tolist())]
         self._rows = np.unique(np.linspace(0, len(frame) - 1, rows).astype(np.intp))
         self._features: dict[str, list[Real]] = {}
 
@@ -73,7 +73,7 @@ class Grouping:
         if most == 1 or len(categories) == 1:
             return np.zeros(len(categories), np.intp)
         data = self._frame[name]
-        place = {category: at for at, category in enumerate(categories)}
+        place = {category: index for index, category in enumerate(categories)}
         codes = np.array(
             [place.get(text, -1) for text in as_text(data.values[self._rows])], np.intp
         )

@@ -62,8 +62,8 @@ class Arithmetic:
         for number, each in self._sums.items():
             few = [place in listed for place in each.places]
             turns = [layout.turn[place] for place in each.places]
-            by_preference = sorted((few[at], -turns[at], at) for at in range(len(few)))
-            self._order[number] = [at for _, _, at in by_preference]
+            by_preference = sorted((few[index], -turns[index], index) for index in range(len(few)))
+            self._order[number] = [index for _, _, index in by_preference]
         # By column that is binned, its coarse slot and the first token of it that is a bin.
         self._bins: dict[int, tuple[int, int]] = {}
         for place, codec in enumerate(codecs):
@@ -78,8 +78,8 @@ class Arithmetic:
         self._may_leave_type = frozenset(
             place
             for each in self._sums_always.values()
-            for at, place in enumerate(each.places)
-            if each.may_leave_type(at)
+            for index, place in enumerate(each.places)
+            if each.may_leave_type(index)
         )
         # Columns that something may follow for, or from, of which no token tells.
         self._untold = self._always.union(*(each.places for each in self._followed))
@@ -210,9 +210,9 @@ class Arithmetic:
         }
         marks = [mark for mark in self._every_mark if mark.column in some]
         stands = tokens[:, [mark.slot for mark in marks]] == [mark.token for mark in marks]
-        for at, mark in enumerate(marks):
+        for index, mark in enumerate(marks):
             if (mask := some[mark.column]) is not True:
-                stands[:, at] &= mask
+                stands[:, index] &= mask
         return np.flatnonzero(stands.any(axis=1))
 
     def _solve_few(
@@ -223,9 +223,11 @@ class Arithmetic:
             (place, cell.values[rows].tolist(), cell.null[rows].tolist(), cell.drawn[rows].tolist())
             for place, cell in cells.items()
         ]
-        for at, row in enumerate(rows.tolist()):
-            numbers = {place: None if null[at] else values[at] for place, values, null, _ in some}
-            drawn = {place for place, _, _, drawn in some if drawn[at]}
+        for index, row in enumerate(rows.tolist()):
+            numbers = {
+                place: None if null[index] else values[index] for place, values, null, _ in some
+            }
+            drawn = {place for place, _, _, drawn in some if drawn[index]}
             self.solve_row(tokens[row].tolist(), numbers, drawn)
             for place in drawn:
                 if (number := numbers[place]) is not None:

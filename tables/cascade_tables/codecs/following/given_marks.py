@@ -85,7 +85,7 @@ class GivenMarks:
             for part, term in zip(each.parts(), each.terms, strict=True):
                 counted.setdefault(part, (each, term))
         self._parts, self._counted = list(counted), list(counted.values())
-        places = {part: at for at, part in enumerate(self._parts)}
+        places = {part: index for index, part in enumerate(self._parts)}
         self._relations = [
             _Given(mark, sums[mark.relation], [places[p] for p in sums[mark.relation].parts()])
             for mark in last
@@ -106,8 +106,8 @@ class GivenMarks:
         }
 
     def _together(self, columns: int) -> _Alike:
-        which = [at for at, each in enumerate(self._relations) if len(each.parts) == columns]
-        relations = [self._relations[at] for at in which]
+        which = [index for index, each in enumerate(self._relations) if len(each.parts) == columns]
+        relations = [self._relations[index] for index in which]
         parts = np.array([each.parts for each in relations], np.intp).T
         signs = np.array([each.sum.signs for each in relations], np.int64).T[:, :, None]
         dates = np.array([each.sum.dates for each in relations], np.bool_).T[:, :, None]
@@ -179,8 +179,8 @@ class GivenMarks:
         coarse = tokens.copy()
         holds = self._where(numbers, missing)
         # The first mark of a slot is the one that stands.
-        for at in np.flatnonzero(holds.any(axis=1))[::-1].tolist():
-            mark, rows = self._relations[at].mark, holds[at]
+        for index in np.flatnonzero(holds.any(axis=1))[::-1].tolist():
+            mark, rows = self._relations[index].mark, holds[index]
             tokens[rows, mark.slot] = mark.token
             tokens[rows, mark.slot + 1] = np.take(mark.rough, coarse[rows, mark.slot])
 

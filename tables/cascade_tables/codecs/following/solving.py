@@ -52,14 +52,14 @@ class Solving:
         left = self._cells[mark.column].drawn & (self._tokens[:, mark.slot] == mark.token)
         left &= (self._awaited[mark.column] == 0) & ~self._any_null(each)
         named = each.places.index(mark.column)
-        for at in (named, *(other for other in order if other != named)):
-            place = each.places[at]
+        for term in (named, *(other for other in order if other != named)):
+            place = each.places[term]
             if not left.any():
                 return
             if place not in bins:
                 continue
             rows = left & self._may_give(place, always)
-            self._plan(number, each, at, rows)
+            self._plan(number, each, term, rows)
             left &= ~rows
 
     def _may_give(self, place: int, always: Collection[Sum]) -> Mask:
@@ -94,28 +94,28 @@ class Solving:
         if number in self._pivot:
             left &= self._pivot[number] < 0
         for only_bins in (True, False):
-            for at in order:
-                place = each.places[at]
+            for term in order:
+                place = each.places[term]
                 rows = left & self._cells[place].drawn & (self._awaited[place] == 0)
                 if only_bins and place in bins:
                     slot, first = bins[place]
                     rows &= self._tokens[:, slot] >= first
                 elif only_bins:
                     continue
-                self._plan(number, each, at, rows)
+                self._plan(number, each, term, rows)
                 left &= ~rows
 
     def _any_null(self, each: Sum) -> Mask:
         nulls: Mask = np.logical_or.reduce([self._cells[place].null for place in each.places])
         return nulls
 
-    def _plan(self, number: int, each: Sum, at: int, rows: Mask) -> None:
+    def _plan(self, number: int, each: Sum, position: int, rows: Mask) -> None:
         if not rows.any():
             return
         pivot = self._pivot.setdefault(number, np.full(len(self._tokens), -1, np.int8))
         rows &= pivot < 0
-        pivot[rows] = at
-        self._awaited[each.places[at]] += rows
+        pivot[rows] = position
+        self._awaited[each.places[position]] += rows
         for term in each.terms:
             self._used[term.place] += rows
             # Of what was drawn, so that its last decimals are those that the relation has.
@@ -139,8 +139,8 @@ class Solving:
         """Compute one sum in the rows where its parts are final, or, if it does not wait, in those
         where another sum has its column; returns how many rows that are."""
         pivot, done = self._pivot[number], 0
-        for at, place in enumerate(each.places):
-            ready = pivot == at
+        for term, place in enumerate(each.places):
+            ready = pivot == term
             if waits:
                 for other in each.places:
                     if other != place:
@@ -150,7 +150,7 @@ class Solving:
             rows = np.flatnonzero(ready)
             if not len(rows):
                 continue
-            self._write(each, at, rows, order)
+            self._write(each, term, rows, order)
             pivot[rows] = -1
             self._awaited[place][rows] -= 1
             done += len(rows)
@@ -158,37 +158,37 @@ class Solving:
             del self._pivot[number]
         return done
 
-    def _write(self, each: Sum, at: int, rows: NDArray[np.intp], order: Sequence[int]) -> None:
+    def _write(self, each: Sum, term: int, rows: NDArray[np.intp], order: Sequence[int]) -> None:
         """Write a sum's column where it is within its bounds, and else another that was drawn and
         is within its own by what this one was drawn as. Where there is none, a sum that always
         holds is spread over all that were drawn; where that is not enough, since the given numbers
         ask for more, it is kept beyond the bounds. One that was marked is not kept."""
-        place = each.places[at]
-        values, fits, within = each.computed(at, self._cells, rows)
+        place = each.places[term]
+        values, fits, within = each.computed(term, self._cells, rows)
         self._cells[place].values[rows[within]] = values[within]
         left = np.flatnonzero(~within)
         for other in order:
             if not len(left):
                 return
-            tried = left[self._is_free(each, other, at, rows[left])]
-            if other == at or not len(tried):
+            tried = left[self._is_free(each, other, term, rows[left])]
+            if other == term or not len(tried):
                 continue
             instead, _, good = each.computed(other, self._cells, rows[tried])
             self._cells[each.places[other]].values[rows[tried[good]]] = instead[good]
             left = np.setdiff1d(left, tried[good])
         if each.always and len(left):
-            left = left[~self._spread(each, at, rows[left], order)]
+            left = left[~self._spread(each, term, rows[left], order)]
             beyond = left[fits[left]]
             self._cells[place].values[rows[beyond]] = values[beyond]
 
-    def _is_free(self, each: Sum, other: int, at: int, rows: NDArray[np.intp]) -> Mask:
+    def _is_free(self, each: Sum, other: int, term: int, rows: NDArray[np.intp]) -> Mask:
         """In which rows a column may be written to while another is computed: nobody has given it,
         and no other sum has it, nor would be changed by it."""
         place = each.places[other]
-        alone = np.full(len(rows), other == at) | (self._used[place][rows] == 1)
+        alone = np.full(len(rows), other == term) | (self._used[place][rows] == 1)
         return self._cells[place].drawn[rows] & alone
 
-    def _spread(self, each: Sum, at: int, rows: NDArray[np.intp], order: Sequence[int]) -> Mask:
+    def _spread(self, each: Sum, term: int, rows: NDArray[np.intp], order: Sequence[int]) -> Mask:
         """Have all columns of a sum that were drawn take up what is too much for any of them: one
         after the other goes to the bound that is nearest to what the others make of it, until one
         is within its own. That finds numbers within all bounds if there are any.
@@ -198,9 +198,9 @@ class Solving:
         """
         before = [self._cells[place].values[rows] for place in each.places]
         left = np.arange(len(rows))
-        for other in (at, *(other for other in order if other != at)):
+        for other in (term, *(other for other in order if other != term)):
             values = self._cells[each.places[other]].values
-            tried = left[self._is_free(each, other, at, rows[left])]
+            tried = left[self._is_free(each, other, term, rows[left])]
             if len(tried):
                 found, _, good = each.computed(other, self._cells, rows[tried])
                 values[rows[tried]] = np.clip(found, *each.bounds[other])

@@ -55,10 +55,10 @@ class SolvingRow:
         ):
             return
         named = each.places.index(mark.column)
-        for at in (named, *(other for other in self._order[number] if other != named)):
-            place = each.places[at]
+        for term in (named, *(other for other in self._order[number] if other != named)):
+            place = each.places[term]
             if place in self._bins and self._may_give(place, always):
-                self._plan(number, each, at)
+                self._plan(number, each, term)
                 return
 
     def plan_always(self, number: int, each: Sum) -> None:
@@ -66,15 +66,15 @@ class SolvingRow:
         if number in self._planned or self._has_null(each):
             return
         for only_bins in (True, False):
-            for at in self._order[number]:
-                place = each.places[at]
+            for term in self._order[number]:
+                place = each.places[term]
                 if place not in self._drawn or self._awaited[place]:
                     continue
                 if only_bins:
                     slot, first = self._bins.get(place, (0, -1))
                     if first < 0 or self._row[slot] < first:
                         continue
-                self._plan(number, each, at)
+                self._plan(number, each, term)
                 return
 
     def run(self, sums: Mapping[int, Sum]) -> None:
@@ -102,10 +102,10 @@ class SolvingRow:
     def _has_null(self, each: Sum) -> bool:
         return any(self._numbers[place] is None for place in each.places)
 
-    def _plan(self, number: int, each: Sum, at: int) -> None:
-        self._pivot[number] = at
+    def _plan(self, number: int, each: Sum, pivot: int) -> None:
+        self._pivot[number] = pivot
         self._planned.add(number)
-        self._awaited[each.places[at]] += 1
+        self._awaited[each.places[pivot]] += 1
         for term in each.terms:
             self._used[term.place] += 1
             if term.place in self._drawn:
@@ -116,42 +116,42 @@ class SolvingRow:
     def _give(self, number: int, each: Sum, waits: bool) -> bool:
         """Compute a sum's column if its parts are final, or, where it does not wait, if another sum
         has the column too; whether it was computed."""
-        at = self._pivot[number]
-        place = each.places[at]
+        term = self._pivot[number]
+        place = each.places[term]
         if waits:
             if any(self._awaited[other] for other in each.places if other != place):
                 return False
         elif self._used[place] <= 1:
             return False
-        self._write(each, at, self._order[number])
+        self._write(each, term, self._order[number])
         self._awaited[place] -= 1
         return True
 
-    def _write(self, each: Sum, at: int, order: Sequence[int]) -> None:
-        place = each.places[at]
-        value, fits, within = each.computed_one(at, self._numbers)
+    def _write(self, each: Sum, term: int, order: Sequence[int]) -> None:
+        place = each.places[term]
+        value, fits, within = each.computed_one(term, self._numbers)
         if within:
             self._numbers[place] = value
             return
         for other in order:
-            if other == at or not self._is_free(each, other, at):
+            if other == term or not self._is_free(each, other, term):
                 continue
             found, _, good = each.computed_one(other, self._numbers)
             if good:
                 self._numbers[each.places[other]] = found
                 return
-        if each.always and not self._spread(each, at, order) and fits:
+        if each.always and not self._spread(each, term, order) and fits:
             self._numbers[place] = value
 
-    def _is_free(self, each: Sum, other: int, at: int) -> bool:
+    def _is_free(self, each: Sum, other: int, term: int) -> bool:
         place = each.places[other]
-        return place in self._drawn and (other == at or self._used[place] == 1)
+        return place in self._drawn and (other == term or self._used[place] == 1)
 
-    def _spread(self, each: Sum, at: int, order: Sequence[int]) -> bool:
+    def _spread(self, each: Sum, term: int, order: Sequence[int]) -> bool:
         """See `Solving._spread`; whether the sum holds now."""
         before = {place: self._numbers[place] for place in each.places}
-        for other in (at, *(other for other in order if other != at)):
-            if self._is_free(each, other, at):
+        for other in (term, *(other for other in order if other != term)):
+            if self._is_free(each, other, term):
                 found, _, good = each.computed_one(other, self._numbers)
                 low, high = each.bounds[other]
                 self._numbers[each.places[other]] = min(max(found, low), high)

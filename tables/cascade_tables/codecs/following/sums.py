@@ -175,10 +175,10 @@ class Sum:
             most = self.rounded_one(term, most - step)
         return (least, most) if least <= most else (low, high)
 
-    def may_leave_type(self, at: int) -> bool:
+    def may_leave_type(self, pivot: int) -> bool:
         """Whether one of its columns, of whole numbers, may be more than its source's type holds
         where the others are within their bounds."""
-        term = self.terms[at]
+        term = self.terms[pivot]
         dtype = term.column.dtype
         if term.column.kind is not Kind.INTEGER or not dtype.lstrip("u").startswith("int"):
             return False
@@ -224,7 +224,7 @@ class Sum:
         return round(value * scale) / scale if fits else value
 
     def computed_one(
-        self, at: int, numbers: Mapping[int, float | int | None]
+        self, pivot: int, numbers: Mapping[int, float | int | None]
     ) -> tuple[float | int, bool, bool]:
         """`computed` of one row.
 
@@ -232,7 +232,7 @@ class Sum:
             at: which of the sum's terms.
             numbers: of its columns, by place; none of the others is NULL.
         """
-        term, column = self.terms[at], self.terms[at].column
+        term, column = self.terms[pivot], self.terms[pivot].column
         low, high = column.minimum, column.maximum
         assert low is not None
         assert high is not None
@@ -289,7 +289,7 @@ class Sum:
         return len(signed) < 4 or all(signed[0] + other != 0 for other in signed[1:])
 
     def computed(
-        self, at: int, cells: Mapping[int, Cells], rows: NDArray[np.intp]
+        self, pivot: int, cells: Mapping[int, Cells], rows: NDArray[np.intp]
     ) -> tuple[NDArray[Any], Mask, Mask]:
         """What a column is in some rows by the others.
 
@@ -302,7 +302,7 @@ class Sum:
             Values [m]; bool [m], where they are what the column can hold; and where they are within
             its bounds, too.
         """
-        term = self.terms[at]
+        term = self.terms[pivot]
         total = np.zeros(len(rows), np.int64)
         known = np.ones(len(rows), np.bool_)
         for other in self.terms:

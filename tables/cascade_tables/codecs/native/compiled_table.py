@@ -37,7 +37,7 @@ def _fields(*groups: tuple[Any, str]) -> list[tuple[str, Any]]:
 
 
 class _Texts(ctypes.Structure):
-    """`Texts` of row_codec.c."""
+    """The struct `Texts` of row_codec.c, field by field."""
 
     _fields_ = _fields(
         (ctypes.c_void_p, "bytes begin"),
@@ -48,13 +48,13 @@ class _Texts(ctypes.Structure):
 
 
 class _Numbers(ctypes.Structure):
-    """`Numbers` of row_codec.c."""
+    """The struct `Numbers` of row_codec.c, field by field."""
 
     _fields_ = _fields((ctypes.c_void_p, "values tokens"), (ctypes.c_int64, "count"))
 
 
 class _Column(ctypes.Structure):
-    """`Column` of row_codec.c."""
+    """The struct `Column` of row_codec.c, field by field."""
 
     _fields_ = _fields(
         (ctypes.c_int32, "how field slot size fine_size null_tokens bins_from marks_from"),
@@ -76,7 +76,7 @@ class _Column(ctypes.Structure):
 
 
 class _Table(ctypes.Structure):
-    """`Table` of row_codec.c."""
+    """The struct `Table` of row_codec.c, field by field."""
 
     _fields_ = _fields(
         (ctypes.c_int64, "columns slots"),
@@ -90,13 +90,13 @@ class _Table(ctypes.Structure):
 
 
 class _Counted(ctypes.Structure):
-    """`Counted` of row_marks.h."""
+    """The struct `Counted` of row_marks.h, field by field."""
 
     _fields_ = _fields((ctypes.c_int32, "place zero_counts"), (ctypes.c_int64, "step"))
 
 
 class _Mark(ctypes.Structure):
-    """`Mark` of row_marks.h."""
+    """The struct `Mark` of row_marks.h, field by field."""
 
     _fields_ = _fields(
         (ctypes.c_int32, "slot token parts rough_count"), (ctypes.c_void_p, "part sign rough")
@@ -151,12 +151,12 @@ class CompiledTable:
         """Lays out what says which relations hold; whether they are such as it knows."""
         counted = (_Counted * len(marks.counted))(*(_Counted(*each) for each in marks.counted))
         kept = (_Mark * len(marks.marks))()
-        for at, each in enumerate(marks.marks):
+        for index, each in enumerate(marks.marks):
             few = len(each.parts) <= MOST_PARTS
             # A token that is a mark is told by its having no rough place.
             if not few or each.mark.token < len(each.mark.rough):
                 return False
-            kept[at] = _Mark(
+            kept[index] = _Mark(
                 *(each.mark.slot, each.mark.token, len(each.parts), len(each.mark.rough)),
                 self._array(each.parts, np.int32),
                 self._array(each.signs, np.int32),

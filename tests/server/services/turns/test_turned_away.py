@@ -23,7 +23,7 @@ class TestTheDoor:
     def bench(self) -> Bench:
         """Eight wait, at a millisecond each, and are nearly late."""
         bench = Bench()
-        bench.gate.turned(1e-3, 1)
+        bench.gate.turn_ended(1e-3, 1)
         for number in range(8):
             bench.add(number, 1e-3)
         return bench

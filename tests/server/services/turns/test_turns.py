@@ -158,7 +158,7 @@ class TestPace:
         """To refuse calls in between takes time too."""
         told: list[tuple[float, int]] = []
         bench = Bench(most=2, clock=Clock(10.0, 0.1, 0.15, 0.5))
-        bench.gate.turned = lambda seconds, left: told.append((seconds, left))  # type: ignore[method-assign]
+        bench.gate.turn_ended = lambda seconds, left: told.append((seconds, left))  # type: ignore[method-assign]
         for name in "abc":
             bench.add(name)
         bench.turn()  # from 10.0 to 10.1, leaves one

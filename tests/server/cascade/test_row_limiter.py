@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from cascade_server.cascade.release_engines import Underway
+from cascade_server.cascade.release_engines import RowLimiter
 
 
 class Crew:
     """Some who have rows under way, until each is told to end."""
 
     def __init__(self, most: int) -> None:
-        self.underway, self.inside = Underway(most), list[str]()
+        self.underway, self.inside = RowLimiter(most), list[str]()
         self._ends: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
