@@ -104,6 +104,7 @@ class Books:
         told: what the supervisor says of processes and releases, for who shows them: JSON, as
             `supervision.facts` packs it; empty where nobody shows them.
         executors: where those count what they compute who work off jobs.
+        before: what servers before this one have computed, whose counts it goes on from.
         processes: what each process takes: first those of `places`, then the teachers, of which
             there may be two while one generation follows another, then the executors.
         usage_since: since when usage is counted.
@@ -131,6 +132,7 @@ class Books:
         self.tenants = TenantCounts(len(self.places), memory) if has_tenants else None
         self.told = Note(memory, TOLD)
         self.executors = [ComputeCounts(self.tables, memory) for _ in range(executors)]
+        self.before = ComputeCounts(self.tables, memory)
         of_places = [ProcessRole.WORKER] * workers + [ProcessRole.KEEPER]
         roles = [
             *(of_places if workers else [ProcessRole.WORKER]),
@@ -142,7 +144,7 @@ class Books:
 
     @property
     def compute(self) -> list[ComputeCounts]:
-        """What every process has computed."""
+        """What every process of this server has computed."""
         return [*(book.compute for book in self.places), *self.executors]
 
     def teacher(self, slot: int) -> ProcessPlace:
