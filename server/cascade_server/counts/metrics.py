@@ -52,10 +52,13 @@ class Metrics:
 
     Attributes:
         exemplars: traces that are shown beside the latencies, for who asks for OpenMetrics.
+        since: when counters began, Unix nanoseconds: with the books that they are read from, which
+            are others after a release of a new table was loaded.
     """
 
     def __init__(self, ledger: Ledger, tables: Collection[str]) -> None:
         self.registry = CollectorRegistry()
+        self.since = round(1e9 * ledger.books.usage_since.own)
         counts = [book.calls for book in ledger.books.places]
         self.exemplars = Exemplars(counts[0].bounds)
         self.registry.register(CallsCollector(counts, tables, self.exemplars))
