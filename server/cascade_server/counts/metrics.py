@@ -31,11 +31,11 @@ from cascade_server.errors import ConfigError
 from cascade_server.objectives import metric_names as slo_names
 from cascade_server.objectives.blame import BLAMED, CallerFault
 from cascade_server.objectives.burn import WINDOWS
-from cascade_server.objectives.metric_names import CAN_ANSWER, NO_TIER
+from cascade_server.objectives.metric_names import NO_TIER
 from cascade_server.objectives.report import OK, Report, Status
 from cascade_server.telemetry.exemplars import Exemplars, Labels, Seen
 from cascade_server.telemetry.scraping import App, Refusal, ScrapeServer, guarded
-from cascade_server.terms import ServiceClass
+from cascade_server.terms import ServiceClass, Tier
 
 CANARY = "canary_"
 OPENMETRICS, AS_THEY_ARE = "application/openmetrics-text", "escaping=allow-utf-8"
@@ -145,7 +145,7 @@ class CallsCollector(Collector):
             (table, service, *end)
             for table, service in product(tables, ServiceClass)
             for end in (
-                *((tier, OK) for tier in CAN_ANSWER[service]),
+                *((tier, OK) for tier in Tier),
                 *((None, code) for code in BLAMED),
                 (None, CallerFault.DEADLINE_TOO_SHORT),
             )
@@ -297,12 +297,13 @@ def families(report: Report) -> Iterator[Metric]:
             partial(_error_ratio, window),
             sloth_window=window,
         )
-    yield family(
-        slo_names.ERROR_RATIO.format(window=f"{days}d"),
-        "Share of events that was bad, over the budget's time.",
-        lambda status: status.events.error_ratio,
-        sloth_window=f"{days}d",
-    )
+    if (period := f"{days}d") not in WINDOWS:  # else it is there already
+        yield family(
+            slo_names.ERROR_RATIO.format(window=period),
+            "Share of events that was bad, over the budget's time.",
+            lambda status: status.events.error_ratio,
+            sloth_window=period,
+        )
     yield family(
         slo_names.CURRENT_BURN_RATE,
         "How many times faster than allowed the budget burns, over 5m.",

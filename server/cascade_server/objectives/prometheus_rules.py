@@ -70,14 +70,15 @@ def sli_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]
     bad, all_ = rates(objective, "5m")
     found += [_record(ERRORS, bad, labels), _record(EVENTS, all_, labels)]
     period, chosen = f"{config.window_days}d", selector(config, objective)
-    found.append(
-        _record(
-            slo_names.ERROR_RATIO.format(window=period),
-            f"sum_over_time({ERRORS}{chosen}[{period}])\n/\n"
-            f"(sum_over_time({EVENTS}{chosen}[{period}]) > 0)",
-            {**labels, "sloth_window": period},
+    if period not in WINDOWS:  # two rules of one name would each overwrite what the other records
+        found.append(
+            _record(
+                slo_names.ERROR_RATIO.format(window=period),
+                f"sum_over_time({ERRORS}{chosen}[{period}])\n/\n"
+                f"(sum_over_time({EVENTS}{chosen}[{period}]) > 0)",
+                {**labels, "sloth_window": period},
+            )
         )
-    )
     return found
 
 

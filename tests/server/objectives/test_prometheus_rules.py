@@ -108,6 +108,20 @@ class TestStructure:
         for rule in of_objectives(document):
             assert {"sloth_id", "sloth_service", "sloth_slo"} <= rule["labels"].keys()
 
+    @pytest.mark.parametrize("days", [1, 3])
+    def test_a_budget_of_as_long_as_a_window_is_recorded_once(self, days: int) -> None:
+        config = SloConfig(window_days=days, objectives=CONFIG.objectives)
+        recorded = [
+            (rule["record"], *rule["labels"].items())
+            for rule in every_rule(rules(config, TABLES))
+            if "record" in rule
+        ]
+        assert len(set(recorded)) == len(recorded)
+        exposed = Metrics(Ledger(config, TABLES), TABLES).registry.collect()
+        names = [family.name for family in exposed]
+        assert len(set(names)) == len(names)
+        assert f"slo:sli_error:ratio_rate{days}d" in names
+
     def test_every_counter_that_is_read_is_exposed(self, document: dict[str, Any]) -> None:
         """Names, labels, codes and bounds are those of the server; one that is not has no rate."""
         metrics = Metrics(Ledger(CONFIG, TABLES), TABLES)
