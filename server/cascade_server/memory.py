@@ -64,13 +64,18 @@ class Version:
 
 
 class Note:
-    """Bytes that one process writes, whole, and others read; with the time they were written."""
+    """Bytes that one process writes, whole, and others read; with the time they were written.
+
+    Attributes:
+        room: for so many bytes there is.
+    """
 
     HEAD = struct.Struct("<Qd")
 
     def __init__(self, memory: Memory, size: int) -> None:
         self._version = Version(memory)
         self._content = memory.integers(-(-(size + self.HEAD.size) // 8)).view(np.uint8)
+        self.room = len(self._content) - self.HEAD.size
 
     def write(self, content: bytes) -> None:
         """Replace what there is.

@@ -389,12 +389,12 @@ class Server:
 
     async def _keep_telling(self) -> None:
         """Let the other processes know how this one is doing."""
-        note, before, quiet = self.sla.ledger.book.now, (-1, 0), 0
+        book, before, quiet = self.sla.ledger.book, (-1, 0), 0
         while True:
             now = self.service.counted()
             quiet = quiet + 1 if now == before and not now[1] else 0
             if quiet % QUIET_NOTES == 0:
-                note.write(self.service.own_statistics().SerializeToString())
+                book.says(self.service.own_statistics())
             before = now
             tell_suppressed()
             self.sla.metering.is_nobodys()
