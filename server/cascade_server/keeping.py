@@ -14,6 +14,7 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
 from cascade_server.access.quotas import QuotaFile
+from cascade_server.addresses import host_port
 from cascade_server.config import ServerConfig
 from cascade_server.counts.metering import ProcessMeter
 from cascade_server.counts.shared.books import Books
@@ -98,8 +99,8 @@ def keeper(
                     jobs = JobsCollector(config.state_dir, config.job_disk_bytes, books.tables)
                     sla.metrics.registry.register(jobs)
                 if not metrics and config.metrics_port is not None:
-                    port = sla.metrics_port
-                    post.tell(metrics=f"{METRICS}http://{config.host}:{port}/metrics")
+                    port = sla.metrics_port or 0
+                    post.tell(metrics=f"{METRICS}http://{host_port(config.host, port)}/metrics")
             if config.ops_port is not None:
                 # Few servers have a page, and what serves it takes a while to import.
                 from cascade_server.page.operations_page import OperationsPage

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from cascade_jobs.ledger.owners import dismiss
 
-from cascade_server.addresses import servers_of
+from cascade_server.addresses import host_port, servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
 from cascade_server.consistency import check_exposure
@@ -147,7 +147,7 @@ def serve_in_processes(
         def serving() -> None:
             those = "" if workers == 1 else f" with {workers} workers"
             by = "" if credentials is None else " over TLS"
-            say(f"serving on {config.host}:{port}{by}{those} (Ctrl-C stops)")
+            say(f"serving on {host_port(config.host, port)}{by}{those} (Ctrl-C stops)")
 
         supervisor = Supervisor(
             lambda: say("draining"),

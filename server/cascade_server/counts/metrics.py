@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
+from cascade_server.addresses import host_port
 from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.counts.certificate_metrics import CertificateCollector
 from cascade_server.counts.ledger import Ledger
@@ -100,7 +101,7 @@ class Metrics:
             self._server = ScrapeServer(host, port, app)
         except OSError as exc:
             raise ConfigError(
-                f"cannot listen on {host}:{port} for metrics: {exc.strerror}"
+                f"cannot listen on {host_port(host, port)} for metrics: {exc.strerror}"
             ) from exc
         return self._server.server_port
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from cascade_proto import synthesis_pb2 as pb
 
+from cascade_server.addresses import host_port
 from cascade_server.config import ServerConfig
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.shared.books import Books
@@ -121,7 +122,7 @@ class Look:
         out: dict[str, Any] = {
             "at": round(now, 3),
             "service": report.service,
-            "target": f"{config.host}:{config.port}",
+            "target": host_port(config.host, config.port),
             "window_days": report.window / 86_400,
             "since": report.since,
             "past_since": self._began,

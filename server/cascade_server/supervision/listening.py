@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from cascade_server.addresses import host_port
 from cascade_server.errors import ConfigError
 
 log = logging.getLogger("cascade.server")
@@ -147,7 +148,7 @@ def not_listening(host: str, port: int, error: OSError) -> ConfigError:
     # grpcio's server does not say why.
     taken = error.errno in (None, errno.EADDRINUSE)
     why = "is the port taken?" if taken else error.strerror or str(error)
-    return ConfigError(f"cannot listen on {host}:{port}: {why}")
+    return ConfigError(f"cannot listen on {host_port(host, port)}: {why}")
 
 
 @contextlib.contextmanager
