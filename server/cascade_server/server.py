@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -60,6 +61,8 @@ from cascade_server.terms import Tier
 from cascade_server.transport import LingerConfig, TransportLimits, TransportServer, first_of
 from cascade_server.transport.grpcio_server import GrpcioServer
 from cascade_server.transport.tls.credentials import Credentials
+
+log = logging.getLogger("cascade.server")
 
 # While calls are answered, and while nothing happens; see `books.STALE`.
 SECONDS_BETWEEN_NOTES, QUIET_NOTES = 0.5, 4
@@ -393,10 +396,13 @@ class Server:
         while True:
             now = self.service.counted()
             quiet = quiet + 1 if now == before and not now[1] else 0
-            if quiet % QUIET_NOTES == 0:
-                book.says(self.service.own_statistics())
+            try:
+                if quiet % QUIET_NOTES == 0:
+                    book.says(self.service.own_statistics())
+                tell_suppressed()
+            except Exception:  # a defect: who says nothing any more would pass for one that hangs
+                log.exception("this process could not tell the others of itself")
             before = now
-            tell_suppressed()
             self.sla.metering.is_nobodys()
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
