@@ -7,12 +7,10 @@ import math
 import os
 import signal
 import socket
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cascade_jobs.ledger.owners import dismiss
@@ -41,6 +39,7 @@ from cascade_server.supervision.crews import Begin, Post, Role
 from cascade_server.supervision.listening import (
     listen,
     local_socket,
+    own_folder,
     reserve,
 )
 from cascade_server.supervision.placement import Placement
@@ -85,14 +84,14 @@ def serve_in_processes(
     shares = config.transport == "http2"
     take = listen if shares else reserve
     with (
-        tempfile.TemporaryDirectory(prefix="cascade-") as folder,
+        own_folder() as folder,
         closing(take(config.host, config.port)) as port_of_all,
         local_socket(config.state_dir) as local,
     ):
         port = port_of_all.getsockname()[1]
         listener = port_of_all if shares else None
         shared = replace(
-            config, port=port, reuse_port=not shares, teacher_socket=Path(folder) / "teacher"
+            config, port=port, reuse_port=not shares, teacher_socket=folder / "teacher"
         )
         # Where the first process that answers scrapes has found a port; the next one keeps it.
         metrics: list[int] = []
