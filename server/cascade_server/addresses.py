@@ -15,6 +15,11 @@ _SERVER = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 _SECRETS = re.compile(r"([?&](?:username|password)=)[^&]*", re.IGNORECASE)
 
 
+def host_port(host: str, port: int) -> str:
+    """Both as one word, which clients and browsers take: IPv6 addresses are in brackets."""
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
 def servers_of(runtime: str) -> tuple[str, ...]:
     """The servers that a runtime names, each HOST:PORT; none: the networks run here.
 

@@ -19,6 +19,7 @@ from cascade_tables import CascadeTablesError
 
 from cascade_server.access.access import Access
 from cascade_server.access.quotas import QuotaFile
+from cascade_server.addresses import host_port
 from cascade_server.config import ServerConfig
 from cascade_server.counts.metering import ProcessMeter
 from cascade_server.counts.shared.books import Books
@@ -133,8 +134,8 @@ def keeper(
                     looks.append(partial(credentials.look, at_once=True))
                 _expose_others(sla, config, access, books)
                 if ports.metrics is None and config.metrics_port is not None:
-                    address = f"http://{config.host}:{sla.metrics_port}/metrics"
-                    post.tell(metrics=f"{METRICS}{address}")
+                    address = host_port(config.host, sla.metrics_port or 0)
+                    post.tell(metrics=f"{METRICS}http://{address}/metrics")
             if config.ops_port is not None:
                 page = _operations_page(config, ports, sla, statistics, files)
                 address = await page.start()

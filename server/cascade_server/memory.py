@@ -75,6 +75,9 @@ class Note:
     Args:
         memory: where to allocate it.
         size: bytes that it can hold.
+
+    Attributes:
+        room: bytes that it can hold.
     """
 
     HEAD = struct.Struct("<Qd")
@@ -82,6 +85,7 @@ class Note:
     def __init__(self, memory: Memory, size: int) -> None:
         self._version = Version(memory)
         self._content = memory.integers(-(-(size + self.HEAD.size) // 8)).view(np.uint8)
+        self.room = len(self._content) - self.HEAD.size
 
     def write(self, content: bytes) -> None:
         """Replace the content, and note the time.

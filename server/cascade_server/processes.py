@@ -11,16 +11,14 @@ import math
 import os
 import signal
 import socket
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from cascade_jobs.ledger.owners import dismiss
 
-from cascade_server.addresses import servers_of
+from cascade_server.addresses import host_port, servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
 from cascade_server.consistency import check_exposure
@@ -41,7 +39,12 @@ from cascade_server.services.guarded import Files
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.crews import Begin, Post, Role
-from cascade_server.supervision.listening import listen, local_socket, reserve
+from cascade_server.supervision.listening import (
+    listen,
+    local_socket,
+    own_folder,
+    reserve,
+)
 from cascade_server.supervision.placement import Placement
 from cascade_server.supervision.supervisor import KILL_AFTER, Director, Supervisor
 from cascade_server.telemetry.span_pipe import SpanPipe
@@ -141,7 +144,7 @@ def serve_in_processes(
     shares_listener = config.transport == "http2"
     take_port = listen if shares_listener else reserve
     with (
-        tempfile.TemporaryDirectory(prefix="cascade-") as folder,
+        own_folder() as folder,
         closing(take_port(config.host, config.port)) as port_of_all,
         local_socket(config.state_dir) as local,
     ):
@@ -153,7 +156,7 @@ def serve_in_processes(
                 config,
                 port=port,
                 reuse_port=not shares_listener,
-                teacher_socket=Path(folder) / "teacher",
+                teacher_socket=folder / "teacher",
             ),
             workers,
             port_of_all if shares_listener else None,
@@ -180,7 +183,7 @@ def _supervise(
     def serving() -> None:
         over = "" if inherited.credentials is None else " over TLS"
         processes = "" if workers == 1 else f" with {workers} workers"
-        say(f"serving on {config.host}:{config.port}{over}{processes} (Ctrl-C stops)")
+        say(f"serving on {host_port(config.host, config.port)}{over}{processes} (Ctrl-C stops)")
 
     supervisor = Supervisor(
         lambda: say("draining"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -63,6 +64,8 @@ from cascade_server.terms import Tier
 from cascade_server.transport import LingerConfig, TransportLimits, TransportServer, first_of
 from cascade_server.transport.grpcio_server import GrpcioServer
 from cascade_server.transport.tls.credentials import Credentials
+
+log = logging.getLogger("cascade.server")
 
 # Seconds between the notes in which a process tells the others its statistics. While nothing
 # happens only each fourth is written, which is still often enough; see `books.STALE`.
@@ -395,14 +398,17 @@ class Server:
 
     async def _keep_telling(self) -> None:
         """Write this process's statistics to shared memory, for `GetStatistics` of any process."""
-        note, before, quiet = self.sla.ledger.book.now, (-1, 0), 0
+        book, before, quiet = self.sla.ledger.book, (-1, 0), 0
         while True:
             now = self.service.counted()
             quiet = quiet + 1 if now == before and not now[1] else 0
-            if quiet % QUIET_NOTES == 0:
-                note.write(self.service.own_statistics().SerializeToString())
+            try:
+                if quiet % QUIET_NOTES == 0:
+                    book.says(self.service.own_statistics())
+                tell_suppressed()
+            except Exception:  # a defect: who says nothing any more would pass for one that hangs
+                log.exception("this process could not tell the others of itself")
             before = now
-            tell_suppressed()
             self.sla.metering.is_nobodys()
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 

@@ -6,6 +6,7 @@ done without. A file is replaced as a whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -78,11 +79,17 @@ def save(path: Path, content: bytes) -> None:
         OSError: that is not possible; the old file is still there.
     """
     beside = path.with_suffix(".tmp")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        # Of a disk that is full it would keep the last room from what may be smaller.
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -21,6 +21,23 @@ def test_what_is_saved_is_loaded_and_nothing_is_left_beside_it(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_full_disk_takes_in_part_is_let_go_and_what_was_there_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "kept.json"
+    state_folder.save(path, b"[1]")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        state_folder.save(path, b"[2]")
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [
+        ("kept.json", b"[1]")
+    ]
+
+
 @pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"\xff", b"1" * 5000])
 def test_what_is_damaged_is_set_aside_each_time_under_another_name(
     tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cascade_server.counts.shared.books import Books
 from cascade_server.counts.shared.sketches import SLOT, quantile
@@ -223,15 +224,18 @@ class Ledger:
     def latencies(self) -> tuple[Latencies, ...]:
         """Quantiles of the last hour's latencies."""
         slot = math.floor(self.clock() / SLOT)
-        counts = np.sum([book.sketches.recent(slot) for book in self.books.places], axis=0)
+        whole: dict[int, NDArray[np.int64]] = {}
+        for book in self.books.places:
+            for key, counts in book.sketches.recent(slot).items():
+                whole[key] = whole[key] + counts if key in whole else counts
         return tuple(
             Latencies(
-                *key,
-                count=int(found.sum()),
-                quantiles={q: quantile(found, q) for q in QUANTILES},
+                *self.books.sketched[key],
+                count=int(counts.sum()),
+                quantiles={q: quantile(counts, q) for q in QUANTILES},
             )
-            for key, found in zip(self.books.sketched, counts, strict=True)
-            if found.any()
+            for key, counts in sorted(whole.items())
+            if counts.any()
         )
 
 

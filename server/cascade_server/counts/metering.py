@@ -9,6 +9,7 @@ travels with the request. What is nobody's stays in what the process has used in
 from __future__ import annotations
 
 import asyncio
+import mmap
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -120,7 +121,7 @@ def memory_bytes() -> int:
         pass
     try:
         with open("/proc/self/statm", "rb") as file:
-            return 4096 * int(file.read().split()[1])
+            return mmap.PAGESIZE * int(file.read().split()[1])
     except OSError:
         return 0
 

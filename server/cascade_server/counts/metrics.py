@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
+from cascade_server.addresses import host_port
 from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.counts.certificate_metrics import CertificateCollector
 from cascade_server.counts.ledger import Ledger
@@ -31,11 +32,11 @@ from cascade_server.errors import ConfigError
 from cascade_server.objectives import metric_names as slo_names
 from cascade_server.objectives.blame import BLAMED, CallerFault
 from cascade_server.objectives.burn import WINDOWS
-from cascade_server.objectives.metric_names import CAN_ANSWER, NO_TIER
+from cascade_server.objectives.metric_names import NO_TIER
 from cascade_server.objectives.report import OK, Report, Status
 from cascade_server.telemetry.exemplars import Exemplars, Labels, Seen
 from cascade_server.telemetry.scraping import App, Refusal, ScrapeServer, guarded
-from cascade_server.terms import ServiceClass
+from cascade_server.terms import ServiceClass, Tier
 
 CANARY = "canary_"
 OPENMETRICS, AS_THEY_ARE = "application/openmetrics-text", "escaping=allow-utf-8"
@@ -52,10 +53,13 @@ class Metrics:
 
     Attributes:
         exemplars: traces that are shown beside the latencies, for who asks for OpenMetrics.
+        since: when counters began, Unix nanoseconds: with the books that they are read from, which
+            are others after a release of a new table was loaded.
     """
 
     def __init__(self, ledger: Ledger, tables: Collection[str]) -> None:
         self.registry = CollectorRegistry()
+        self.since = round(1e9 * ledger.books.usage_since.own)
         counts = [book.calls for book in ledger.books.places]
         self.exemplars = Exemplars(counts[0].bounds)
         self.registry.register(CallsCollector(counts, tables, self.exemplars))
@@ -97,7 +101,7 @@ class Metrics:
             self._server = ScrapeServer(host, port, app)
         except OSError as exc:
             raise ConfigError(
-                f"cannot listen on {host}:{port} for metrics: {exc.strerror}"
+                f"cannot listen on {host_port(host, port)} for metrics: {exc.strerror}"
             ) from exc
         return self._server.server_port
 
@@ -142,7 +146,7 @@ class CallsCollector(Collector):
             (table, service, *end)
             for table, service in product(tables, ServiceClass)
             for end in (
-                *((tier, OK) for tier in CAN_ANSWER[service]),
+                *((tier, OK) for tier in Tier),
                 *((None, code) for code in BLAMED),
                 (None, CallerFault.DEADLINE_TOO_SHORT),
             )
@@ -294,12 +298,13 @@ def families(report: Report) -> Iterator[Metric]:
             partial(_error_ratio, window),
             sloth_window=window,
         )
-    yield family(
-        slo_names.ERROR_RATIO.format(window=f"{days}d"),
-        "Share of events that was bad, over the budget's time.",
-        lambda status: status.events.error_ratio,
-        sloth_window=f"{days}d",
-    )
+    if (period := f"{days}d") not in WINDOWS:  # else it is there already
+        yield family(
+            slo_names.ERROR_RATIO.format(window=period),
+            "Share of events that was bad, over the budget's time.",
+            lambda status: status.events.error_ratio,
+            sloth_window=period,
+        )
     yield family(
         slo_names.CURRENT_BURN_RATE,
         "How many times faster than allowed the budget burns, over 5m.",

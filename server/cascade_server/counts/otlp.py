@@ -7,6 +7,7 @@ they are sent by the one process that keeps the books. Names are the same as Pro
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -42,6 +43,8 @@ from cascade_server.telemetry.exporting import (
     resource,
     session_of,
 )
+
+log = logging.getLogger("cascade.server")
 
 CUMULATIVE = AggregationTemporality.CUMULATIVE
 # As the SDK's own reader has it, in milliseconds.
@@ -147,13 +150,14 @@ class MetricsPusher:
             self.push()
 
     def push(self) -> None:
-        """Send what there is now."""
+        """Send what there is now; what keeps it from that is logged, and the next is sent."""
         result = MetricExportResult.FAILURE
         try:
             data = metrics_data(self._collect(), self._who, self._since, time.time_ns())
             result = self._exporter.export(data)
-        finally:
-            self._remarks.came_out(result is MetricExportResult.SUCCESS)
+        except Exception as exc:  # a defect, which is not to end the thread
+            log.error("metrics could not be pushed", exc_info=exc)
+        self._remarks.came_out(result is MetricExportResult.SUCCESS)
 
     def close(self) -> None:
         """Send a last time, unless that has been failing or takes too long."""

@@ -166,7 +166,10 @@ class Sla:
         while not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._config.state_seconds)
-            await self.save()
+            try:
+                await self.save()
+            except Exception:  # a defect, which is not to end the saving
+                log.exception("error budgets could not be saved")
 
     def call(self, service: ServiceClass, arrived: float | None = None) -> Call:
         """A call that came at `arrived`, on the monotonic clock; None: now."""

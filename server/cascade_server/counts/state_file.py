@@ -190,10 +190,16 @@ class StateFile:
             return
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
+        except BlockingIOError as exc:
             os.close(self._lock)
             raise ConfigError(
                 f"state_dir {folder} is in use by another server; each needs a folder of its own"
+            ) from exc
+        except OSError as exc:
+            os.close(self._lock)
+            raise ConfigError(
+                f"state_dir {folder} cannot be locked ({exc.strerror}); allowed: a folder of a "
+                "file system that has locks (flock), which some network file systems have not"
             ) from exc
 
     def _opened(self, folder: Path) -> int | None:

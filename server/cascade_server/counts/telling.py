@@ -35,7 +35,7 @@ class Telling:
             from cascade_server.counts.otlp import to_collector
 
             collect, name = metrics.registry.collect, config.service_name
-            self._pusher = to_collector(config.otlp_endpoint, name, pipe.since, collect)
+            self._pusher = to_collector(config.otlp_endpoint, name, metrics.since, collect)
         self._collecting.start()
 
     async def stop(self) -> None:

@@ -105,16 +105,31 @@ def usage_of(books: Books) -> Usage:
     return Usage(
         since=min(began.restored or own, own),
         serving=began.serving + max(0.0, books.clock() - began.own),
-        compute=added(books.compute),
+        compute=added([*books.compute, books.before]),
         processes=by_role(books.processes),
+    )
+
+
+def usage_of_this(books: Books) -> Usage:
+    """What this server has used, without those before it: for counters that begin with it.
+
+    What an earlier server has used is as it was last saved. One that was killed has told of more
+    than that, and whoever watches a counter takes it for begun anew where it has fallen, and adds
+    all of it once more.
+    """
+    own = books.usage_since.own
+    return Usage(
+        since=own + books.clock.ahead(),
+        serving=max(0.0, books.clock() - own),
+        compute=added(books.compute),
+        processes=by_role(books.processes, here=True),
     )
 
 
 def restore_usage(books: Books, usage: Usage) -> None:
     """Go on from what an earlier server has used; by who keeps the books."""
-    keeper = books.places[-1].compute
     for key, used in usage.compute.items():
-        keeper.add(key, used)
+        books.before.add(key, used)
     for role, found in usage.processes.items():
         place = next((each for each in books.processes if each.role is role), None)
         if place is not None:

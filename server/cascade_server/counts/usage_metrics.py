@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from cascade_server.counts.shared.books import Books
 from cascade_server.counts.shared.compute import UsageTier, Used
 from cascade_server.counts.shared.process_usage import Held, ProcessRole, ProcessUsed
-from cascade_server.counts.usage import Usage, usage_of
+from cascade_server.counts.usage import Usage, usage_of_this
 
 LABELS = ("table", "tier", "tenant")
 IDLE = "idle"
@@ -18,7 +18,7 @@ Key = tuple[str, str, str]
 
 
 class UsageCollector(Collector):
-    """What all processes have used, as it is when it is asked."""
+    """What all processes of this server have used, as it is when it is asked."""
 
     def __init__(self, books: Books) -> None:
         self._books, self._idle = books, 0.0
@@ -29,7 +29,7 @@ class UsageCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Processors and rows by whom they were for; processors and memory by process and tier."""
-        usage = usage_of(self._books)
+        usage = usage_of_this(self._books)
         # A process says once a second what it has used: a counter does not fall for that.
         self._idle = max(self._idle, idle_seconds(usage))
         yield from _of_compute(billed(usage), self._idle)

@@ -65,10 +65,10 @@ def quantile(q: float, by: str, *matchers: str) -> str:
     return f"histogram_quantile({q}, {buckets})"
 
 
-def of_objective(name: str) -> str:
-    """What the server itself says of its objectives; rules record the same names without
-    `instance`."""
-    return f'max by (table, class, sloth_slo) ({name}{{{TABLE}, instance!=""}})'
+def of_objective(name: str, worst: str = "max") -> str:
+    """What servers themselves say of their objectives, and of several the worst: `max` of what is
+    burnt, `min` of what is left. Rules record the same names without `instance`."""
+    return f'{worst} by (table, class, sloth_slo) ({name}{{{TABLE}, instance!=""}})'
 
 
 SLO = "{{sloth_slo}}"
@@ -79,8 +79,8 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         (
             Panel(
                 "Error budget left",
-                "Below 0 more was missed than is allowed in the budget's time.",
-                (Query(of_objective(names.BUDGET_REMAINING), SLO),),
+                "Of the server that has least. Below 0 more was missed than is allowed.",
+                (Query(of_objective(names.BUDGET_REMAINING, "min"), SLO),),
                 "percentunit",
                 "bargauge",
             ),

@@ -7,7 +7,6 @@ The service's own follow Prometheus: base units, `_total`. Those of objectives a
 from __future__ import annotations
 
 from cascade_server.objectives.objective import Objective
-from cascade_server.terms import ServiceClass, Tier
 
 REQUESTS = "cascade_requests_total"
 DURATION = "cascade_request_duration_seconds"
@@ -17,12 +16,6 @@ CERTIFICATE_REFUSED = "cascade_tls_files_refused"
 
 # The label of a call that nobody drew for.
 NO_TIER = "none"
-# Tiers that can answer a class.
-CAN_ANSWER = {
-    ServiceClass.REALTIME: (Tier.STUDENT, Tier.TEACHER),
-    ServiceClass.FULL: (Tier.STUDENT, Tier.TEACHER),
-    ServiceClass.OFFLINE: (Tier.TEACHER,),
-}
 
 # Upper bounds in seconds; the thresholds of latency objectives are added.
 BUCKETS = (

@@ -22,6 +22,7 @@ from cascade_server.objectives.burn import PAIRS, WINDOWS, Alert
 from cascade_server.objectives.certificate_rules import certificate_group
 from cascade_server.objectives.job_rules import job_group
 from cascade_server.objectives.objective import TIERS, Kind, Objective, SloConfig
+from cascade_server.objectives.presence_rules import presence_group
 from cascade_server.objectives.report import OK
 
 # What the ratio of the whole period is made of: events a second, over five minutes.
@@ -32,8 +33,8 @@ Rule = dict[str, Any]
 
 
 def rules(config: SloConfig, tables: Collection[str]) -> dict[str, Any]:
-    """The content of a rules file: for the objectives of some tables, for offline jobs, and for the
-    certificate of a server that has one."""
+    """The content of a rules file: for the objectives of some tables, for offline jobs, for the
+    certificate of a server that has one, and for servers that are not there."""
     groups = []
     for objective in config.for_tables(tables):
         labels = slo_names.identity(config.service, objective) | slo_names.descriptive(objective)
@@ -52,7 +53,8 @@ def rules(config: SloConfig, tables: Collection[str]) -> dict[str, Any]:
                 "rules": alert_rules(config, objective, labels),
             },
         ]
-    return {"groups": [*groups, job_group(), certificate_group()]}
+    others = (job_group(), certificate_group(), presence_group(config.service))
+    return {"groups": [*groups, *others]}
 
 
 def sli_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]) -> list[Rule]:
@@ -70,14 +72,15 @@ def sli_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]
     bad, all_ = rates(objective, "5m")
     found += [_record(ERRORS, bad, labels), _record(EVENTS, all_, labels)]
     period, chosen = f"{config.window_days}d", selector(config, objective)
-    found.append(
-        _record(
-            slo_names.ERROR_RATIO.format(window=period),
-            f"sum_over_time({ERRORS}{chosen}[{period}])\n/\n"
-            f"(sum_over_time({EVENTS}{chosen}[{period}]) > 0)",
-            {**labels, "sloth_window": period},
+    if period not in WINDOWS:  # two rules of one name would each overwrite what the other records
+        found.append(
+            _record(
+                slo_names.ERROR_RATIO.format(window=period),
+                f"sum_over_time({ERRORS}{chosen}[{period}])\n/\n"
+                f"(sum_over_time({EVENTS}{chosen}[{period}]) > 0)",
+                {**labels, "sloth_window": period},
+            )
         )
-    )
     return found
 
 

@@ -8,10 +8,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cascade_proto import synthesis_pb2 as pb
 
+from cascade_server.addresses import host_port
 from cascade_server.config import ServerConfig
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.shared.books import Books
@@ -23,7 +24,7 @@ from cascade_server.page.findings import state_of
 from cascade_server.page.past import Past
 from cascade_server.page.sections import Section
 from cascade_server.page.trials import TrialsSeen
-from cascade_server.supervision.facts import unpacked
+from cascade_server.supervision.facts import ProcessFacts, unpacked
 from cascade_server.terms import ServiceClass
 
 log = logging.getLogger("cascade.server")
@@ -58,6 +59,23 @@ class Grown:
         }
 
 
+class _Seen(NamedTuple):
+    """What is known beside the past.
+
+    Attributes:
+        facts, releases: as the supervisor says.
+        standing: how each trial stands, by table.
+        events: of the last hour.
+        failures: of the shared cache in the last minute, by why.
+    """
+
+    facts: tuple[ProcessFacts, ...]
+    releases: dict[str, Any]
+    standing: dict[str, dict[str, Any]]
+    events: dict[str, int]
+    failures: dict[str, int]
+
+
 class Look:
     """Makes snapshots; called from one thread.
 
@@ -89,7 +107,7 @@ class Look:
 
     def snapshot(self) -> dict[str, Any]:
         """All that is known now."""
-        self.past.look()
+        seen = self._look()
         now, found = self._wall(), self.past.found
         minute, lately = self.past.last_minute(), self.past.last_five_minutes()
         report = self._ledger.report()
@@ -104,7 +122,7 @@ class Look:
         out: dict[str, Any] = {
             "at": round(now, 3),
             "service": report.service,
-            "target": f"{config.host}:{config.port}",
+            "target": host_port(config.host, config.port),
             "window_days": report.window / 86_400,
             "since": report.since,
             "past_since": self._began,
@@ -127,12 +145,10 @@ class Look:
             "jobs": sections.pop("jobs", None),
             "sections": sections,
             "failing_sections": failing,
-            **self._told(found, now),
+            **self._told(found, now, seen),
         }
         if out["cache"] is not None:
-            failures = out["cache"]["second_level_failures"]
-            failures = self._second_level.look(self._clock(), failures)
-            out["cache"]["second_level_failing"] = failures
+            out["cache"]["second_level_failing"] = seen.failures
         out["state"] = state_of(out)
         return out
 
@@ -159,9 +175,28 @@ class Look:
     def remember(self) -> None:
         """Look at what is counted, while nobody watches."""
         try:
-            self.past.look()
+            self._look()
         except Exception as exc:
             self._complain("what the operations page remembers", exc)
+
+    def _look(self) -> _Seen:
+        """Read what is counted, and what the supervisor says, whether somebody watches or not: who
+        opens the page is to see what went before."""
+        self.past.look()
+        at, cache = self._clock(), self.past.found.cache
+        facts, releases = unpacked(self._books.told.read()[0])
+        canaries = {
+            each["table"]: each["version"]
+            for each in releases.get("releases", ())
+            if each["canary"]
+        }
+        return _Seen(
+            facts,
+            releases,
+            self._trials.look(canaries),
+            self._events.look(at, self._books.live_versions.totals()),
+            self._second_level.look(at, cache.second_level_failures),
+        )
 
     def _since(self, report: Report, now: float) -> dict[str, float | None]:
         """When the trouble of objectives began that burn, by name."""
@@ -205,12 +240,10 @@ class Look:
             "limit": found.limit,
         }
 
-    def _told(self, found: pb.GetStatisticsResponse, now: float) -> dict[str, Any]:
+    def _told(self, found: pb.GetStatisticsResponse, now: float, seen: _Seen) -> dict[str, Any]:
         """What the supervisor says: processes, releases, and which of them answer."""
-        facts, releases = unpacked(self._books.told.read()[0])
+        releases, standing = seen.releases, seen.standing
         listed = releases.get("releases", [])
-        canaries = {each["table"]: each["version"] for each in listed if each["canary"]}
-        standing = self._trials.look(canaries)
         for each in listed:
             each["trial"] = standing.get(each["table"]) if each["canary"] else None
             each["share"] = (
@@ -219,10 +252,9 @@ class Look:
                 else 0.0
             )
         events = self._books.live_versions.totals()
-        lately = self._events.look(self._clock(), events)
-        events["canary_rolled_back_lately"] = lately.get("canary_rolled_back", 0)
+        events["canary_rolled_back_lately"] = seen.events.get("canary_rolled_back", 0)
         return {
-            "processes": parts.processes_of(facts, found, self._clock(), now),
+            "processes": parts.processes_of(seen.facts, found, self._clock(), now),
             "releases": listed[: 2 * parts.MOST_ROWS],
             "releases_left_out": releases.get("left_out", 0)
             + max(0, len(listed) - 2 * parts.MOST_ROWS),

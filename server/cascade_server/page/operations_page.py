@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from cascade_cost import Prices
 from cascade_proto import synthesis_pb2 as pb
 
+from cascade_server.addresses import host_port
 from cascade_server.config import ServerConfig
 from cascade_server.counts.bill import BillSection
 from cascade_server.counts.ledger import Ledger
@@ -56,11 +57,10 @@ class OperationsPage:
         except OSError as exc:
             why = exc.strerror or exc
             raise ConfigError(
-                f"cannot listen on {host}:{port} for the operations page: {why}"
+                f"cannot listen on {host_port(host, port)} for the operations page: {why}"
             ) from exc
         await self._publisher.start()
-        shown = f"[{host}]" if ":" in host else host
-        return f"http://{shown}:{port}/"
+        return f"http://{host_port(host, port)}/"
 
     async def stop(self) -> None:
         """Stop the HTTP server, and stop making snapshots for it."""

@@ -196,11 +196,15 @@ class SecondLevel:
         envelope = await self._client.get(name)
         if envelope is None:
             return None
+        if not isinstance(envelope, bytes):
+            # The client takes any type that the protocol has for an answer to any command.
+            raise TypeError(f"a value came as {type(envelope).__name__}")
         try:
             left = await self._client.pttl(name)
         except Exception:  # of who may ask for no more than values
             left = UNKNOWN
-        return Kept(envelope, math.inf if left < 0 else max(0.0, self._max_age - left / 1e3))
+        known = isinstance(left, int) and left >= 0
+        return Kept(envelope, max(0.0, self._max_age - left / 1e3) if known else math.inf)
 
     def corrupt(self) -> None:
         """What came is of no use."""

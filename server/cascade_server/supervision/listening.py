@@ -8,9 +8,11 @@ import logging
 import os
 import socket
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from cascade_server.addresses import host_port
 from cascade_server.errors import ConfigError
 
 log = logging.getLogger("cascade.server")
@@ -147,7 +149,40 @@ def not_listening(host: str, port: int, error: OSError) -> ConfigError:
     # grpcio's server does not say why.
     taken = error.errno in (None, errno.EADDRINUSE)
     why = "is the port taken?" if taken else error.strerror or str(error)
-    return ConfigError(f"cannot listen on {host}:{port}: {why}")
+    return ConfigError(f"cannot listen on {host_port(host, port)}: {why}")
+
+
+# Bytes of a Unix socket's path, and of a socket's name in the folder of a server's own.
+LONGEST_PATH, LONGEST_NAME = 107, 24
+
+
+@contextlib.contextmanager
+def own_folder() -> Iterator[Path]:
+    """A folder for the sockets that a server's own processes speak by, until the block ends.
+
+    Raises:
+        ConfigError: there can be none, as where the root is read-only and nothing lies over /tmp,
+            or its name leaves no room for a socket's.
+    """
+    allowed = (
+        "allowed: a /tmp that can be written to (a tmpfs, an emptyDir), or another folder that the "
+        "variable TMPDIR names"
+    )
+    try:
+        made = tempfile.TemporaryDirectory(prefix="cascade-")
+    except OSError as exc:
+        why = exc.strerror or str(exc)
+        raise ConfigError(
+            f"there is no folder for a server's own sockets ({why}); {allowed}"
+        ) from exc
+    with made as name:
+        most = LONGEST_PATH - LONGEST_NAME
+        if len(os.fsencode(name)) > most:
+            raise ConfigError(
+                f"the folder for a server's own sockets would be {name}, which is longer than a "
+                f"socket's path may be; {allowed}, of at most {most} bytes with what is made in it"
+            )
+        yield Path(name)
 
 
 @contextlib.contextmanager

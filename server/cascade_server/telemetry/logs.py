@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import select
 import sys
 import time
 import traceback
@@ -172,15 +174,69 @@ class Limited(logging.Filter):
 
 
 class Stderr(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to what stands for standard error at the moment."""
+    """Writes to what stands for standard error at the moment, and waits for nobody to read it.
+
+    Whoever collects the lines may hang, and a pipe that nobody reads is full after some hundred of
+    them: a process that waited to write one more would answer nothing until it is read. What has no
+    room is dropped, and how much was is the first that is said when there is room again. (Two
+    processes that find the last room of one pipe at once do not see each other.)
+    """
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+        # Lines that were dropped, and whether the last one that was not was cut off.
+        self._dropped, self._is_cut = 0, False
 
     @property
     def stream(self) -> Any:
         """Standard error as it is now, which tests and forked processes replace."""
         return sys.stderr
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, or drop it."""
+        try:
+            descriptor = self.stream.fileno()
+        except (AttributeError, OSError, ValueError):  # it is no file of the system's
+            super().emit(record)
+            return
+        try:
+            if not has_room(descriptor):
+                self._dropped += 1
+                return
+            if self._dropped:
+                said = logging.makeLogRecord(
+                    {
+                        "name": "cascade.server",
+                        "levelno": logging.WARNING,
+                        "levelname": "WARNING",
+                        "msg": "lines of the log were dropped: nobody read them",
+                        "fields": {"lines": self._dropped},
+                    }
+                )
+                self._dropped = 0
+                self._write(descriptor, self.format(said))
+            self._write(descriptor, self.format(record))
+        except BlockingIOError:  # whoever shares it has had it never wait
+            self._dropped += 1
+        except Exception:
+            self.handleError(record)
+
+    def _write(self, descriptor: int, line: str) -> None:
+        begin = "\n" if self._is_cut else ""
+        content = f"{begin}{line}\n".encode("utf-8", "backslashreplace")
+        self._is_cut = False
+        for start in range(0, len(content), select.PIPE_BUF):
+            if not has_room(descriptor):
+                self._dropped, self._is_cut = self._dropped + 1, start > 0
+                return
+            os.write(descriptor, content[start : start + select.PIPE_BUF])
+
+
+def has_room(descriptor: int) -> bool:
+    """Whether as much as a pipe takes at once can be written without a wait."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 _ours: list[logging.Handler] = []

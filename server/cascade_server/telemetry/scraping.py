@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from socketserver import ThreadingMixIn
+from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, TypeAlias
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -119,6 +119,14 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
         super().__init__(found[0][4][:2], handler)  # type: ignore[arg-type]
         self.set_app(with_defects_said(app))
         threading.Thread(target=self.serve_forever, name="scrapes", daemon=True).start()
+
+    def server_bind(self) -> None:
+        """Listen, without asking a name server what this machine is called, as HTTP's server does:
+        where none answers, that takes half a minute, in which nothing is served."""
+        TCPServer.server_bind(self)
+        host, port = self.server_address[:2]
+        self.server_name, self.server_port = str(host), int(port)
+        self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread, where there is one to spare."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import time
 
 from cascade_server.memory import Memory
 from cascade_server.telemetry.records import Record, pack, unpack
@@ -25,11 +24,9 @@ class SpanPipe:
     Attributes:
         reader: file descriptor to read from, which does not block.
         bytes: that it holds at most.
-        since: when the server began, Unix nanoseconds.
     """
 
     def __init__(self) -> None:
-        self.since = time.time_ns()
         self.reader, self._writer = os.pipe()
         for end in (self.reader, self._writer):
             os.set_blocking(end, False)

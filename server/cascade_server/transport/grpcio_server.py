@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from cascade_server.addresses import host_port
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
 from cascade_server.transport.server import Sharing, first_of
@@ -63,11 +64,12 @@ class GrpcioServer:
         Raises:
             OSError: the address cannot be listened on.
         """
+        address = host_port(host, port)
         try:
             if self._credentials is None:
-                bound: int = self._server.add_insecure_port(f"{host}:{port}")
+                bound: int = self._server.add_insecure_port(address)
             else:
-                bound = self._server.add_secure_port(f"{host}:{port}", self._credentials)
+                bound = self._server.add_secure_port(address, self._credentials)
         except RuntimeError as exc:
             raise OSError(str(exc)) from exc
         await self._server.start()

@@ -76,6 +76,48 @@ class TestFile:
         assert len(rows) == 9
         assert len(QUERIES) > 30
 
+    @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs Debian's `prometheus`")
+    @pytest.mark.parametrize(
+        ("title", "worst"), [("Error budget left", "-0.5"), ("Burn rate, 5 minutes", "2")]
+    )
+    def test_of_several_servers_the_worst_is_shown(
+        self, title: str, worst: str, tmp_path: Path
+    ) -> None:
+        [query] = [
+            target["expr"]
+            for panel in PANELS
+            if panel["title"] == title
+            for target in panel["targets"]
+        ]
+        labels = 'table="credit", class="realtime", sloth_slo="credit-realtime-availability"'
+        name = NAME.findall(query)[0]
+        values = {"one": "-0.5", "other": "2"}
+        document = {
+            "tests": [
+                {
+                    "interval": "1m",
+                    "input_series": [
+                        {"series": f'{name}{{{labels}, instance="{each}"}}', "values": value}
+                        for each, value in values.items()
+                    ],
+                    "promql_expr_test": [
+                        {
+                            "expr": filled_in(query),
+                            "eval_time": "0m",
+                            "exp_samples": [{"labels": f"{{{labels}}}", "value": float(worst)}],
+                        }
+                    ],
+                }
+            ]
+        }
+        (tmp_path / "test.json").write_text(json.dumps(document))
+        found = subprocess.run(
+            ["promtool", "test", "rules", str(tmp_path / "test.json")],
+            capture_output=True,
+            text=True,
+        )
+        assert found.returncode == 0, found.stdout + found.stderr
+
 
 def lost(said: Any, again: Any, path: str = "") -> Iterator[str]:
     """What of one document is not in another."""

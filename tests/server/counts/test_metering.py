@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
 
 import pytest
 from cascade_server.counts.metering import Answered, Metering, memory_bytes, shares
@@ -110,3 +113,18 @@ class TestJobs:
 
 def test_a_process_has_memory() -> None:
     assert memory_bytes() > 2**20
+
+
+def test_a_kernel_that_tells_pages_is_asked_how_large_they_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """64 KiB on some machines."""
+    (tmp_path / "statm").write_text("900 100 50 1 0 300 0\n")
+    real = open
+
+    def opened(path: str, mode: str) -> IO[bytes]:
+        return real(tmp_path / Path(path).name, mode)
+
+    monkeypatch.setattr("cascade_server.counts.metering.open", opened, raising=False)
+    monkeypatch.setattr(mmap, "PAGESIZE", 65_536)
+    assert memory_bytes() == 100 * 65_536

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.releases import TABLE
 from tests.server.messages import ask, row
 from tests.server.running import DRAWN_ANEW, Running, running
 
+UNTOLD = "this process could not tell the others of itself"
 SLO = """
 service: scoring
 objectives:
@@ -356,3 +358,32 @@ class TestRestart:
             await server.sla.save()
         assert "ledger.json cannot be written: No space left on device" in caplog.text
         await server.shutdown()
+
+    async def test_a_defect_ends_neither_the_saving_nor_what_others_are_told(
+        self,
+        kept: ServerConfig,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        assert kept.state_dir is not None
+        monkeypatch.setattr("cascade_server.server.SECONDS_BETWEEN_NOTES", 0)
+        books = open_books(kept, 1)
+        keeper = Sla(replace(kept, state_seconds=0.1), books=books, place=1)
+        server = Server(kept, sla=Sla(kept, books=books, place=0))
+
+        def fails() -> Any:
+            raise ArithmeticError("a defect")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(server.service, "own_statistics", fails)
+            await keeper.start()
+            patch.setattr(keeper.ledger, "state", fails)
+            await server.startup()
+            while not {"error budgets could not be saved", UNTOLD} <= set(caplog.messages):
+                await asyncio.sleep(0)
+        path = kept.state_dir / NAME
+        path.unlink()
+        while not (path.exists() and books.places[0].now.read()[0]):
+            await asyncio.sleep(0)
+        await server.shutdown()
+        await keeper.stop()

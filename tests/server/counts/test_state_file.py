@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -152,6 +153,16 @@ class TestTheFolder:
     def test_two_servers(self, file: StateFile) -> None:
         with pytest.raises(ConfigError, match="in use by another server"):
             StateFile(file.path.parent)
+
+    def test_where_nothing_can_be_locked_that_is_said(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def no_locks(*_: int) -> None:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr(fcntl, "flock", no_locks)
+        with pytest.raises(ConfigError, match=r"cannot be locked \(No locks available\); allowed"):
+            StateFile(tmp_path)
 
     def test_is_free_again_afterwards(self, tmp_path: Path) -> None:
         StateFile(tmp_path).close()

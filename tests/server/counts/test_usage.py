@@ -159,6 +159,34 @@ class TestMetrics:
             "job": 0.0,
         }
 
+    def test_counters_begin_with_the_server_whatever_those_before_it_have_used(self) -> None:
+        found, clock = books()
+        saved = state(found, clock)
+        # What a server that is killed has told since it was saved last.
+        found.places[0].compute.add(CREDIT, Used(3.0))
+        again = restored(saved)
+        again.places[0].compute.add(CREDIT, Used(0.5, 0.0, 1, 1, 1))
+        again.processes[0].succeed()
+        again.processes[0].uses(0.75)
+        again.processes[0].holds(Held(10.0), 2.0)
+        counted = {
+            (sample.name, *sample.labels.values()): sample.value
+            for metric in UsageCollector(again).collect()
+            for sample in metric.samples
+            if metric.type == "counter" and sample.value
+        }
+        assert counted == {
+            ("cascade_compute_seconds_total", "credit", "student", "a"): 0.5,
+            ("cascade_compute_seconds_total", "", "idle", ""): 0.25,
+            ("cascade_compute_answers_total", "credit", "student", "a"): 1,
+            ("cascade_compute_rows_total", "credit", "student", "a"): 1,
+            ("cascade_compute_tokens_total", "credit", "student", "a"): 1,
+            ("cascade_process_compute_seconds_total", "worker"): 0.75,
+            ("cascade_process_memory_byte_seconds_total", "worker"): 20.0,
+        }
+        # The bill goes on.
+        assert usage_of(again).compute[CREDIT].seconds == 2.5
+
     def test_a_counter_does_not_fall(self) -> None:
         found, _ = books()
         collector = UsageCollector(found)

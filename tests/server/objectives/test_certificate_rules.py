@@ -15,7 +15,10 @@ from cascade_server.objectives.prometheus_rules import rules, to_yaml
 from tests.server.objectives.test_prometheus_rules import promtool, run_promtool
 
 DAY = 86_400
-FIRES = 'sum by (alertname, severity, job) (ALERTS{alertstate="firing"})'
+FIRES = (
+    "sum by (alertname, severity, job) "
+    '(ALERTS{alertname=~"CascadeCertificate.*", alertstate="firing"})'
+)
 EXPIRES, SOON = "CascadeCertificateExpires", "CascadeCertificateExpiresSoon"
 
 

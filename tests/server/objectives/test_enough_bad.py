@@ -81,4 +81,5 @@ def test_as_many_as_are_enough_are_enough(tmp_path: Path) -> None:
     }
     texts = {name: " ".join(map(str, values)) for name, values in series.items()}
     config, firing = SloConfig(objectives=(objective,)), {before + 310: 0, before + 358: 1}
-    assert "SUCCESS" in judged(tmp_path, config, texts, 'severity="page"', firing)
+    alerts = 'alertname="CascadeLatencyBurn", severity="page"'
+    assert "SUCCESS" in judged(tmp_path, config, texts, alerts, firing)

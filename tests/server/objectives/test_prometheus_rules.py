@@ -19,6 +19,7 @@ from cascade_server.objectives.burn import WINDOWS
 from cascade_server.objectives.certificate_rules import certificate_group
 from cascade_server.objectives.job_rules import job_group
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
+from cascade_server.objectives.presence_rules import presence_group
 from cascade_server.objectives.prometheus_rules import promise, rules, to_yaml
 from cascade_server.terms import ServiceClass, Tier
 from click.testing import CliRunner
@@ -57,8 +58,9 @@ def every_rule(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def of_objectives(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """All but the alerts for jobs and certificates."""
+    """All but the alerts for jobs, for certificates, and for servers that are gone."""
     others = job_group()["rules"] + certificate_group()["rules"]
+    others += presence_group(CONFIG.service)["rules"]
     return [rule for rule in every_rule(document) if rule not in others]
 
 
@@ -84,8 +86,9 @@ class TestStructure:
     """What can be said without Prometheus."""
 
     def test_three_groups_an_objective(self, document: dict[str, Any]) -> None:
-        *names, jobs, certificate = [group["name"] for group in document["groups"]]
-        assert (jobs, certificate) == ("cascade-jobs", "cascade-certificate")
+        *names, jobs, certificate, presence = [group["name"] for group in document["groups"]]
+        others = ("cascade-jobs", "cascade-certificate", "cascade-presence")
+        assert (jobs, certificate, presence) == others
         assert len(set(names)) == len(names) == 3 * len(CONFIG.for_tables(TABLES))
         assert names[-3:] == [
             "sloth-slo-sli-recordings-cascade-credit-offline-availability",
@@ -108,6 +111,20 @@ class TestStructure:
         for rule in of_objectives(document):
             assert {"sloth_id", "sloth_service", "sloth_slo"} <= rule["labels"].keys()
 
+    @pytest.mark.parametrize("days", [1, 3])
+    def test_a_budget_of_as_long_as_a_window_is_recorded_once(self, days: int) -> None:
+        config = SloConfig(window_days=days, objectives=CONFIG.objectives)
+        recorded = [
+            (rule["record"], *rule["labels"].items())
+            for rule in every_rule(rules(config, TABLES))
+            if "record" in rule
+        ]
+        assert len(set(recorded)) == len(recorded)
+        exposed = Metrics(Ledger(config, TABLES), TABLES).registry.collect()
+        names = [family.name for family in exposed]
+        assert len(set(names)) == len(names)
+        assert f"slo:sli_error:ratio_rate{days}d" in names
+
     def test_every_counter_that_is_read_is_exposed(self, document: dict[str, Any]) -> None:
         """Names, labels, codes and bounds are those of the server; one that is not has no rate."""
         metrics = Metrics(Ledger(CONFIG, TABLES), TABLES)
@@ -129,7 +146,7 @@ class TestStructure:
     def test_recorded_series_are_not_mixed_with_scraped_ones(
         self, document: dict[str, Any]
     ) -> None:
-        for rule in every_rule(document):
+        for rule in of_objectives(document):
             for name, matchers in selectors(rule["expr"]):
                 assert ("instance" in matchers) == name.startswith("slo:")
 
@@ -178,7 +195,7 @@ class TestTheCommand:
         path.write_text("objectives: [{table: a, class: full, availability: {target: 0.9}}]")
         result = self.run("--slo", path, "--repository", tmp_path / "nothing")
         assert result.exit_code == 0, result.output
-        assert len(yaml.safe_load(result.output)["groups"]) == 3 + 2
+        assert len(yaml.safe_load(result.output)["groups"]) == 3 + 3
 
     @pytest.mark.parametrize(
         ("slo", "repository", "says"),

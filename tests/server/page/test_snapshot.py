@@ -214,7 +214,24 @@ class TestTold:
             found = look.snapshot()
         assert found["release_events"]["canary_rolled_back_lately"] == 0
 
-    def test_a_canary_is_compared_with_who_answers(self) -> None:
+    def test_what_happened_while_nobody_watched_is_told(self) -> None:
+        counted = Counted()
+        counted.statistics.cache.SetInParent()
+        look = counted.look()
+        look.remember()
+        counted.now += 10
+        counted.books.live_versions.count("canary_rolled_back")
+        counted.statistics.cache.second_level_failures["timeout"] = 3
+        look.remember()
+        counted.now += 10
+        found = look.snapshot()
+        assert found["release_events"]["canary_rolled_back_lately"] == 1
+        assert found["cache"]["second_level_failing"] == {"timeout": 3}
+        kinds = {each["kind"] for each in found["state"]["findings"]}
+        assert kinds == {"a-canary-is-worse", "the-shared-cache-is-away"}
+
+    @pytest.mark.parametrize("watched", [True, False])
+    def test_a_canary_is_compared_with_who_answers(self, watched: bool) -> None:
         counted = Counted()
         counted.books.live_versions.put("payments", 1, 2, 0.25)
         release = {"table": "payments", "state": "loaded", "reason": "", "created": "", "share": 0}
@@ -226,7 +243,7 @@ class TestTold:
             ],
         )
         look = counted.look()
-        look.snapshot()
+        _ = look.snapshot() if watched else look.remember()  # type: ignore[func-returns-value]
         for arm, bad in ((0, 1), (1, 40)):
             for number in range(100):
                 seconds = 1.0 if number < bad else 0.001

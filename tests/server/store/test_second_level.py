@@ -280,12 +280,57 @@ class TestFailing:
                 assert await level.get(KEY, 60.0) is None
                 assert only(level, error=1)
 
+    @pytest.mark.parametrize(
+        ("value", "left"),
+        [
+            (b":1", b":5"),
+            (b"*0", b":5"),
+            (b"*1\r\n$6\r\nanswer", b":5"),
+            (b"%1\r\n+a\r\n+b", b":5"),
+            (b"#t", b":5"),
+            (b",1.5", b":5"),
+        ],
+    )
+    async def test_a_value_that_is_no_bytes_is_a_failure_and_nobodys_error(
+        self, value: bytes, left: bytes
+    ) -> None:
+        async with speaking(value, left) as url, connected(url) as level:
+            assert await level.get(KEY, 60.0) is None
+            assert only(level, error=1)
+
+    @pytest.mark.parametrize("left", [b"+soon", b"_", b"*0"])
+    async def test_an_age_that_is_no_number_is_not_known(self, left: bytes) -> None:
+        whole = seal(KEY, b"answer")
+        async with (
+            speaking(b"$%d\r\n%b" % (len(whole), whole), left) as url,
+            connected(url) as level,
+        ):
+            assert await level.get(KEY, 60.0) == (b"answer", math.inf)
+
     async def test_nothing_listens(self) -> None:
         async with connected("unix:///nowhere/at/all") as level:
             assert await level.get(KEY, 60.0) is None
             level.put(KEY, b"answer")
             await written(level)
             assert only(level, error=2)
+
+
+@asynccontextmanager
+async def speaking(value: bytes, left: bytes) -> AsyncIterator[str]:
+    """A server of the protocol that answers every look alike; gives its URL."""
+    said = {b"HELLO": b"%0", b"GET": value, b"PTTL": left}
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readline():
+            words = []
+            for _ in range(int(head[1:])):
+                await reader.readline()
+                words.append((await reader.readline()).strip())
+            writer.write(said.get(words[0], b"+OK") + b"\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 class TestConfiguration:

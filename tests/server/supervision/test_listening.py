@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cascade_server.errors import ConfigError
-from cascade_server.supervision.listening import leave_locally, listen, listen_locally, reserve
+from cascade_server.supervision.listening import (
+    leave_locally,
+    listen,
+    listen_locally,
+    own_folder,
+    reserve,
+)
 
 
 def test_only_this_user_may_open_it_and_it_is_gone_afterwards(tmp_path: Path) -> None:
@@ -70,3 +78,38 @@ def test_a_host_that_is_not_this_machines_is_not_called_a_port_that_is_taken(
     with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1:0: ") as caught:
         begin("192.0.2.1", 0)  # of documentation alone (RFC 5737)
     assert "taken" not in str(caught.value)
+
+
+class TestOwnFolder:
+    """Where a server's processes have their sockets: beside no other's, and gone afterwards."""
+
+    def test_it_is_one_of_its_own(self) -> None:
+        with own_folder() as one, own_folder() as other:
+            assert one != other
+            assert stat.S_IMODE(one.stat().st_mode) == 0o700
+        assert not one.exists()
+
+    def test_where_there_can_be_none_it_is_said_what_is_allowed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As in a container whose root is read-only."""
+
+        def nowhere(*_: object, **__: object) -> str:
+            raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+        monkeypatch.setattr(tempfile, "mkdtemp", nowhere)
+        with (
+            pytest.raises(ConfigError, match=r"No usable temporary .*allowed: a /tmp that can be"),
+            own_folder(),
+        ):
+            pass
+
+    def test_a_name_that_leaves_no_room_for_sockets_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        long = tmp_path / ("x" * 100)
+        long.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(long))
+        with pytest.raises(ConfigError, match="longer than a socket's path may be"), own_folder():
+            pass
+        assert list(long.iterdir()) == []

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
+import select
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -183,3 +188,51 @@ def test_lines_that_were_not_written_are_told_of(
     first, last = capsys.readouterr().err.splitlines()
     assert first == "WARNING cascade.server: a:1 is away"
     assert last == "WARNING cascade.server: more like this: %s is away about=a:1 suppressed=2"
+
+
+@contextmanager
+def piped() -> Iterator[tuple[int, logging.Logger]]:
+    """Standard error as a small pipe: the end that others read, and a log that writes to it.
+
+    Not a fixture, since pytest has its own standard error for each phase of a test.
+    """
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 2 * select.PIPE_BUF)
+    os.set_blocking(reader, False)
+    with os.fdopen(writer, "w") as stream, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        logs.configure("json", "warning")
+        yield reader, logging.getLogger("cascade.server")
+    os.close(reader)
+
+
+@pytest.mark.usefixtures("configured")
+class TestNobodyReads:
+    """Who collects the lines hangs: no process waits for it."""
+
+    def test_lines_are_dropped_and_that_is_said_once_they_are_read(self) -> None:
+        with piped() as (reader, log):
+            for number in range(100):
+                log.warning("%s is wrong", f"number {number} {'x' * 500}")
+            before = os.read(reader, 2**20).splitlines()
+            assert 0 < len(before) < 100
+            log.warning("%s is wrong", "the last")
+            told, last = map(json.loads, os.read(reader, 2**20).splitlines())
+        assert told["message"] == "lines of the log were dropped: nobody read them"
+        assert told["lines"] == 100 - len(before)
+        assert last["message"] == "the last is wrong"
+
+    def test_what_was_cut_off_spoils_no_other_line(self) -> None:
+        # Of a line of some six thousand bytes the first part has room behind another.
+        long = "\u4e00" * 999
+        with piped() as (reader, log):
+            log.warning("%s", "a")
+            log.warning("%s", long, extra={"fields": {"what": long}})
+            first, *cut = os.read(reader, 2**20).split(b"\n")
+            log.warning("%s", "b")
+            nothing, told, last = os.read(reader, 2**20).splitlines()
+        assert json.loads(first)["message"] == "a"
+        assert len(b"".join(cut)) == select.PIPE_BUF
+        assert nothing == b""
+        assert json.loads(told)["lines"] == 1
+        assert json.loads(last)["message"] == "b"

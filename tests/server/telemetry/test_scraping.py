@@ -55,6 +55,18 @@ def test_an_address_of_version_6() -> None:
     server.server_close()
 
 
+def test_no_name_server_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not answer would keep a server from beginning for half a minute."""
+
+    def asks(*_: Any) -> str:
+        raise AssertionError("a name server was asked")
+
+    for name in ("getfqdn", "gethostbyaddr", "gethostbyname"):
+        monkeypatch.setattr(socket, name, asks)
+    with answering() as server:
+        assert asked(server) == b"calls 1\n"
+
+
 def test_who_leaves_in_the_midst_is_no_line(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from itertools import product
+from typing import Literal
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
@@ -26,8 +28,13 @@ from cascade_server.memory import Memory, Note
 from cascade_server.objectives.objective import SloConfig
 from cascade_server.terms import ServiceClass, Tier
 
-# Bytes of a process's statistics.
-NOTE = 256 * 1024
+log = logging.getLogger("cascade.server")
+
+# Bytes of a process's statistics: at least, and for each table, whose versions have some hundred.
+NOTE, NOTE_OF_A_TABLE = 256 * 1024, 1024
+# What is left out of statistics for which there is no room, the first first: what is counted by
+# names, of which there may be many and long ones.
+SPARED: tuple[Literal["outside", "engines", "pool"], ...] = ("outside", "engines", "pool")
 # Bytes of what the supervisor says of processes and releases: room for thousands of these. Memory
 # that is never written to is none.
 TOLD = 1024 * 1024
@@ -60,7 +67,43 @@ class Book:
         self.idle_times = IdleTimes(books.tables, memory)
         self.rpcs = RpcCounts(memory)
         self.compute = ComputeCounts(books.tables, memory)
-        self.now, self.before = Note(memory, NOTE), Note(memory, NOTE)
+        room = NOTE + NOTE_OF_A_TABLE * len(books.tables)
+        self.now, self.before = Note(memory, room), Note(memory, room)
+        self._complained = False
+
+    def says(self, own: pb.GetStatisticsResponse) -> None:
+        """What the process has to say of itself now."""
+        self._write(self.now, own)
+
+    def keeps(self, counts: pb.GetStatisticsResponse) -> None:
+        """What processes that had its place before it have counted."""
+        self._write(self.before, counts)
+
+    def _write(self, note: Note, said: pb.GetStatisticsResponse) -> None:
+        content, left_out = fitting(said, note.room)
+        if left_out and not self._complained:
+            self._complained = True  # twice a second is too often
+            log.warning(
+                "%s are left out of what a process tells the others of itself: all of it has %s "
+                "bytes, and there is room for %s",
+                " and ".join(left_out),
+                f"{said.ByteSize():,}",
+                f"{note.room:,}",
+            )
+        note.write(content)
+
+
+def fitting(said: pb.GetStatisticsResponse, room: int) -> tuple[bytes, Sequence[str]]:
+    """Statistics in so many bytes, and what is left out of them where all has no room: a process
+    that said nothing at all would pass for one that hangs."""
+    left_out = 0
+    while said.ByteSize() > room and left_out < len(SPARED):
+        if not left_out:
+            whole, said = said, pb.GetStatisticsResponse()
+            said.CopyFrom(whole)
+        said.ClearField(SPARED[left_out])
+        left_out += 1
+    return said.SerializeToString(), SPARED[:left_out]
 
 
 class UsageSince:
@@ -104,6 +147,7 @@ class Books:
         told: what the supervisor says of processes and releases, for who shows them: JSON, as
             `supervision.facts` packs it; empty where nobody shows them.
         executors: where those count what they compute who work off jobs.
+        before: what servers before this one have computed, whose counts it goes on from.
         processes: what each process takes: first those of `places`, then the teachers, of which
             there may be two while one generation follows another, then the executors.
         usage_since: since when usage is counted.
@@ -131,6 +175,7 @@ class Books:
         self.tenants = TenantCounts(len(self.places), memory) if has_tenants else None
         self.told = Note(memory, TOLD)
         self.executors = [ComputeCounts(self.tables, memory) for _ in range(executors)]
+        self.before = ComputeCounts(self.tables, memory)
         of_places = [ProcessRole.WORKER] * workers + [ProcessRole.KEEPER]
         roles = [
             *(of_places if workers else [ProcessRole.WORKER]),
@@ -142,7 +187,7 @@ class Books:
 
     @property
     def compute(self) -> list[ComputeCounts]:
-        """What every process has computed."""
+        """What every process of this server has computed."""
         return [*(book.compute for book in self.places), *self.executors]
 
     def teacher(self, slot: int) -> ProcessPlace:
@@ -177,7 +222,7 @@ class Books:
         gone = [
             pb.GetStatisticsResponse.FromString(note.read()[0]) for note in (book.before, book.now)
         ]
-        book.before.write(counted(merged(gone)).SerializeToString())
+        book.keeps(counted(merged(gone)))
         book.now.write(b"")
 
     def leave(self, place: int, own: pb.GetStatisticsResponse) -> None:
@@ -185,7 +230,7 @@ class Books:
         book = self.places[place]
         before = pb.GetStatisticsResponse.FromString(book.before.read()[0])
         book.now.write(b"")
-        book.before.write(counted(merged([before, own])).SerializeToString())
+        book.keeps(counted(merged([before, own])))
 
     def left(self, place: int) -> None:
         """The process of a place has ended, however it did, and no other has it yet; told by who

@@ -103,20 +103,28 @@ class ProcessPlace:
         self._numbers[RESTORED] = seconds
         self._numbers[OF_BEFORE : OF_BEFORE + 3] = byte_seconds
 
-    def used(self) -> ProcessUsed:
-        """Of all that were here."""
+    def used_here(self) -> ProcessUsed:
+        """Of all that were here, of this server."""
         numbers = self._numbers.tolist()
         alive = numbers[ALIVE] > 0
         held = Held(*numbers[HELD : HELD + 3]) if alive else Held()
         byte_seconds = Held(*numbers[BYTE_SECONDS : BYTE_SECONDS + 3])
+        seconds = numbers[ENDED] + numbers[SECONDS]
+        return ProcessUsed(int(alive), seconds, held, numbers[PEAK], byte_seconds)
+
+    def used(self) -> ProcessUsed:
+        """The same, and of such processes of earlier servers."""
+        numbers = self._numbers.tolist()
         before = Held(*numbers[OF_BEFORE : OF_BEFORE + 3])
-        seconds = numbers[RESTORED] + numbers[ENDED] + numbers[SECONDS]
-        return ProcessUsed(int(alive), seconds, held, numbers[PEAK], _sum(byte_seconds, before))
+        return self.used_here().plus(ProcessUsed(seconds=numbers[RESTORED], byte_seconds=before))
 
 
-def by_role(places: Sequence[ProcessPlace]) -> Mapping[ProcessRole, ProcessUsed]:
-    """What all of them have used, by what they do."""
+def by_role(
+    places: Sequence[ProcessPlace], here: bool = False
+) -> Mapping[ProcessRole, ProcessUsed]:
+    """What all of them have used, by what they do; `here`: without that of earlier servers."""
     found: dict[ProcessRole, ProcessUsed] = {}
     for place in places:
-        found[place.role] = found.get(place.role, ProcessUsed()).plus(place.used())
+        used = place.used_here() if here else place.used()
+        found[place.role] = found.get(place.role, ProcessUsed()).plus(used)
     return found
