@@ -70,7 +70,7 @@ class ColumnOverride:
         other: the label they fold into.
         rare: what answers have in the label's place.
         min_count: rows that have a category, so that it is kept at all; 1: all are.
-        null_values: cells of a text file that stand for NULL besides the usual ones.
+        null_values: cells that stand for NULL besides the usual ones, of text and numbers.
         dates: what comes first in dates of a text file, "day_first" or "month_first".
     """
 

@@ -24,6 +24,7 @@ from cascade_tables.files.opening import STDIN, Source, is_parquet, source_of
 from cascade_tables.files.parquet_files import ARROW_SUFFIXES, large, read_parquet, together
 from cascade_tables.files.streaming import is_large, sampled
 from cascade_tables.files.table import Stream, Table
+from cascade_tables.files.typed_columns import check_few
 from cascade_tables.frame import Frame
 from cascade_tables.overrides import ColumnOverride
 from cascade_tables.schema import Schema
@@ -101,16 +102,12 @@ def read_by_schema(
     """
     sources = _sources(paths, encoding)
     if not sources:
-        found = large(paths, {})
-        if found is None:
-            return fitted(Table(together(paths)[0]), schema, listing(paths))
-        frame, _, stream = found
-        return fitted(Table(frame, stream=stream), schema, listing(paths))
+        return fitted(
+            _typed(paths, _asked(schema, schema.names, forms), forms)[0], schema, listing(paths)
+        )
     files = _csv_files(sources, delimiter)
     names = [name for name in schema.names if name in files[0].dialect.names]
-    asked = {
-        name: ColumnOverride(kind=kind_to_read(schema[name])) for name in names if name not in forms
-    }
+    asked = _asked(schema, names, forms)
     known = {name: forms[name] for name in names if name in forms}
     table = _load(files, names, asked, known, odd_share=1.0)
     return fitted(table, schema, listing(source.name for source in sources))
@@ -165,26 +162,47 @@ def _source(path: Path, encoding: str | None) -> Source | None:
     return source
 
 
+def _asked(
+    schema: Schema, names: Sequence[str], forms: Mapping[str, Form]
+) -> dict[str, ColumnOverride]:
+    """What columns are of which nobody knows how they are written."""
+    return {
+        name: ColumnOverride(kind=kind_to_read(schema[name])) for name in names if name not in forms
+    }
+
+
 def _parquet_table(paths: Sequence[Path], overrides: Mapping[str, ColumnOverride]) -> Table:
-    found = large(paths, overrides)
-    stream: Stream | None = None
-    if found is None:
-        frame, unreadable = together(paths)
-    else:
-        frame, unreadable, stream = found
+    table, unreadable = _typed(paths, overrides, None)
+    findings = table.findings
+    check_few(findings.odd, overrides, ODD_SHARE)
     dropped = {
         name: "asked for in the overrides"
         for name in unreadable
         if overrides.get(name, ColumnOverride()).drop
     }
     left = {name: override for name, override in overrides.items() if name not in unreadable}
-    for name, override in left.items():
-        if override.null_values or override.dates:
-            raise SchemaError(
-                f"column {name!r}: null_values and dates in the overrides are for files of text; "
-                "Parquet files and databases have types"
-            )
-    return Table(frame, Findings(left_out={**unreadable, **dropped}), left, stream=stream)
+    return replace(
+        table, findings=replace(findings, left_out={**unreadable, **dropped}), overrides=left
+    )
+
+
+def _typed(
+    paths: Sequence[Path],
+    overrides: Mapping[str, ColumnOverride],
+    known: Mapping[str, Form] | None,
+) -> tuple[Table, dict[str, str]]:
+    """Files that have types, as one table; and the columns that cannot be read, and why."""
+    found = large(paths, overrides, known)
+    stream: Stream | None = None
+    if found is None:
+        frame, unreadable, reader = together(paths, overrides, known)
+    else:
+        frame, unreadable, reader, stream = found
+    rows = len(frame) if stream is None else stream.rows
+    # Of a later file odd cells are as few as those of the first were.
+    forms = reader.forms(rows) if known is None else known
+    findings = Findings(forms, odd=reader.misfits())
+    return Table(frame, findings, stream=stream), unreadable
 
 
 def _read_csv(
