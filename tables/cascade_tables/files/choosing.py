@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,15 +14,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cascade_tables.files.dates import Order, read_dates, read_times
+from cascade_tables.files.dates import Order, are_days, read_dates, read_times
 from cascade_tables.files.forms import FALSE, OF_KIND, TRUE, Form, Type, is_null
 from cascade_tables.files.numbers import STYLES_OF, Mark, Style, read_numbers
+from cascade_tables.frame import ColumnData, Frame
+from cascade_tables.infer import MAX_EXACT
+from cascade_tables.overrides import ColumnOverride
 from cascade_tables.schema import Kind
 
 # Cells that are not written as the others count as NULL where they are no more than this share.
 ODD_SHARE = 0.05
 # A column of which more than this share can be read in a form, and not all, is worth a word.
 WORTH_A_WORD = 0.5
+# Rows that are looked at, of any table the same, for what a person may not have seen.
+GLANCE = 10_000
+
+
+KIND_OF = {
+    Type.WHOLE: Kind.INTEGER,
+    Type.REAL: Kind.CONTINUOUS,
+    Type.DATE: Kind.DATETIME,
+    Type.TIME: Kind.INTEGER,
+}
 
 
 @dataclass
@@ -34,6 +47,7 @@ class Counts:
         typed: cells that are not NULL in a column of anything else.
         numbers: cells by style and affix.
         dates: by order.
+        days: numbers that are days without marks, as 20241231.
         slashed: dates of which it cannot be seen whether day or month comes first, with slashes.
         times, booleans: cells that are such.
     """
@@ -42,6 +56,7 @@ class Counts:
     typed: int = 0
     numbers: Counter[tuple[Style, str]] = field(default_factory=Counter)
     dates: Counter[Order] = field(default_factory=Counter)
+    days: int = 0
     slashed: int = 0
     times: int = 0
     booleans: int = 0
@@ -69,6 +84,7 @@ class Counts:
         rest, weights = rest.filter(pa.array(digits)), weights[digits]
         if not len(rest):
             return
+        self.days += int(weights[are_days(rest)].sum())
         numbers = read_numbers(rest)
         for style, affix, weight in (
             zip(numbers.style.tolist(), numbers.affix.tolist(), weights.tolist(), strict=True)
@@ -177,7 +193,7 @@ def choose(
 
 
 def _candidates(
-    counts: Counts, padded: bool, order: Order | None, commas_are_decimal: bool
+    counts: Counts, named: bool, order: Order | None, commas_are_decimal: bool
 ) -> Iterator[tuple[Form, int]]:
     """Forms, simplest first, and how many cells each fits."""
     yield Form(Type.BOOLEAN), counts.booleans
@@ -191,11 +207,13 @@ def _candidates(
                 sum(counts.numbers[style, each] for style in styles for each in {"", affix})
                 for styles in STYLES_OF[mark]
             )
-            zeros = sum(counts.numbers[Style.PADDED, each] for each in {"", affix}) * padded
+            zeros = sum(counts.numbers[Style.PADDED, each] for each in {"", affix}) * named
             type_ = Type.REAL if real else Type.WHOLE
             yield Form(type_, mark, affix, padded=bool(zeros)), whole + real + zeros
+    # Numbers are days only where a person says so.
+    days = counts.days if named else 0
     yield from (
-        (Form(Type.DATE, order=each), counts.dates[each]) for each in _orders(counts, order)
+        (Form(Type.DATE, order=each), counts.dates[each] + days) for each in _orders(counts, order)
     )
     yield Form(Type.TIME), counts.times
 
@@ -206,3 +224,39 @@ def _orders(counts: Counts, order: Order | None) -> tuple[Order, ...]:
     last = (Order.DAY_FIRST, Order.MONTH_FIRST)
     # As Americans write it, who are most of those that write slashes.
     return (Order.YEAR_FIRST, *(reversed(last) if counts.slashed else last))
+
+
+def could_be(frame: Frame, overrides: Mapping[str, ColumnOverride]) -> Iterator[str]:
+    """What columns could be read as that nobody has named a kind for, a line each: text that stands
+    for something else, in files that have types, and whole numbers that are days.
+
+    Args:
+        frame: the columns, as they are read now.
+        overrides: what a person says of them.
+    """
+    rows = np.unique(np.linspace(0, len(frame) - 1, GLANCE).astype(np.int64))
+    for name, data in frame.columns.items():
+        override = overrides.get(name, ColumnOverride())
+        if override.kind is not None or override.drop:
+            continue
+        seen = ColumnData(data.values[rows], data.null[rows]).present()
+        if data.values.dtype.kind == "O" and len(seen):
+            cells = pa.array(seen, pa.string()).value_counts()
+            counts = Counts()
+            counts.add(cells.field("values"), np.asarray(cells.field("counts")))
+            choice = choose(counts)
+            if choice is not None and choice.form.type in KIND_OF:
+                yield (
+                    f"{name}: text that is {choice.form.describe()}; kind: "
+                    f"{KIND_OF[choice.form.type]} in the file of --schema has it read so"
+                )
+        elif (
+            data.values.dtype.kind in "if"
+            and len(np.unique(seen)) > MAX_EXACT
+            and are_days(pa.array(seen).cast(pa.string())).all()
+        ):
+            yield (
+                f"{name}: whole numbers that are all days, such as {seen[0]:.0f}; kind: datetime "
+                "in the file of --schema has them read so, else there may be numbers in the rows that "
+                "are no days"
+            )

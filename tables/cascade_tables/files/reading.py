@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cascade_tables.errors import DataError, SchemaError, listing, shown
 from cascade_tables.files.by_schema import fitted, kind_to_read
-from cascade_tables.files.choosing import ODD_SHARE, Choice, choose
+from cascade_tables.files.choosing import ODD_SHARE, Choice, choose, could_be
 from cascade_tables.files.csv_files import CsvFile, Noticed, load, look, read_blocks
 from cascade_tables.files.dates import Order
 from cascade_tables.files.deciding_rows import asked_as_categories, most_distinct
@@ -181,9 +181,9 @@ def _parquet_table(paths: Sequence[Path], overrides: Mapping[str, ColumnOverride
         if overrides.get(name, ColumnOverride()).drop
     }
     left = {name: override for name, override in overrides.items() if name not in unreadable}
-    return replace(
-        table, findings=replace(findings, left_out={**unreadable, **dropped}), overrides=left
-    )
+    notes = (*findings.notes, *could_be(table.frame, overrides))
+    findings = replace(findings, left_out={**unreadable, **dropped}, notes=notes)
+    return replace(table, findings=findings, overrides=left)
 
 
 def _typed(
@@ -201,7 +201,7 @@ def _typed(
     rows = len(frame) if stream is None else stream.rows
     # Of a later file odd cells are as few as those of the first were.
     forms = reader.forms(rows) if known is None else known
-    findings = Findings(forms, odd=reader.misfits())
+    findings = Findings(forms, odd=reader.misfits(), notes=reader.notes())
     return Table(frame, findings, stream=stream), unreadable
 
 
@@ -230,6 +230,8 @@ def _read_csv(
     table = _load(files, names, overrides, {}, odd_share)
     findings = table.findings
     notes = [f"{name}: the column has no name in {first.source.name}" for name in nameless]
+    numbers = [name for name, data in table.frame.columns.items() if data.values.dtype.kind in "if"]
+    notes += could_be(table.frame.select(numbers), overrides)
     return replace(
         table,
         findings=replace(findings, left_out=dropped, notes=(*notes, *findings.notes)),

@@ -63,6 +63,7 @@ class TypedColumns:
     def __init__(self, forms: Mapping[str, Form] | None = None, finite: bool = False) -> None:
         self._forms, self._finite = forms or {}, finite
         self.odd: dict[str, Odd] = {}
+        self._seconds: dict[str, str] = {}
 
     def read(self, name: str, array: Any, begin: int = 0) -> ColumnData:
         """A column of an Arrow table, or some rows of it.
@@ -78,6 +79,13 @@ class TypedColumns:
         form = self._forms.get(name)
         if form is not None and is_text(array.type, form):
             return self._written(name, form, array, begin)
+        if pa.types.is_time(array.type) or pa.types.is_duration(array.type):
+            of_day = pa.types.is_time(array.type)
+            self._seconds[name] = (
+                "times of day, as seconds since midnight"
+                if of_day
+                else "lengths of time, as seconds"
+            )
         data = column_from_arrow(name, _plain(array))
         if form is not None and form.null_values:
             data = replace(data, null=data.null | _stand_for_null(data, form.null_values))
@@ -113,6 +121,10 @@ class TypedColumns:
         rows = np.flatnonzero(odd)
         self.odd.setdefault(name, Odd()).add(rows + begin, values, int(present.sum()))
 
+    def notes(self) -> tuple[str, ...]:
+        """What became something else than it was, a line each."""
+        return tuple(f"{name}: {what}" for name, what in self._seconds.items())
+
     def forms(self, rows: int) -> dict[str, Form]:
         """Those that a later file of the table is read by, with the share of odd cells."""
         shares = {name: odd.count / rows for name, odd in self.odd.items() if odd.count}
@@ -136,11 +148,11 @@ class TypedColumns:
 
 
 def is_text(kind: pa.DataType, form: Form) -> bool:
-    """Whether a column of this type is read as text of this form: of whole numbers, days as
-    20241231 are."""
+    """Whether a column of this type is read as text of this form: of numbers, days as 20241231
+    are."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    if pa.types.is_integer(kind):
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return form.type is Type.DATE
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     return (text or pa.types.is_string_view(kind)) and form.type is not Type.TEXT

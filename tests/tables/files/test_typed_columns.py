@@ -168,3 +168,25 @@ class TestNullValues:
     def test_not_of_dates(self, read: Read) -> None:
         with pytest.raises(SchemaError, match=r"null_values .* for text and numbers.*date32"):
             read([date(2024, 1, 1)] * 3, null_values=("2024-01-01",))
+
+
+class TestSaid:
+    """What a person may not have seen in a file is told, and how to have it otherwise."""
+
+    def test_text_that_is_something_else(self, read: Read) -> None:
+        said = read([f"2024-{month:02d}-01" for month in range(1, 13)]).findings.describe()
+        assert "a: text that is dates, year first; kind: datetime in the file of --schema" in said
+        assert read(["x", "2024-01-01"] * 9).findings.describe() == ""
+
+    def test_times_are_seconds(self, read: Read) -> None:
+        assert "a: lengths of time, as seconds" in read([timedelta(1)] * 9).findings.describe()
+
+    @pytest.mark.parametrize("kind", [pa.int64(), pa.int32(), pa.float64()])
+    def test_numbers_that_are_days(self, read: Read, kind: pa.DataType) -> None:
+        days = [date(2023, 1, 1) + timedelta(number) for number in range(365)]
+        numbers = pa.array([*(int(f"{day:%Y%m%d}") for day in days), None]).cast(kind)
+        said = read(numbers).findings.describe()
+        assert "a: whole numbers that are all days, such as 20230101; kind: datetime" in said
+        table = read(numbers, kind=Kind.DATETIME)
+        assert column(table) == [*(datetime(day.year, day.month, day.day) for day in days), None]
+        assert "days" not in table.findings.describe()
