@@ -257,6 +257,6 @@ def could_be(frame: Frame, overrides: Mapping[str, ColumnOverride]) -> Iterator[
         ):
             yield (
                 f"{name}: whole numbers that are all days, such as {seen[0]:.0f}; kind: datetime "
-                "in the file of --schema has them read so, else there may be numbers in the rows that "
-                "are no days"
+                "in the file of --schema has them read so, else there may be numbers in the rows "
+                "that are no days"
             )
