@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +37,11 @@ KIND_OF = {
     Type.DATE: Kind.DATETIME,
     Type.TIME: Kind.INTEGER,
 }
+
+
+# Numbers of which there is no doubt what their commas and points are.
+SURE_COMMA = (Style.COMMA, Style.POINT_GROUPS, Style.POINT_GROUPS_COMMA, Style.GAPS_COMMA)
+SURE_POINT = (Style.POINT, Style.COMMA_GROUPS, Style.COMMA_GROUPS_POINT, Style.GAPS_POINT)
 
 
 @dataclass
@@ -108,7 +114,11 @@ class Counts:
     @property
     def padded(self) -> int:
         """Numbers that begin with zeros."""
-        return sum(n for (style, _), n in self.numbers.items() if style is Style.PADDED)
+        return self.styled(Style.PADDED)
+
+    def styled(self, *styles: Style) -> int:
+        """Numbers that are written in one of these styles."""
+        return sum(n for (style, _), n in self.numbers.items() if style in styles)
 
 
 def _by_style(
@@ -116,6 +126,32 @@ def _by_style(
 ) -> Iterator[tuple[int, str, int]]:
     sums = np.bincount(style, weights, minlength=len(Style)).astype(int).tolist()
     return ((each, "", n) for each, n in enumerate(sums) if n)
+
+
+class Decimals(StrEnum):
+    """What stands before the decimals of a file's numbers."""
+
+    POINT = "point"
+    COMMA = "comma"
+    # Nothing but what is between its columns says so.
+    LIKELY_COMMA = "likely comma"
+
+
+def decimals_of(columns: Iterable[Counts], semicolons: bool) -> Decimals:
+    """What the columns of a file say together: "1.234" is a thousand and more where another column
+    has "5,5", which no other way to write numbers allows for.
+
+    Args:
+        columns: of one file.
+        semicolons: whether these are between its columns, as where commas are before decimals.
+    """
+    commas = points = False
+    for counts in columns:
+        commas |= 2 * counts.styled(*SURE_COMMA) > counts.typed
+        points |= 2 * counts.styled(*SURE_POINT) > counts.typed
+    if commas != points:
+        return Decimals.COMMA if commas else Decimals.POINT
+    return Decimals.LIKELY_COMMA if semicolons else Decimals.POINT
 
 
 @dataclass(frozen=True)
@@ -128,7 +164,8 @@ class Choice:
         present: cells that are not NULL in this form, the odd ones too.
         nearly: the form that most cells of a column of text have, where that is worth a word.
         unlike: cells that do not have it.
-        ambiguous: the column holds dates of which none shows whether its day or month is first.
+        ambiguous: the column holds dates of which none shows whether its day or month is first, or
+            numbers of which none shows whether their points are before decimals or thousands.
     """
 
     form: Form
@@ -144,7 +181,8 @@ def choose(
     kind: Kind | None = None,
     order: Order | None = None,
     null_values: tuple[str, ...] = (),
-    commas_are_decimal: bool = False,
+    decimals: Decimals = Decimals.POINT,
+    decimal_mark: str | None = None,
     odd_share: float = ODD_SHARE,
 ) -> Choice | None:
     """Decide what a column's cells are.
@@ -158,7 +196,8 @@ def choose(
             share of cells that do not fit it.
         order: what a person says comes first in its dates.
         null_values: cells that stand for NULL besides the usual ones.
-        commas_are_decimal: what "1,234" is where no other cell of the column says.
+        decimals: what "1,234" and "1.234" are where no other cell of the column says.
+        decimal_mark: what a person says of it, "comma" or "point".
         odd_share: how many cells are few, as a share of those that are not NULL.
 
     Returns:
@@ -167,7 +206,9 @@ def choose(
     text = Form(Type.TEXT, null_values=null_values)
     found = [
         (form, fits)
-        for form, fits in _candidates(counts, kind is not None, order, commas_are_decimal)
+        for form, fits in _candidates(
+            counts, kind is not None, order, _marks(counts, decimals, decimal_mark)
+        )
         if fits and (kind is None or form.type in OF_KIND[kind])
     ]
     if kind is Kind.CATEGORICAL or (not found and (kind is None or counts.typed == 0)):
@@ -188,18 +229,21 @@ def choose(
         and order is None
         and form.order is not Order.YEAR_FIRST
         and counts.dates[Order.DAY_FIRST] == counts.dates[Order.MONTH_FIRST]
+    ) or (
+        decimals is Decimals.LIKELY_COMMA
+        and decimal_mark is None
+        and (form.type, form.mark) == (Type.REAL, Mark.POINT)
+        and counts.styled(Style.POINT_TRIPLE) > 0
+        and not counts.styled(Style.POINT, Style.BIG)
     )
     return Choice(form, odd, counts.typed, ambiguous=ambiguous)
 
 
 def _candidates(
-    counts: Counts, named: bool, order: Order | None, commas_are_decimal: bool
+    counts: Counts, named: bool, order: Order | None, marks: Sequence[Mark]
 ) -> Iterator[tuple[Form, int]]:
     """Forms, simplest first, and how many cells each fits."""
     yield Form(Type.BOOLEAN), counts.booleans
-    marks = list(Mark)
-    if commas_are_decimal:
-        marks.sort(key=lambda mark: mark.decimal == "." and mark is not Mark.POINT)
     affixes = dict.fromkeys(["", *(affix for _, affix in counts.numbers)])
     for affix in affixes:
         for mark in marks:
@@ -216,6 +260,18 @@ def _candidates(
         (Form(Type.DATE, order=each), counts.dates[each] + days) for each in _orders(counts, order)
     )
     yield Form(Type.TIME), counts.times
+
+
+def _marks(counts: Counts, decimals: Decimals, decimal_mark: str | None) -> list[Mark]:
+    """Marks that a column's numbers may have, in the order in which they are preferred."""
+    if decimal_mark is not None:
+        wanted = "," if decimal_mark == Decimals.COMMA else "."
+        return [mark for mark in Mark if mark.decimal == wanted]
+    if decimals is Decimals.POINT:
+        return list(Mark)
+    # Plain whole numbers have no mark at all; "1.234" has, where commas are before decimals.
+    plain = not (decimals is Decimals.COMMA and counts.styled(Style.POINT_TRIPLE))
+    return sorted(Mark, key=lambda mark: mark.decimal == "." and not (plain and mark is Mark.POINT))
 
 
 def _orders(counts: Counts, order: Order | None) -> tuple[Order, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cascade_tables.errors import DataError, SchemaError, listing, shown
 from cascade_tables.files.by_schema import fitted, kind_to_read
-from cascade_tables.files.choosing import ODD_SHARE, Choice, choose, could_be
+from cascade_tables.files.choosing import ODD_SHARE, Choice, choose, could_be, decimals_of
 from cascade_tables.files.csv_files import CsvFile, Noticed, load, look, read_blocks
 from cascade_tables.files.dates import Order
 from cascade_tables.files.deciding_rows import asked_as_categories, most_distinct
@@ -29,6 +29,8 @@ from cascade_tables.frame import Frame
 from cascade_tables.overrides import ColumnOverride
 from cascade_tables.schema import Schema
 
+# What keys of the overrides are for that say how cells are written.
+MEANT_FOR = {"dates": (Type.DATE,), "decimal_mark": (Type.WHOLE, Type.REAL)}
 CSV_SUFFIXES, PARQUET_SUFFIXES = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
 
 
@@ -250,6 +252,7 @@ def _load(
     nothing = ColumnOverride()
     asked = {name: overrides.get(name, nothing) for name in names if name not in known}
     seen = look(files, {name: override.null_values or () for name, override in asked.items()})
+    decimals = decimals_of(seen.counts.values(), files[0].dialect.delimiter == ";")
     choices: dict[str, Choice] = {}
     for name, override in asked.items():
         choice = choose(
@@ -257,18 +260,21 @@ def _load(
             override.kind,
             Order(override.dates) if override.dates else None,
             override.null_values or (),
-            commas_are_decimal=files[0].dialect.delimiter == ";",
-            odd_share=odd_share,
+            decimals,
+            override.decimal_mark,
+            odd_share,
         )
         if choice is None:
             raise SchemaError(
                 f"column {name!r}: kind {override.kind} in the overrides, but none of its "
                 f"{seen.counts[name].typed:,} cells in {files[0].source.name} can be read so"
             )
-        if override.dates and choice.form.type is not Type.DATE:
-            raise SchemaError(
-                f"column {name!r}: dates in the overrides has no effect on {choice.form.describe()}"
-            )
+        for key, types in MEANT_FOR.items():
+            if getattr(override, key) and choice.form.type not in types:
+                what = choice.form.describe()
+                raise SchemaError(
+                    f"column {name!r}: {key} in the overrides has no effect on {what}"
+                )
         choices[name] = choice
     rows = sum(seen.rows)
     forms = {
@@ -307,6 +313,10 @@ def _load(
         f"{name}: nothing shows whether days or months come first; read as "
         f"{choice.form.order.describe()}, which dates: day_first or dates: month_first in the file "
         "of --schema decides"
+        if choice.form.type is Type.DATE
+        else f"{name}: nothing shows whether points stand before decimals or thousands; 1.234 is "
+        "read as less than two, which decimal_mark: point or decimal_mark: comma in the file of "
+        "--schema decides"
         for name, choice in choices.items()
         if choice.ambiguous
     ]

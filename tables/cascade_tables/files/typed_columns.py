@@ -184,6 +184,7 @@ def forms_of(
             continue
         nulls = override.null_values or ()
         kind = override.kind or (Kind.DATETIME if override.dates else None)
+        kind = kind or (Kind.CONTINUOUS if override.decimal_mark else None)
         if kind is Kind.CATEGORICAL:
             kind = None
         if kind is None or not is_text(types[name], Form(_type_of(kind))):
@@ -196,7 +197,8 @@ def forms_of(
             distinct, where, missing = _distinct(name, part)
             weights = np.bincount(where[~missing], minlength=len(distinct))
             counts.add(distinct, weights.astype(np.int64), nulls)
-        choice = choose(counts, kind, Order(override.dates) if override.dates else None, nulls)
+        order = Order(override.dates) if override.dates else None
+        choice = choose(counts, kind, order, nulls, decimal_mark=override.decimal_mark)
         if choice is None and must_fit:
             raise SchemaError(
                 f"column {name!r}: kind {kind} in the overrides, but none of its "
@@ -229,10 +231,11 @@ def _type_of(kind: Kind) -> Type:
 
 
 def _check_typed(name: str, kind: pa.DataType, override: ColumnOverride) -> None:
-    if override.dates:
-        raise SchemaError(
-            f"column {name!r}: dates in the overrides is for text; the column has type {kind}"
-        )
+    for key in ("dates", "decimal_mark"):
+        if getattr(override, key):
+            raise SchemaError(
+                f"column {name!r}: {key} in the overrides is for text; the column has type {kind}"
+            )
     types = pa.types
     held = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
     text = types.is_dictionary(kind) or types.is_string(kind) or types.is_large_string(kind)

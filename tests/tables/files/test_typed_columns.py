@@ -129,6 +129,10 @@ class TestText:
         assert column(table) == [*range(40), None, None, None]
         assert "1 of 41 cells (2.4 %): '?' (row 41)" in table.findings.describe()
 
+    def test_a_mark_of_decimals_is_enough(self, read: Read) -> None:
+        table = read(["1.234", "5,5", "7"] * 9, decimal_mark="comma")
+        assert column(table) == [1234, 5.5, 7] * 9
+
     def test_dictionaries(self, read: Read) -> None:
         values = pa.array(["1", "2", None] * 10).dictionary_encode()
         assert column(read(values, kind=Kind.INTEGER)) == [1, 2, None] * 10
