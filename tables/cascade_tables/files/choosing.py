@@ -175,6 +175,21 @@ class Choice:
     unlike: int = 0
     ambiguous: bool = False
 
+    @property
+    def doubt(self) -> str:
+        """In words, what nothing shows of a column that is ambiguous, and what decides it."""
+        if self.form.type is Type.DATE:
+            return (
+                f"nothing shows whether days or months come first; read as "
+                f"{self.form.order.describe()}, which dates: day_first or dates: month_first in "
+                "the file of --schema decides"
+            )
+        return (
+            "nothing shows whether points stand before decimals or thousands; 1.234 is read as "
+            "less than two, which decimal_mark: point or decimal_mark: comma in the file of "
+            "--schema decides"
+        )
+
 
 def choose(
     counts: Counts,

@@ -17,7 +17,7 @@ from cascade_tables.files.choosing import ODD_SHARE, Choice, choose, could_be, d
 from cascade_tables.files.csv_files import CsvFile, Noticed, load, look, read_blocks
 from cascade_tables.files.dates import Order
 from cascade_tables.files.deciding_rows import asked_as_categories, most_distinct
-from cascade_tables.files.dialect import dialect_of, same_columns
+from cascade_tables.files.dialect import dialect_of, looks_like_a_row, same_columns
 from cascade_tables.files.findings import NAMED, Findings, Misfits, misfits_of
 from cascade_tables.files.forms import Form, Type
 from cascade_tables.files.opening import STDIN, Source, is_parquet, source_of
@@ -234,6 +234,11 @@ def _read_csv(
     notes = [f"{name}: the column has no name in {first.source.name}" for name in nameless]
     numbers = [name for name, data in table.frame.columns.items() if data.values.dtype.kind in "if"]
     notes += could_be(table.frame.select(numbers), overrides)
+    if looks_like_a_row(first.dialect.names, table.frame):
+        notes.append(
+            f"{first.source.name}: its first line is taken for names, and looks like a row "
+            f"({listing(map(shown, first.dialect.names))}); write a line of names above it"
+        )
     return replace(
         table,
         findings=replace(findings, left_out=dropped, notes=(*notes, *findings.notes)),
@@ -309,17 +314,7 @@ def _load(
         if noticed[name].count and name not in nearly
     ]
     as_text = [misfits(name, form, seen.counts[name].typed) for name, form in nearly.items()]
-    notes = [
-        f"{name}: nothing shows whether days or months come first; read as "
-        f"{choice.form.order.describe()}, which dates: day_first or dates: month_first in the file "
-        "of --schema decides"
-        if choice.form.type is Type.DATE
-        else f"{name}: nothing shows whether points stand before decimals or thousands; 1.234 is "
-        "read as less than two, which decimal_mark: point or decimal_mark: comma in the file of "
-        "--schema decides"
-        for name, choice in choices.items()
-        if choice.ambiguous
-    ]
+    notes = [f"{name}: {choice.doubt}" for name, choice in choices.items() if choice.ambiguous]
     notes += _blank(files)
     return Table(
         frame,

@@ -48,8 +48,9 @@ defaults: {rare: group, min_count: 3}
 columns:
   amount: {kind: continuous, nullable: true, minimum: 0, maximum: 1e5, point_masses: [0, 9.5]}
   "no": {kind: categorical, max_categories: 7, rare: other, other: "(others)", min_count: 2}
-  at: {kind: date_time, minimum: 2020-01-01, dates: day_first, decimal_mark: comma, null_values: ["-", "?"]}
+  at: {kind: date_time, minimum: 2020-01-01, dates: day_first, null_values: ["-", "?"]}
   dropped: {drop: true}
+  said: {decimal_mark: comma}
 relations:
   "total = injury + vehicle": declared
   "closed = opened + days": refused
