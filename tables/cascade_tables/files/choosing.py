@@ -316,7 +316,9 @@ def could_be(frame: Frame, overrides: Mapping[str, ColumnOverride]) -> Iterator[
             counts = Counts()
             counts.add(cells.field("values"), np.asarray(cells.field("counts")))
             choice = choose(counts)
-            if choice is not None and choice.form.type in KIND_OF:
+            # A few whole numbers that a program keeps as text are codes.
+            codes = choice is None or (choice.form.type is Type.WHOLE and len(cells) <= MAX_EXACT)
+            if choice is not None and choice.form.type in KIND_OF and not codes:
                 yield (
                     f"{name}: text that is {choice.form.describe()}; kind: "
                     f"{KIND_OF[choice.form.type]} in the file of --schema has it read so"

@@ -182,6 +182,11 @@ class TestSaid:
         assert "a: text that is dates, year first; kind: datetime in the file of --schema" in said
         assert read(["x", "2024-01-01"] * 9).findings.describe() == ""
 
+    def test_of_codes_there_is_nothing_to_say(self, read: Read) -> None:
+        assert read(["1", "2", "3"] * 9).findings.describe() == ""
+        said = read([str(number) for number in range(200)]).findings.describe()
+        assert "a: text that is whole numbers; kind: integer" in said
+
     def test_times_are_seconds(self, read: Read) -> None:
         assert "a: lengths of time, as seconds" in read([timedelta(1)] * 9).findings.describe()
 
