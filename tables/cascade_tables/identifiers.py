@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,9 @@ MEASURES = re.compile(
 # ... or have as many digits as numbers of persons, phones and accounts, and all as many. Longer
 # ones may have lost a zero before them, as one in ten does.
 FEWEST_DIGITS, MANY_DIGITS, SHARE_OF_LONGEST = 7, 9, 0.8
+# ... or are so large, nearly all of them, as are ninety-eight of a hundred numbers of 63 bits or
+# 64; amounts reach lower.
+FAR, SHARE_OF_FAR = 10**17, 0.95
 # In fewer rows numbers that differ are as likely amounts.
 LONG_ROWS = 50
 
@@ -66,16 +70,45 @@ def identifier(name: str, data: ColumnData, kind: Kind) -> str:
         hardly = distinct >= IDENTIFIER_SHARE * rows
         if hardly and (distinct > MAX_CATEGORIES or _are_codes(list(counts), rows)):
             return f"identifier: {distinct:,} of {rows:,} values differ"
+    if kind is Kind.CONTINUOUS and _beyond_reals(present):
+        # Whole numbers of 64 bits, or of which some were missing: reals only as far as they go.
+        words = _words(name)
+        if words and MEASURES.fullmatch(words[-1]):
+            return ""
+        return _called_so(words, present) or _hashes(present)
     if kind is Kind.INTEGER:
         whole = present.astype(np.int64)
-        words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+        words = _words(name)
         if words and MEASURES.fullmatch(words[-1]):
             return _row_label(whole)
-        return _row_label(whole) or _called_so(words, whole) or _long(whole)
+        return _row_label(whole) or _called_so(words, whole) or _long(whole) or _hashes(whole)
     return ""
 
 
-def _called_so(words: Sequence[str], values: NDArray[np.int64]) -> str:
+def _words(name: str) -> list[str]:
+    return re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+
+
+def _beyond_reals(values: NDArray[np.float64]) -> bool:
+    """Whether reals are whole numbers of 64 bits that need more digits than reals have."""
+    largest = np.abs(values).max()
+    return bool(2.0**53 <= largest <= 2.0**64 and (values == np.floor(values)).all())
+
+
+def _hashes(values: NDArray[Any]) -> str:
+    """Why whole numbers identify rows, if they do: hardly any repeats, and they are all over 64
+    bits, as keys that a program makes up are, and hashes, also below zero. Moments are not."""
+    rows = len(values)
+    if rows < LONG_ROWS or _are_moments(values):
+        return ""
+    distinct = np.unique(values)
+    far = np.abs(distinct.astype(np.float64)) >= FAR
+    if len(distinct) < IDENTIFIER_SHARE * rows or far.mean() < SHARE_OF_FAR:
+        return ""
+    return f"identifier: {_differing(len(distinct), rows)}, and are spread over 64 bits"
+
+
+def _called_so(words: Sequence[str], values: NDArray[Any]) -> str:
     """Why whole numbers identify rows, if they do: hardly any repeats, and a word of their name
     says so."""
     called = next((word for word in words if IDENTIFIER_WORDS.fullmatch(word)), "")
@@ -135,7 +168,7 @@ def _are_codes(texts: list[str], rows: int) -> bool:
     )
 
 
-def _are_moments(values: NDArray[np.int64]) -> bool:
+def _are_moments(values: NDArray[Any]) -> bool:
     """Whether all are dates as 20241231, with a time behind them or without, or counts of seconds
     since 1970 of this century, or of thousandths or millionths of them."""
     low, high = int(values.min()), int(values.max())

@@ -85,6 +85,8 @@ def _nothing_to_learn(data: ColumnData) -> str:
         return "every value is NULL"
     if not data.null.any() and bool((present == present[0]).all()):
         value = present[0]
+        if isinstance(value, float) and abs(value) >= 2.0**53:
+            return f"constant: every value is {value}, as far as the digits of real numbers go"
         return f"constant: every value is {shown(value) if isinstance(value, str) else value}"
     return ""
 

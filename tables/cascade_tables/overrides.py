@@ -70,8 +70,9 @@ class ColumnOverride:
         other: the label they fold into.
         rare: what answers have in the label's place.
         min_count: rows that have a category, so that it is kept at all; 1: all are.
-        null_values: cells of a text file that stand for NULL besides the usual ones.
-        dates: what comes first in dates of a text file, "day_first" or "month_first".
+        null_values: cells that stand for NULL besides the usual ones, of text and numbers.
+        dates: what comes first in dates that are text, "day_first" or "month_first".
+        decimal_mark: what stands before decimals of numbers that are text, "comma" or "point".
     """
 
     kind: Kind | None = None
@@ -86,6 +87,7 @@ class ColumnOverride:
     min_count: int | None = None
     null_values: tuple[str, ...] | None = None
     dates: str | None = None
+    decimal_mark: str | None = None
 
 
 class Wish(StrEnum):
@@ -227,6 +229,7 @@ ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a list of texts and finite numbers, such as ['?', -999]",
     ),
     "dates": (lambda v: v in ("day_first", "month_first"), "day_first or month_first"),
+    "decimal_mark": (lambda v: v in ("comma", "point"), "comma or point"),
     "other": (lambda v: isinstance(v, str) and v != "", "a label that is not empty"),
 }
 

@@ -173,6 +173,12 @@ class TestFailures:
         with pytest.raises(InvalidRequest, match=r"not allowed \(index: row 3 is 'r3'\)$"):
             ask(of, frame(20), {})
 
+    def test_numbers_of_an_index_are_numbers(self, ask: Ask) -> None:
+        of = server()
+        of.refuse(InvalidRequest("column 'age', row 3: 'x' is not allowed"))
+        with pytest.raises(InvalidRequest, match=r"\(index: row 3 is 13\)$"):
+            ask(of, frame(20).set_axis([*range(10, 30)]), {})
+
     def test_of_a_plain_index_there_is_nothing_to_say(self, ask: Ask) -> None:
         small = server(max_rows=8)
         small.refuse(InvalidRequest("row 3 is bad"))

@@ -113,3 +113,40 @@ class TestLongNumbers:
     )
     def test_other_numbers_are_kept(self, values: Any) -> None:
         assert left_out(values) == ""
+
+
+class TestSixtyFourBits:
+    """Keys that programs make up, which reals hold only in part where they are beyond 2^63."""
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            np.random.default_rng(1).integers(-(2**63), 2**63, 400),
+            np.random.default_rng(1).integers(2**63, 2**64, 400, dtype=np.uint64),
+            np.random.default_rng(1).integers(0, 2**64, 400, dtype=np.uint64),
+            np.random.default_rng(1).integers(0, 2**63, 400).astype(np.float64),
+        ],
+        ids=["signed", "beyond 2^63", "unsigned", "reals, as where some are missing"],
+    )
+    def test_hashes_are_left_out_whatever_they_are_called(self, values: Any) -> None:
+        for name in ("x", "user_id"):
+            assert reason(name, pa.array(values)).startswith("identifier: ")
+        kind = Kind.CONTINUOUS if values.dtype.kind in "uf" else Kind.INTEGER
+        assert reason("x", pa.array(values), kind=kind) == ""
+
+    def test_a_few_hashes_are_categories_of_a_kind(self) -> None:
+        values = np.random.default_rng(1).integers(2**63, 2**64, 20, dtype=np.uint64)
+        assert reason("x", pa.array(np.tile(values, 20))) == ""
+
+    @pytest.mark.parametrize("low", [1e3, 1e15])
+    def test_large_amounts_are_not(self, low: float) -> None:
+        drawn = np.random.default_rng(1).uniform(np.log(low), np.log(1.8e19), 400)
+        assert reason("x", np.floor(np.exp(drawn))) == ""
+
+    def test_neither_is_what_is_called_an_amount(self) -> None:
+        values = np.random.default_rng(1).integers(2**63, 2**64, 400, dtype=np.uint64)
+        assert reason("total_amount", pa.array(values)) == ""
+
+    def test_numbers_that_differ_beyond_the_digits_of_reals_are_no_plain_constant(self) -> None:
+        values = pa.array([2**63 + i % 3 for i in range(100)], pa.uint64())
+        assert "as far as the digits of real numbers go" in reason("x", values)

@@ -114,6 +114,7 @@ EVERY_KEY: dict[str, list[Any]] = {
     "min_count": [1],
     "null_values": [("?", "-999", "\x85", "💶")],
     "dates": ["day_first"],
+    "decimal_mark": ["comma"],
 }
 
 

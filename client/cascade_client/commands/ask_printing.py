@@ -15,6 +15,8 @@ from cascade_client.values.provenance import Routing
 # More rows than this are for --json.
 MOST_ROWS = 20
 SPACING = 2
+# Characters of a value that are printed.
+LONGEST = 200
 GIVEN_STYLE, SYNTHETIC_STYLE = "cyan", "bold"
 
 
@@ -75,7 +77,10 @@ def fitting(cells: list[list[str]], room: int) -> list[tuple[int, int]]:
 
 
 def shown(value: Any) -> str:
-    """A value as text: NULL, numbers to six digits, the rest as it is."""
+    """A value as text: NULL, numbers to six digits, the rest as it is, cut where it is long."""
     if value is None:
         return "NULL"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]}… ({len(text):,} characters; --json has all)"

@@ -13,7 +13,7 @@ from cascade_client.errors import InvalidRequest
 from cascade_client.frames.flows import Flow
 from cascade_client.frames.opened import Opened, opened
 from cascade_client.frames.operations import without_value
-from cascade_client.frames.tables import described
+from cascade_client.frames.tables import check_written, described
 from cascade_client.messages.given import check_once
 from cascade_client.messages.wire import Fidelity
 from cascade_client.progress import Progress
@@ -91,6 +91,7 @@ def augmenting(
     for name in names:
         (known if isinstance(name, str) and schema.column(name) else others).append(name)
     check_once(known)
+    check_written(given, [schema.by_name[name] for name in known if name != target], {})
     asked = operations.take(given.frame, places, [target])
     answer = yield lambda client: client.synthesize(
         schema.table,

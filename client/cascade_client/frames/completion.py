@@ -17,7 +17,7 @@ from cascade_client.frames.draws import Draws, draws_of
 from cascade_client.frames.flows import Flow
 from cascade_client.frames.opened import Opened, opened
 from cascade_client.frames.operations import Places, Source
-from cascade_client.frames.tables import described
+from cascade_client.frames.tables import check_written, described
 from cascade_client.messages.given import check_once
 from cascade_client.messages.wire import Fidelity, checked_draws
 from cascade_client.progress import Progress
@@ -147,6 +147,8 @@ def completing(
     given, draws = opened(data), checked_draws(draws)
     schema = yield from described(table, given.operations.names(given.frame), version, timeout)
     holes = find(given, schema, columns)
+    own = frozenset(holes.known)
+    check_written(given, [each for each in holes.columns if each.name in own], holes.empty)
     operations = given.operations
     total = sum(int(each.sum()) for each in holes.empty.values())
     unknown = _unknown(holes, schema) if columns is None else ()

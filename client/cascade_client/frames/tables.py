@@ -1,13 +1,26 @@
-"""Which of a server's tables a frame has columns of, where its caller does not say."""
+"""Which of a server's tables a frame has columns of, where its caller does not say; and whether
+what is drawn for its columns can be written as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cascade_client.errors import InvalidRequest
 from cascade_client.frames.flows import Flow
-from cascade_client.values.descriptions import TableDescription
+from cascade_client.frames.opened import Opened
+from cascade_client.values.descriptions import ColumnDescription, TableDescription
+
+# What text is to be, to stand for a value of a kind.
+READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
+    "integer": (float, "numbers"),
+    "continuous": (float, "numbers"),
+    "datetime": (datetime.fromisoformat, "date-times"),
+}
 
 
 def described(
@@ -61,3 +74,42 @@ def chosen(names: Sequence[Any], tables: Sequence[TableDescription]) -> TableDes
         f"which table data is of, its columns do not say ({counts}); name it: table="
         f"{next(name for name, found in shared.items() if found)!r}"
     )
+
+
+def check_written(
+    given: Opened, columns: Iterable[ColumnDescription], empty: Mapping[str, NDArray[np.bool_]]
+) -> None:
+    """Refuse columns of text whose cells are written as no value of the table is: "5%" and "12:30"
+    are numbers to whoever learnt them from a file, and what is drawn for the cells below them are
+    5.0 and 45000.
+
+    Args:
+        given: the frame.
+        columns: of the table and of the frame, for which something is drawn.
+        empty: by column, which cells have no value; where there is nothing, it is looked for.
+
+    Raises:
+        InvalidRequest: names the first column, such a cell, and what can be done.
+    """
+    operations, frame = given.operations, given.frame
+    for column in columns:
+        if column.kind not in READERS:
+            continue
+        none = empty[column.name] if empty else operations.empty(frame, column.name)
+        known = np.flatnonzero(~none)
+
+        def observed(rows: Any, name: str = column.name) -> list[Any]:
+            return operations.cells(operations.take(frame, rows, [name]), name).observed
+
+        if not len(known) or not isinstance(observed(known[:1])[0], str):
+            continue
+        read, what = READERS[column.kind]
+        for cell in dict.fromkeys(observed(known)):
+            try:
+                read(cell)
+            except (TypeError, ValueError):
+                raise InvalidRequest(
+                    f"column {column.name!r} has {cell!r}, and the table has {what} there, which "
+                    f"are drawn: one column would have both. Make {what} of it first, or "
+                    "leave it out"
+                ) from None

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+
 from cascade_client.errors import CascadeError, InvalidRequest
 from cascade_client.messages.arrow_frames import Streamed
 from cascade_client.messages.cells import Cells, Form, of_rows
@@ -68,7 +70,10 @@ class Held:
     def labels(self, rows: Sequence[int]) -> list[Any] | None:
         """What the caller calls some of the rows; None: their places."""
         labels = None if self.kind is None else self.kind.labels(self.data, rows)
-        return None if labels == list(rows) else labels
+        if labels is None or labels == list(rows):
+            return None
+        # As their reader writes them: 3 rather than np.int64(3).
+        return [each.item() if isinstance(each, np.number) else each for each in labels]
 
     def explained(self, error: Failed, begin: int, end: int) -> Failed:
         """An error of a request for rows [begin, end), which names rows as the caller knows them.

@@ -224,7 +224,7 @@ class Noticed:
     Attributes:
         count: all of them.
         present: cells that are neither odd nor NULL.
-        cells: file, row and text of the first.
+        cells: file, row and text of the first, and of the first with another text.
     """
 
     count: int = 0
@@ -234,8 +234,19 @@ class Noticed:
     def add(self, file: int, row: int, cells: pa.Array, odd: NDArray[np.bool_]) -> None:
         """More cells of a file, from a row on; `odd` [n] of them do not fit."""
         self.count += int(odd.sum())
-        for at in np.flatnonzero(odd)[: NAMED - len(self.cells)].tolist():
+        places = np.flatnonzero(odd)
+        for at in places[: max(0, NAMED - len(self.cells))].tolist():
             self.cells.append((file, row + at, cells[at].as_py()))
+        known = {text for _, _, text in self.cells}
+        if not len(places) or len(known) >= NAMED:
+            return
+        # Each once: who is told which cells to call NULL is told all of them where they are few.
+        encoded = cells.filter(pa.array(odd)).dictionary_encode()
+        for code, text in enumerate(encoded.dictionary[:NAMED].to_pylist()):
+            if text not in known and len(known) < NAMED:
+                known.add(text)
+                at = int(places[(np.asarray(encoded.indices) == code).argmax()])
+                self.cells.append((file, row + at, text))
 
 
 class _Reader:

@@ -16,6 +16,8 @@ CLOCK = (
 )
 AFTER_DATE = rf"(?:(?:T|,?\s+){CLOCK}\s?(?P<zone>Z|UTC|[+-][0-9]{{2}}:?(?:[0-9]{{2}})?)?)?$"
 NUMERIC = r"^(?P<a>[0-9]{1,4})(?P<mark>[-/.])(?P<b>[0-9]{1,2})(?P<again>[-/.])(?P<c>[0-9]{1,4})"
+# A day without marks, which is a number: pandas writes ".0" behind it where some are missing.
+COMPACT = r"^([0-9]{4})([0-9]{2})([0-9]{2})(?:\.0)?($|[T ].*$)"
 MONTH = r"(?P<month>[A-Za-z]{3,9})\.?"
 DAY = r"(?P<day>[0-9]{1,2})(?:st|nd|rd|th)?"
 YEAR = r"(?P<year>[0-9]{4}|[0-9]{2})"
@@ -53,7 +55,8 @@ class Order(StrEnum):
 def read_dates(cells: pa.Array, order: Order) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Dates, with or without a time of day; UTC where they have a zone.
 
-    A date with a name of a month, and one whose year comes first, can be read in any order.
+    A date with a name of a month, and one whose year comes first, can be read in any order; so can
+    a day as 20241231.
 
     Args:
         cells: text [n], without blanks around it.
@@ -65,8 +68,10 @@ def read_dates(cells: pa.Array, order: Order) -> tuple[NDArray[Any], NDArray[np.
     values = np.zeros(len(cells), "datetime64[us]")
     fits = np.zeros(len(cells), bool)
     rest = np.arange(len(cells))
-    for pattern in (NUMERIC, *NAMED):
+    for pattern in (NUMERIC, COMPACT, *NAMED):
         left = cells if len(rest) == len(cells) else cells.take(pa.array(rest))
+        if pattern is COMPACT:
+            left, pattern = pc.replace_substring_regex(left, COMPACT, r"\1-\2-\3\4"), NUMERIC
         parts = pc.extract_regex(left, pattern + AFTER_DATE)
         found = np.asarray(parts.is_valid()).astype(bool)
         if not found.any():
@@ -78,6 +83,15 @@ def read_dates(cells: pa.Array, order: Order) -> tuple[NDArray[Any], NDArray[np.
         if not len(rest):
             break
     return values, fits
+
+
+def are_days(cells: pa.Array) -> NDArray[np.bool_]:
+    """Which cells are numbers that are days of 1800 to 2199, as 20241231: bool [n]."""
+    likely = pc.match_substring_regex(cells, r"^(?:1[89]|2[01])[0-9]{6}(?:\.0)?$")
+    days = np.asarray(likely).astype(bool)
+    if days.any():
+        days[days] = read_dates(cells.filter(pa.array(days)), Order.YEAR_FIRST)[1]
+    return days
 
 
 def read_times(cells: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TextIO
 
 from cascade_tables.errors import DataError, listing, shown
 from cascade_tables.files.opening import Source
-from cascade_tables.frame import check_unique
+from cascade_tables.frame import Frame, check_unique
 
 DELIMITERS = (",", ";", "\t", "|")
 MARK = re.compile('"?sep=([^"])"?[\r\n]*', re.IGNORECASE)
@@ -152,3 +152,36 @@ def same_columns(first: Source, dialect: Dialect, other: Source, found: Dialect)
         raise DataError(
             f"{other.name} does not have the columns of {first.name}: it {' and '.join(parts)}"
         )
+
+
+def looks_like_a_row(names: Sequence[str], frame: Frame) -> bool:
+    """Whether what was taken for names is rather the first row of a file that has none: numbers
+    above numbers, within their range, and text that is below itself too.
+
+    Numbers from 0 on are what pandas calls columns that have no name.
+    """
+    if list(names) == [str(number) for number in range(len(names))]:
+        return False
+    numbers = 0
+    for name in names:
+        if name not in frame.columns:
+            return False
+        values = frame[name].present()
+        if values.dtype.kind == "O":
+            if not (values == name).any():
+                return False
+        elif values.dtype.kind in "if" and len(values):
+            if not _is_number(name) or not values.min() <= float(name) <= values.max():
+                return False
+            numbers += 1
+        else:
+            return False
+    return numbers > 0
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 
 from cascade_tables.errors import DataError, listing, shown
 from cascade_tables.files.deciding_rows import asked_as_categories, most_distinct
+from cascade_tables.files.forms import Form
 from cascade_tables.files.streaming import is_large, sampled
 from cascade_tables.files.table import Stream
-from cascade_tables.frame import Frame, check_unique, column_from_arrow
+from cascade_tables.files.typed_columns import TypedColumns, forms_of
+from cascade_tables.frame import Frame, check_unique
 from cascade_tables.overrides import ColumnOverride
 
 # Cells that are read together; of a file's row groups no more is in memory.
@@ -34,11 +36,27 @@ def read_parquet(path: Path) -> tuple[Frame, dict[str, str]]:
     Raises:
         DataError: it is no Parquet file, is damaged, has no rows, or two columns share a name.
     """
-    return together([path])
+    frame, unreadable, _ = together([path], {}, {}, finite=False)
+    return frame, unreadable
 
 
-def together(paths: Sequence[Path]) -> tuple[Frame, dict[str, str]]:
-    """Several files or folders, as one table; see `read_parquet`."""
+def together(
+    paths: Sequence[Path],
+    overrides: Mapping[str, ColumnOverride],
+    known: Mapping[str, Form] | None = None,
+    finite: bool = True,
+) -> tuple[Frame, dict[str, str], TypedColumns]:
+    """Several files or folders, as one table; see `read_parquet`.
+
+    Args:
+        paths: of the files.
+        overrides: what a person says of the columns.
+        known: how text is written of which that is known already; None: the table is a new one.
+        finite: whether numbers that are not finite count as NULL.
+
+    Returns:
+        As `read_parquet`; and which cells were odd.
+    """
     tables = [_arrow(path) for path in paths]
     first = tables[0]
     for path, table in zip(paths[1:], tables[1:], strict=True):
@@ -49,23 +67,31 @@ def together(paths: Sequence[Path]) -> tuple[Frame, dict[str, str]]:
         raise DataError(f"{listing(paths)} cannot be one table: {exc}") from exc
     if table.num_rows == 0:
         raise DataError(f"{listing(paths)} has no rows")
+    types = {field.name: field.type for field in table.schema}
+    asked = {name: each for name, each in overrides.items() if name not in (known or {})}
+    forms = forms_of(
+        types, asked, lambda name: [table[name]], listing(paths), must_fit=known is None
+    )
+    reader = TypedColumns({**(known or {}), **forms}, finite)
     columns, unreadable = {}, {}
     for name in table.column_names:
         try:
-            columns[name] = column_from_arrow(name, table[name])
+            columns[name] = reader.read(name, table[name])
         except DataError as exc:
             unreadable[name] = str(exc)
-    return Frame(columns), unreadable
+    return Frame(columns), unreadable, reader
 
 
 def large(
-    paths: Sequence[Path], overrides: Mapping[str, ColumnOverride]
-) -> tuple[Frame, dict[str, str], Stream] | None:
+    paths: Sequence[Path],
+    overrides: Mapping[str, ColumnOverride],
+    known: Mapping[str, Form] | None = None,
+) -> tuple[Frame, dict[str, str], TypedColumns, Stream] | None:
     """Several files or folders as one table, if it is larger than memory should hold.
 
     Returns:
-        Some of its rows, see `deciding_rows`; the columns that cannot be read, and why; and all
-        its rows. None: it is not so large, see `together`.
+        Some of its rows, see `deciding_rows`; the columns that cannot be read, and why; which cells
+        were odd; and all its rows. None: it is not so large, see `together`.
 
     Raises:
         DataError: see `together`.
@@ -88,12 +114,19 @@ def large(
     unreadable: dict[str, str] = {}
     for name in names:
         try:
-            column_from_arrow(name, pa.chunked_array([], first.field(name).type))
+            TypedColumns().read(name, pa.chunked_array([], first.field(name).type))
         except DataError as exc:
             unreadable[name] = str(exc)
+    types = {name: first.field(name).type for name in names}
+    asked = {name: each for name, each in overrides.items() if name not in (known or {})}
+    forms = {
+        **(known or {}),
+        **forms_of(types, asked, _cells_of(files), listing(paths), must_fit=known is None),
+    }
     while True:
         left = [name for name in names if name not in unreadable]
-        chunks = _Chunks(files, left)
+        reader = TypedColumns(forms, finite=True)
+        chunks = _Chunks(files, left, forms, reader)
         limits = {n: most_distinct(overrides.get(n, ColumnOverride())) for n in left}
         try:
             sample, stream = sampled(
@@ -103,7 +136,7 @@ def large(
             # A value of a type that can be read: all else is read once more without the column.
             unreadable[exc.column] = str(exc)
             continue
-        return sample, unreadable, stream
+        return sample, unreadable, reader, stream
 
 
 class _UnreadableError(DataError):
@@ -206,21 +239,42 @@ def _folder(path: Path) -> ds.Dataset:
 class _Chunks:
     """Some columns of files, a number of rows at a time."""
 
-    def __init__(self, files: Sequence[_File], names: Sequence[str]) -> None:
-        self._files, self._names = files, names
+    def __init__(
+        self,
+        files: Sequence[_File],
+        names: Sequence[str],
+        forms: Mapping[str, Form],
+        first_reader: TypedColumns,
+    ) -> None:
+        self._files, self._names, self._forms = files, names, forms
+        # Later passes meet the same odd cells again.
+        self._first = [first_reader]
         self._rows = max(1, CHUNK_CELLS // max(1, len(names)))
 
     def frames(self) -> Iterator[Frame]:
         """All rows, in order."""
+        reader = self._first.pop() if self._first else TypedColumns(self._forms, finite=True)
+        begin = 0
         for file in self._files:
             for batch in file.batches(self._names, self._rows):
                 columns = {}
                 for name in self._names:
                     try:
-                        columns[name] = column_from_arrow(name, batch.column(name))
+                        columns[name] = reader.read(name, batch.column(name), begin)
                     except DataError as exc:
                         raise _UnreadableError(name, str(exc)) from exc
+                begin += len(batch)
                 yield Frame(columns)
+
+
+def _cells_of(files: Sequence[_File]) -> Callable[[str], Iterator[pa.Array]]:
+    """Gives the cells of a column of all files."""
+
+    def cells(name: str) -> Iterator[pa.Array]:
+        for file in files:
+            yield from (batch.column(name) for batch in file.batches([name], CHUNK_CELLS))
+
+    return cells
 
 
 def _same_columns(first: Path, names: Sequence[str], path: Path, found: Sequence[str]) -> None:

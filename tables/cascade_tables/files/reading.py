@@ -13,21 +13,24 @@ from pathlib import Path
 
 from cascade_tables.errors import DataError, SchemaError, listing, shown
 from cascade_tables.files.by_schema import fitted, kind_to_read
-from cascade_tables.files.choosing import ODD_SHARE, Choice, choose
+from cascade_tables.files.choosing import ODD_SHARE, Choice, choose, could_be, decimals_of
 from cascade_tables.files.csv_files import CsvFile, Noticed, load, look, read_blocks
 from cascade_tables.files.dates import Order
 from cascade_tables.files.deciding_rows import asked_as_categories, most_distinct
-from cascade_tables.files.dialect import dialect_of, same_columns
+from cascade_tables.files.dialect import dialect_of, looks_like_a_row, same_columns
 from cascade_tables.files.findings import NAMED, Findings, Misfits, misfits_of
 from cascade_tables.files.forms import Form, Type
 from cascade_tables.files.opening import STDIN, Source, is_parquet, source_of
 from cascade_tables.files.parquet_files import ARROW_SUFFIXES, large, read_parquet, together
 from cascade_tables.files.streaming import is_large, sampled
 from cascade_tables.files.table import Stream, Table
+from cascade_tables.files.typed_columns import check_few
 from cascade_tables.frame import Frame
 from cascade_tables.overrides import ColumnOverride
 from cascade_tables.schema import Schema
 
+# What keys of the overrides are for that say how cells are written.
+MEANT_FOR = {"dates": (Type.DATE,), "decimal_mark": (Type.WHOLE, Type.REAL)}
 CSV_SUFFIXES, PARQUET_SUFFIXES = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
 
 
@@ -101,16 +104,12 @@ def read_by_schema(
     """
     sources = _sources(paths, encoding)
     if not sources:
-        found = large(paths, {})
-        if found is None:
-            return fitted(Table(together(paths)[0]), schema, listing(paths))
-        frame, _, stream = found
-        return fitted(Table(frame, stream=stream), schema, listing(paths))
+        return fitted(
+            _typed(paths, _asked(schema, schema.names, forms), forms)[0], schema, listing(paths)
+        )
     files = _csv_files(sources, delimiter)
     names = [name for name in schema.names if name in files[0].dialect.names]
-    asked = {
-        name: ColumnOverride(kind=kind_to_read(schema[name])) for name in names if name not in forms
-    }
+    asked = _asked(schema, names, forms)
     known = {name: forms[name] for name in names if name in forms}
     table = _load(files, names, asked, known, odd_share=1.0)
     return fitted(table, schema, listing(source.name for source in sources))
@@ -165,26 +164,47 @@ def _source(path: Path, encoding: str | None) -> Source | None:
     return source
 
 
+def _asked(
+    schema: Schema, names: Sequence[str], forms: Mapping[str, Form]
+) -> dict[str, ColumnOverride]:
+    """What columns are of which nobody knows how they are written."""
+    return {
+        name: ColumnOverride(kind=kind_to_read(schema[name])) for name in names if name not in forms
+    }
+
+
 def _parquet_table(paths: Sequence[Path], overrides: Mapping[str, ColumnOverride]) -> Table:
-    found = large(paths, overrides)
-    stream: Stream | None = None
-    if found is None:
-        frame, unreadable = together(paths)
-    else:
-        frame, unreadable, stream = found
+    table, unreadable = _typed(paths, overrides, None)
+    findings = table.findings
+    check_few(findings.odd, overrides, ODD_SHARE)
     dropped = {
         name: "asked for in the overrides"
         for name in unreadable
         if overrides.get(name, ColumnOverride()).drop
     }
     left = {name: override for name, override in overrides.items() if name not in unreadable}
-    for name, override in left.items():
-        if override.null_values or override.dates:
-            raise SchemaError(
-                f"column {name!r}: null_values and dates in the overrides are for files of text; "
-                "Parquet files and databases have types"
-            )
-    return Table(frame, Findings(left_out={**unreadable, **dropped}), left, stream=stream)
+    notes = (*findings.notes, *could_be(table.frame, overrides))
+    findings = replace(findings, left_out={**unreadable, **dropped}, notes=notes)
+    return replace(table, findings=findings, overrides=left)
+
+
+def _typed(
+    paths: Sequence[Path],
+    overrides: Mapping[str, ColumnOverride],
+    known: Mapping[str, Form] | None,
+) -> tuple[Table, dict[str, str]]:
+    """Files that have types, as one table; and the columns that cannot be read, and why."""
+    found = large(paths, overrides, known)
+    stream: Stream | None = None
+    if found is None:
+        frame, unreadable, reader = together(paths, overrides, known)
+    else:
+        frame, unreadable, reader, stream = found
+    rows = len(frame) if stream is None else stream.rows
+    # Of a later file odd cells are as few as those of the first were.
+    forms = reader.forms(rows) if known is None else known
+    findings = Findings(forms, odd=reader.misfits(), notes=reader.notes())
+    return Table(frame, findings, stream=stream), unreadable
 
 
 def _read_csv(
@@ -212,6 +232,13 @@ def _read_csv(
     table = _load(files, names, overrides, {}, odd_share)
     findings = table.findings
     notes = [f"{name}: the column has no name in {first.source.name}" for name in nameless]
+    numbers = [name for name, data in table.frame.columns.items() if data.values.dtype.kind in "if"]
+    notes += could_be(table.frame.select(numbers), overrides)
+    if looks_like_a_row(first.dialect.names, table.frame):
+        notes.append(
+            f"{first.source.name}: its first line is taken for names, and looks like a row "
+            f"({listing(map(shown, first.dialect.names))}); write a line of names above it"
+        )
     return replace(
         table,
         findings=replace(findings, left_out=dropped, notes=(*notes, *findings.notes)),
@@ -230,6 +257,7 @@ def _load(
     nothing = ColumnOverride()
     asked = {name: overrides.get(name, nothing) for name in names if name not in known}
     seen = look(files, {name: override.null_values or () for name, override in asked.items()})
+    decimals = decimals_of(seen.counts.values(), files[0].dialect.delimiter == ";")
     choices: dict[str, Choice] = {}
     for name, override in asked.items():
         choice = choose(
@@ -237,18 +265,21 @@ def _load(
             override.kind,
             Order(override.dates) if override.dates else None,
             override.null_values or (),
-            commas_are_decimal=files[0].dialect.delimiter == ";",
-            odd_share=odd_share,
+            decimals,
+            override.decimal_mark,
+            odd_share,
         )
         if choice is None:
             raise SchemaError(
                 f"column {name!r}: kind {override.kind} in the overrides, but none of its "
                 f"{seen.counts[name].typed:,} cells in {files[0].source.name} can be read so"
             )
-        if override.dates and choice.form.type is not Type.DATE:
-            raise SchemaError(
-                f"column {name!r}: dates in the overrides has no effect on {choice.form.describe()}"
-            )
+        for key, types in MEANT_FOR.items():
+            if getattr(override, key) and choice.form.type not in types:
+                what = choice.form.describe()
+                raise SchemaError(
+                    f"column {name!r}: {key} in the overrides has no effect on {what}"
+                )
         choices[name] = choice
     rows = sum(seen.rows)
     forms = {
@@ -283,13 +314,7 @@ def _load(
         if noticed[name].count and name not in nearly
     ]
     as_text = [misfits(name, form, seen.counts[name].typed) for name, form in nearly.items()]
-    notes = [
-        f"{name}: nothing shows whether days or months come first; read as "
-        f"{choice.form.order.describe()}, which dates: day_first or dates: month_first in the file "
-        "of --schema decides"
-        for name, choice in choices.items()
-        if choice.ambiguous
-    ]
+    notes = [f"{name}: {choice.doubt}" for name, choice in choices.items() if choice.ambiguous]
     notes += _blank(files)
     return Table(
         frame,

@@ -232,6 +232,14 @@ class TestPrinting:
         assert "note: city 'Bonn' became other" in text
         assert "teacher, 8 steps" in text
 
+    def test_a_long_value_is_cut_and_says_how_long_it_is(self) -> None:
+        made = Provenance(True, "t", 1, Tier.STUDENT, 1, 5)
+        console = Console(width=60, record=True, file=io.StringIO())
+        print_rows(console, Synthesis([{"a": "x" * 30_000}], made), {})
+        text = console.export_text()
+        assert text.count("x") < 250
+        assert "30,000 characters" in " ".join(text.split())
+
 
 def test_rows_made_ahead_of_time_are_told_apart() -> None:
     pool = Considered(Tier.TEACHER, 24, 0.00005, from_pool=True)

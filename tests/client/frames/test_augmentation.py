@@ -37,6 +37,12 @@ def client(server: FakeServer) -> Any:
         yield client
 
 
+def test_no_number_goes_below_text_that_is_none(client: Client) -> None:
+    frame = FRAME.assign(amount=["5%", "6%", "7%", "8%"])
+    with pytest.raises(InvalidRequest, match=r"'amount' has '5%'.* Make numbers of it"):
+        client.augment(frame, target="fraud")
+
+
 class TestPandas:
     """Rows are added after the frame's own."""
 

@@ -50,6 +50,7 @@ columns:
   "no": {kind: categorical, max_categories: 7, rare: other, other: "(others)", min_count: 2}
   at: {kind: date_time, minimum: 2020-01-01, dates: day_first, null_values: ["-", "?"]}
   dropped: {drop: true}
+  said: {decimal_mark: comma}
 relations:
   "total = injury + vehicle": declared
   "closed = opened + days": refused

@@ -84,3 +84,35 @@ class TestBlankLines:
     @pytest.mark.parametrize("text", ["a\n1\n2\n\n", "\n\na\n1\n2\n", "a,b\n1,2\n\n3,4\n"])
     def test_others_nobody_would_take_for_rows(self, tmp_path: Path, text: str) -> None:
         assert read(tmp_path, text).findings.notes == ()
+
+
+class TestFileWithoutNames:
+    """Its first row is taken for names, which is told."""
+
+    @pytest.mark.parametrize("text", ["41,9.5,bar\n40,9.25,foo\n90,10,bar\n", "3\n1\n5\n"])
+    def test_it_is_told(self, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "t.csv"
+        path.write_text(text)
+        assert f"{path}: its first line is taken for names, and looks like a row" in (
+            read_files([path]).findings.describe()
+        )
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "land,2020,2021\nde,1,3000\nfr,2,4000\n",  # a column a year
+            "0,1,2\n0,1,2\n5,5,5\n",  # what pandas calls columns
+            "a,b\nx,1\na,2\n",
+            "a,b\nx,y\na,b\n",
+        ],
+    )
+    def test_names_are_left_alone(self, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "t.csv"
+        path.write_text(text)
+        assert "names" not in read_files([path]).findings.describe()
+
+
+def test_odd_cells_are_named_each_once(tmp_path: Path) -> None:
+    table = read(tmp_path, "a\n" + "1\n2\n3\n4\n5\n6\n-\n-\n-\n?\n" * 5)
+    (found,) = table.findings.as_text
+    assert (found.values, found.places) == (("-", "?"), ("line 8", "line 9", "line 10"))

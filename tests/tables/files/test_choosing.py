@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from cascade_tables import Kind
-from cascade_tables.files.choosing import Counts, choose
+from cascade_tables.files.choosing import Counts, Decimals, choose, decimals_of
 from cascade_tables.files.forms import Form, Type
 from cascade_tables.files.numbers import Mark
 
@@ -50,11 +52,15 @@ class TestCandidates:
         assert choose(of({"1": 5}), kind=Kind.DATETIME) is None
 
     def test_commas_are_what_the_file_says_where_the_column_does_not(self) -> None:
-        for commas, mark in ((False, Mark.COMMA_THOUSANDS), (True, Mark.COMMA)):
-            choice = choose(of({"1,234": 5}), commas_are_decimal=commas)
+        for decimals, mark in (
+            (Decimals.POINT, Mark.COMMA_THOUSANDS),
+            (Decimals.LIKELY_COMMA, Mark.COMMA),
+            (Decimals.COMMA, Mark.COMMA),
+        ):
+            choice = choose(of({"1,234": 5}), decimals=decimals)
             assert choice is not None
             assert choice.form.mark is mark
-            sure = choose(of({"1,234": 5, "1,234,567": 1}), commas_are_decimal=commas)
+            sure = choose(of({"1,234": 5, "1,234,567": 1}), decimals=decimals)
             assert sure is not None
             assert sure.form.mark is Mark.COMMA_THOUSANDS
 
@@ -62,3 +68,52 @@ class TestCandidates:
         choice = choose(of({"$1": 97, "€1": 3}))
         assert choice is not None
         assert (choice.form.affix, choice.odd) == ("$", 3)
+
+
+class TestPointsAndCommas:
+    """ "1.234" is two things, and other columns of its file say which."""
+
+    @pytest.mark.parametrize(
+        ("columns", "semicolons", "expected"),
+        [
+            ((), False, Decimals.POINT),
+            ((), True, Decimals.LIKELY_COMMA),
+            (({"5,5": 9}, {"1.234": 9}), True, Decimals.COMMA),
+            (({"5,5": 9}, {"1.234": 9}), False, Decimals.COMMA),
+            (({"1.234,5": 9},), True, Decimals.COMMA),
+            (({"5.5": 9}, {"1,234": 9}), True, Decimals.POINT),
+            (({"5,5": 9}, {"5.5": 9}), True, Decimals.LIKELY_COMMA),
+            (({"5,5": 4, "x": 5},), False, Decimals.POINT),
+        ],
+    )
+    def test_what_a_file_says(self, columns: Any, semicolons: bool, expected: Decimals) -> None:
+        assert decimals_of(map(of, columns), semicolons) is expected
+
+    @pytest.mark.parametrize(
+        ("decimals", "mark", "ambiguous"),
+        [
+            (Decimals.POINT, Mark.POINT, False),
+            (Decimals.LIKELY_COMMA, Mark.POINT, True),
+            (Decimals.COMMA, Mark.POINT_THOUSANDS, False),
+        ],
+    )
+    def test_points_before_three_digits(
+        self, decimals: Decimals, mark: Mark, ambiguous: bool
+    ) -> None:
+        choice = choose(of({"1.234": 5, "12": 5}), decimals=decimals)
+        assert choice is not None
+        assert (choice.form.mark, choice.ambiguous) == (mark, ambiguous)
+
+    @pytest.mark.parametrize("decimals", Decimals)
+    def test_what_a_column_says_itself_goes_first(self, decimals: Decimals) -> None:
+        for cell, mark in (("12", Mark.POINT), ("1.5", Mark.POINT), ("1,5", Mark.COMMA)):
+            choice = choose(of({cell: 5, "7": 5}), decimals=decimals)
+            assert choice is not None
+            assert (choice.form.mark, choice.ambiguous) == (mark, False)
+
+    @pytest.mark.parametrize("decimals", Decimals)
+    def test_a_person_says_it_last(self, decimals: Decimals) -> None:
+        for said, mark in (("comma", Mark.POINT_THOUSANDS), ("point", Mark.POINT)):
+            choice = choose(of({"1.234": 5}), decimals=decimals, decimal_mark=said)
+            assert choice is not None
+            assert (choice.form.mark, choice.ambiguous) == (mark, False)

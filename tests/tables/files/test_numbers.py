@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
+from cascade_tables import ColumnOverride, SchemaError
 from cascade_tables.files.numbers import Mark, read_numbers
+from cascade_tables.files.reading import read_files
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,3 +106,27 @@ class TestWhole:
         assert fits.all()
         assert whole.tolist() == [True, True, False, True, False]
         assert numbers.whole(Mark.POINT, whole).tolist() == [2**63 - 1, -(2**63), 0, 7, 0]
+
+
+class TestOtherColumnsOfItsFile:
+    """They say what "1.234" is where its own column does not."""
+
+    def test_a_thousand_beside_decimal_commas(self, tmp_path: Path) -> None:
+        path = tmp_path / "umsatz.csv"
+        path.write_text("preis;menge;teile\n" + "5,5;1.234;7\n" * 9)
+        read = read_files([path])
+        assert read.frame.to_rows()[0] == {"preis": 5.5, "menge": 1234, "teile": 7}
+        assert "menge: whole numbers, written as '1.234,5'" in read.findings.describe()
+        assert "teile" not in read.findings.describe()
+
+    def test_where_nothing_shows_it_that_is_said_and_a_person_says_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "umsatz.csv"
+        path.write_text("menge;teile\n" + "1.234;7\n" * 9)
+        read = read_files([path])
+        assert read.frame["menge"].to_list() == [1.234] * 9
+        assert "menge: nothing shows whether points stand before" in read.findings.describe()
+        read = read_files([path], {"menge": ColumnOverride(decimal_mark="comma")})
+        assert read.frame["menge"].to_list() == [1234] * 9
+        assert "nothing shows" not in read.findings.describe()
+        with pytest.raises(SchemaError, match="dates in the overrides has no effect on"):
+            read_files([path], {"menge": ColumnOverride(dates="day_first")})

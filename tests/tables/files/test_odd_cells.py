@@ -390,3 +390,24 @@ def test_types_that_numbers_have_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("a\n1.0\n2.0\n")
     assert read_files([path]).findings.forms["a"].type is Type.REAL
+
+
+class TestDaysWithoutMarks:
+    """A column of numbers such as 20241231 is one of days where a person says so."""
+
+    CELLS = tuple(f"2024{month:02d}{day:02d}" for month in range(1, 13) for day in range(1, 29))
+
+    def test_they_are_numbers_and_it_is_said_what_else_they_could_be(self, table: Read) -> None:
+        read = table(self.CELLS)
+        assert read.frame["a"].to_list() == [int(cell) for cell in self.CELLS]
+        assert "a: whole numbers that are all days, such as 20240101" in read.findings.describe()
+        assert "days" not in table(["20240199", *self.CELLS]).findings.describe()
+
+    def test_they_are_days_where_that_is_named(self, table: Read) -> None:
+        cells = [*self.CELLS, "", "20240230", "20240105.0", "2024-01-06"]
+        read = table(cells, ColumnOverride(kind=Kind.DATETIME))
+        days = read.frame["a"].to_list()
+        assert days[:2] == [datetime(2024, 1, 1), datetime(2024, 1, 2)]
+        assert days[-4:] == [None, None, datetime(2024, 1, 5), datetime(2024, 1, 6)]
+        (odd,) = read.findings.odd
+        assert odd.values == ("20240230",)
