@@ -56,7 +56,8 @@ def many(rows: int = 3000) -> Frame:
         amount=pa.array(amount, mask=rng.random(rows) < 0.1),
         single=pa.array(rng.normal(size=rows).astype(np.float32)),
         tens=rng.integers(-500, 500, rows) * 10,
-        wide=rng.integers(-(2**63), 2**63 - 1, rows, endpoint=True),
+        # Some occur in several rows, since numbers of 64 bits that all differ are identifiers.
+        wide=rng.choice(rng.integers(-(2**63), 2**63 - 1, 2 * rows // 3, endpoint=True), rows),
         # Of some lengths, since long numbers of one length are identifiers.
         beyond=(2**62 + rng.integers(0, 2**55, rows)) // 10 ** rng.integers(0, 3, rows),
         at=pa.array(seconds * 10**6).cast(zone),
