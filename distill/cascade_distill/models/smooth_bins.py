@@ -29,11 +29,15 @@ if TYPE_CHECKING:
     from cascade_distill.models.teacher import Denoiser
 
 
+# Of 2, fast waves are learnt soon enough to know rows by heart; docs/adr/0035 has what was tried.
+STEEPNESS = 4
+
+
 @dataclass(frozen=True)
 class Smoothness:
     """How soon cosines become slow to learn, as the number of half-waves over all ranks.
 
-    A cosine of so many is learnt half as fast as the constant, one of three times as many a tenth
+    A cosine of so many is learnt half as fast as the constant, one of twice as many a seventeenth
     as fast.
 
     Attributes:
@@ -55,7 +59,7 @@ def waves(size: int, half_waves: float) -> Tensor:
     """
     middle = (torch.arange(size, dtype=torch.float64) + 0.5) / size
     number = torch.arange(size, dtype=torch.float64)
-    scale = 1 / (1 + (number / half_waves) ** 2)
+    scale = 1 / (1 + (number / half_waves) ** STEEPNESS)
     return (torch.cos(math.pi * middle[:, None] * number) * scale).float()
 
 
@@ -90,7 +94,9 @@ class _WavesOverBins(nn.Module):
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The heights that make these weights, and the other rows."""
-        return torch.linalg.solve(self.waves, weight[self.bins]), weight[self.others]
+        # Laid out as what a checkpoint gives back: sums in another order would differ in a bit.
+        heights = torch.linalg.solve(self.waves, weight[self.bins]).contiguous()
+        return heights, weight[self.others]
 
 
 class _WavesOverPlaces(nn.Module):
@@ -116,7 +122,7 @@ class _WavesOverPlaces(nn.Module):
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """The heights that make these weights."""
-        return torch.linalg.solve(self.waves, weight, left=False)
+        return torch.linalg.solve(self.waves, weight, left=False).contiguous()
 
 
 def smooth(model: Denoiser, smoothness: Smoothness) -> None:

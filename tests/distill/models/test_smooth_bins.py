@@ -72,7 +72,7 @@ class TestWaves:
         # Half of them go up and down so often that the cosine's mean square is a half.
         scale = (2 * whole.square().mean(dim=0)).sqrt()
         assert scale[8].item() == pytest.approx(1 / 2, rel=1e-5)
-        assert scale[24].item() == pytest.approx(1 / 10, rel=1e-5)
+        assert scale[16].item() == pytest.approx(1 / 17, rel=1e-5)
 
 
 def roughness(weight: torch.Tensor) -> float:
