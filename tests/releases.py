@@ -122,7 +122,6 @@ def write_untaught(
             torch.nn.init.normal_(parameter)
     config = TeacherConfig(width=32, hidden=32, blocks=1, fine_width=8)
     teacher = Denoiser(layout, config, targets)
-    teacher.centre_head()
     for model in (student, teacher):
         round_weights(model)
     columns = len(codec.schema.columns)

@@ -1,8 +1,8 @@
 """The teacher's denoiser as one ONNX graph: a pass, its draw, and the given tokens' log p.
 
 The same arithmetic as `Denoiser.draw` and `Denoiser.log_prob`. The log-normalisers of all slots
-come from one exponential and one matrix product rather than a softmax a slot; `centre_head` has
-centred the logits, and they are clipped at ±60, where exp is far from float32's ends.
+come from one exponential and one matrix product rather than a softmax a slot; `centred_head`
+centres the logits, and they are clipped at ±60, where exp is far from float32's ends.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _number_features(g: Graph, model: Denoiser) -> str:
 
 def _head(g: Graph, model: Denoiser, stream: str, seen: str | None) -> str:
     """Logits [n, sum of value and coarse sizes]."""
-    weight, bias = model.head.weight, model.head.bias
+    weight, bias = model.centred_head()
     out = g.op("Gemm", stream, g.weight("w", _array(weight).T), g.weight("b", _array(bias)))
     if model.nearness is not None and seen is not None:
         indices = model.near_tokens.numpy()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from cascade_distill.errors import CheckpointMismatch, OtherTable, RunIncomplete
 from cascade_distill.learning import held_out
 from cascade_distill.models.neighbours import CHOICE_ROWS, Chosen, chosen_neighbours
+from cascade_distill.models.smooth_bins import Smoothness
 from cascade_distill.recipes import rows_to_hold_out
 from cascade_distill.runs.checkpoint import write_atomic
 from cascade_distill.runs.finished import note_rows
@@ -92,6 +94,7 @@ def prepare(
         bfloat16=has_bfloat16(run),
         # A run that has begun goes on as it was; one of before there were any has none.
         neighbours=told_neighbours(run) if begun else _found_neighbours(run, codec),
+        smoothness=run.read_json("run.json").get("smoothness") if begun else asdict(Smoothness()),
         held_out={"rows": len(others), "of_the_table": validation is None, "seed": seed},
     )
     return left_out
@@ -118,6 +121,12 @@ def told_neighbours(run: Run) -> list[Chosen]:
         (column, tuple(tuple((other, sign) for other, sign in terms) for terms in neighbours))
         for column, neighbours in kept
     ]
+
+
+def smoothness_of(run: Run) -> Smoothness | None:
+    """How smooth the heads of the run's teacher are; None: a run of before there were any."""
+    kept = run.read_json("run.json").get("smoothness")
+    return None if kept is None else Smoothness(**kept)
 
 
 def learnt_size(run: Run) -> tuple[int, int]:

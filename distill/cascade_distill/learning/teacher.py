@@ -17,9 +17,15 @@ from torch import Tensor, nn
 from cascade_distill.export.teacher_graph import export_teacher
 from cascade_distill.learning import held_out
 from cascade_distill.learning.calibration import calibrate_marks
-from cascade_distill.learning.rows import TEACHER_CHECKPOINT, identity_of, told_neighbours
+from cascade_distill.learning.rows import (
+    TEACHER_CHECKPOINT,
+    identity_of,
+    smoothness_of,
+    told_neighbours,
+)
 from cascade_distill.learning.settled_marks import settle_once
 from cascade_distill.models.neighbours import neighbours_of
+from cascade_distill.models.smooth_bins import fold, smooth
 from cascade_distill.models.teacher import Denoiser, TeacherConfig, random_observed
 from cascade_distill.recipes import (
     TeacherRecipe,
@@ -45,7 +51,10 @@ class _Teaching:
         self._rows, self._device = recipe.train.batch_rows, device
         self.rows = run.stored("tokens.safetensors", command).to(device)
         torch.manual_seed(recipe.train.seed)
-        self.model = _untaught(run, codec, recipe.model).to(device)
+        self.model = _untaught(run, codec, recipe.model)
+        if (smoothness := smoothness_of(run)) is not None:
+            smooth(self.model, smoothness)
+        self.model.to(device)
         self.held_out: Callable[[], Tensor] | None = None
         if run.path("held_out.safetensors").exists():
             others = run.tokens("held_out.safetensors", command).to(device)
@@ -106,16 +115,16 @@ def fit_teacher(
     teaching = _Teaching(run, recipe)
     model = teaching.model
     started = time.monotonic()
-    # Without neighbours, as it was before there were any.
-    told = [told_neighbours(run)] if told_neighbours(run) else []
+    # Without neighbours and smooth heads, as it was before there were any.
+    told: list[object] = [told_neighbours(run)] if told_neighbours(run) else []
+    if (smoothness := smoothness_of(run)) is not None:
+        told.append(asdict(smoothness))
     identity = identity_of(run, TEACHER_FILES, asdict(recipe), *told)
     checkpoint = run.path(TEACHER_CHECKPOINT)
 
     codec, threads = run.codec(), torch.get_num_threads()
 
     def sampler() -> TeacherSampler:
-        # The graph needs it so.
-        model.centre_head()
         return TeacherSampler(export_teacher(model), codec.layout, threads)
 
     def finish() -> None:
@@ -131,7 +140,7 @@ def fit_teacher(
             partial(calibrate_marks, model, teaching.rows, seed),
             settling,
         )
-        model.centre_head()
+        fold(model)
 
     outcome = train(
         model,

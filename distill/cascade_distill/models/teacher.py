@@ -212,16 +212,15 @@ class Denoiser(nn.Module):
         return (~self.marks.columns(observed)).float() @ self.forbidden
 
     @torch.no_grad()
-    def centre_head(self) -> None:
-        """Shift each slot's logits to mean zero, which changes no probability.
-
-        The exported graph exponentiates them without a maximum a slot to subtract.
-        """
-        for rows in torch.arange(self.head.out_features).split(
-            [self.layout.sizes[s] for s in self.slots]
-        ):
-            self.head.weight[rows] -= self.head.weight[rows].mean(dim=0)
-            self.head.bias[rows] -= self.head.bias[rows].mean()
+    def centred_head(self) -> tuple[Tensor, Tensor]:
+        """The head's weight and bias with each slot's logits shifted to mean zero, which changes no
+        probability: the exported graph exponentiates them without a maximum a slot to subtract."""
+        sizes = [self.layout.sizes[slot] for slot in self.slots]
+        weights, biases = self.head.weight.split(sizes), self.head.bias.split(sizes)
+        return (
+            torch.cat([weight - weight.mean(dim=0) for weight in weights]),
+            torch.cat([bias - bias.mean() for bias in biases]),
+        )
 
     @torch.no_grad()
     def shift_marks(self, shifts: Tensor) -> None:

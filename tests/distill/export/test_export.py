@@ -33,8 +33,6 @@ def sharpened(model: nn.Module) -> nn.Module:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    if isinstance(model, Denoiser):
-        model.centre_head()
     round_weights(model)
     return model.eval()
 

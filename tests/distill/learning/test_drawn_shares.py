@@ -50,7 +50,6 @@ class Tier:
     def sampler(self) -> Sampler:
         if isinstance(self.model, Student):
             return StudentSampler(export_student(self.model), self.codec.layout)
-        self.model.centre_head()
         return TeacherSampler(export_teacher(self.model), self.codec.layout)
 
     def shares(self, given: float) -> np.ndarray:

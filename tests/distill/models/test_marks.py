@@ -204,7 +204,6 @@ class TestDraws:
     def test_the_teachers(self, ledger: Ledger) -> None:
         model = Denoiser(ledger.layout, TeacherConfig(width=16, hidden=16, blocks=1, fine_width=8))
         wild(model)
-        model.centre_head()
         sampler = TeacherSampler(export_teacher(model), ledger.layout, steps=1)
         given = ledger.tokens
         tokens = sampler.complete(given, ledger.observed.numpy(), np.random.default_rng(0))
