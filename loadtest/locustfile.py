@@ -17,9 +17,15 @@ import grpc.experimental.gevent
 # Before any channel is made: else a call holds up every other user of this process.
 grpc.experimental.gevent.init_gevent()
 
+import locust.runners  # noqa: E402
 from cascade_loadtest.users.augmenter import BatchAugmenter  # noqa: E402
 from cascade_loadtest.users.inference import OpenInferenceClient  # noqa: E402
 from cascade_loadtest.users.misbehaving import MisbehavingClient  # noqa: E402
 from cascade_loadtest.users.scoring import FraudScoring  # noqa: E402
+
+# Heartbeats, one a second, that a worker may miss before its master gives it up. While its first
+# users begin, a worker of a busy machine is silent for longer than Locust's own three seconds, and a
+# master whose last worker is missing ends the run.
+locust.runners.HEARTBEAT_LIVENESS = 30
 
 __all__ = ["BatchAugmenter", "FraudScoring", "MisbehavingClient", "OpenInferenceClient"]

@@ -42,6 +42,16 @@ def locust(log: IO[str], *options: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+@contextmanager
+def saying(log: Path) -> Iterator[None]:
+    """Add to a failed assertion what was in a log."""
+    try:
+        yield
+    except AssertionError as exc:
+        exc.add_note(log.read_text())
+        raise
+
+
 def read(path: Path) -> Recorder:
     found = Recorder()
     found.add_json(json.loads(path.read_text()))
@@ -61,7 +71,8 @@ def test_a_master_has_the_calls_of_its_workers(bundled_server: Served, tmp_path:
         first = stack.enter_context(locust(log, *master, *run, *more, "--exit-code-on-error", "0"))
         workers = [stack.enter_context(locust(log, *worker)) for _ in range(2)]
         # Three processes that import Locust come first.
-        until(lambda: all(kind in said.read_text() for kind in kinds), 2 * SOON)
+        with saying(said):
+            until(lambda: all(kind in said.read_text() for kind in kinds), 2 * SOON)
         first.terminate()
         assert first.wait(120) == 0, said.read_text()
         for each in workers:

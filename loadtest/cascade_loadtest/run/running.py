@@ -155,9 +155,10 @@ def _loaded(
     workers = [each.pid for each in before.statistics.workers]
     watch = Watch(under.pid, workers, plan.seconds)
     began = datetime.now(UTC)
-    until = datetime.now().astimezone().timestamp() + plan.seconds
-    tell(f"{len(plan):,} calls are due until {time.strftime('%H:%M:%S', time.localtime(until))}")
     with offering(plan, options.processes) as load:
+        # Said when all connections are there, which takes a while on a busy machine.
+        end = time.strftime("%H:%M:%S", time.localtime(time.time() + plan.seconds))
+        tell(f"{len(plan):,} calls are due until {end}")
         if job is not None:
             job.begin()
         tally = load.result()
