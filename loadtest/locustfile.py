@@ -24,8 +24,8 @@ from cascade_loadtest.users.misbehaving import MisbehavingClient  # noqa: E402
 from cascade_loadtest.users.scoring import FraudScoring  # noqa: E402
 
 # Heartbeats, one a second, that a worker may miss before its master gives it up. While its first
-# users begin, a worker of a busy machine is silent for longer than Locust's own three seconds, and a
-# master whose last worker is missing ends the run.
+# users begin, a worker of a busy machine is silent for longer than Locust's own three seconds, and
+# a master whose last worker is missing ends the run.
 locust.runners.HEARTBEAT_LIVENESS = 30
 
 __all__ = ["BatchAugmenter", "FraudScoring", "MisbehavingClient", "OpenInferenceClient"]
