@@ -95,9 +95,8 @@ def sample_tokens(
     sampler: StudentSampler | TeacherSampler,
     rows: int,
     seed: int | Sequence[int],
-    progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.int32]:
-    """`rows` unconditional rows as tokens int32 [rows, T]; `progress` is told (done, rows)."""
+    """`rows` unconditional rows as tokens int32 [rows, T]."""
     rng = np.random.default_rng(seed)
     slots = len(sampler.layout.sizes)
     parts = []
@@ -105,8 +104,6 @@ def sample_tokens(
         n = min(BATCH, rows - begin)
         nothing = np.zeros((n, slots), np.int32)
         parts.append(sampler.complete(nothing, np.zeros((n, slots), bool), rng))
-        if progress is not None:
-            progress(begin + n, rows)
     return np.concatenate(parts)
 
 

@@ -9,8 +9,6 @@ than for those that somebody waits for; docs/training.md has what it is worth.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from cascade_tables import Codec, Frame, TokenLayout
 from cascade_tables.sampling import Denoise, Tokens
@@ -24,7 +22,6 @@ def redrawn(
     tokens: Tokens,
     layout: TokenLayout,
     rng: np.random.Generator,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Tokens:
     """The rows after every column has been drawn once more, each row in an order of its own.
 
@@ -36,7 +33,6 @@ def redrawn(
         tokens: int32 [n, T], complete rows.
         layout: of the slots.
         rng: of orders and draws.
-        progress: told (done, rows).
 
     Returns:
         int32 [n, T].
@@ -45,8 +41,6 @@ def redrawn(
     parts = []
     for begin in range(0, len(tokens), PART):
         parts.append(_sweep(denoise, tokens[begin : begin + PART].copy(), layout, rng))
-        if progress is not None:
-            progress(begin + len(parts[-1]), len(tokens))
     return np.concatenate(parts) if parts else tokens
 
 
@@ -72,7 +66,6 @@ def redrawn_values(
     tokens: Tokens,
     codec: Codec,
     rng: np.random.Generator,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Tokens:
     """`redrawn` of rows in which a token may say that a number is what a relation makes of others.
 
@@ -86,7 +79,6 @@ def redrawn_values(
         tokens: int32 [n, T], complete rows.
         codec: of the table.
         rng: of orders, draws and places inside of bins.
-        progress: told (done, rows).
 
     Returns:
         int32 [n, T + relations]; see `Codec.learnable`.
@@ -107,6 +99,4 @@ def redrawn_values(
             columns[name] = codec.decode_columns(again, rng, (name,), others)[name]
             given[name] = columns[name].to_list()
         parts.append(codec.learnable(Frame(columns)))
-        if progress is not None:
-            progress(begin + rows, len(tokens))
     return np.concatenate(parts)

@@ -53,10 +53,12 @@ def draw_teacher_rows(
     """
     teacher = teacher_graph(run)
     identity = identity_of(run, ["teacher.onnx"], rows, seed, "values redrawn")
-    path = run.path(TEACHER_ROWS)
+    path, folder = run.path(TEACHER_ROWS), run.path(BATCHES)
     if path.exists() and load_tensors(path)[1].get("identity") == identity:
+        # Left where the command was killed between the last two steps.
+        shutil.rmtree(folder, ignore_errors=True)
         return
-    codec, folder = run.codec(), run.path(BATCHES)
+    codec = run.codec()
     sampler = TeacherSampler(str(teacher), codec.layout, threads)
     files, most, whole = [folder / f"{begin // BATCH:06}" for begin in range(0, rows, BATCH)], 0, 0
     started = time.monotonic()

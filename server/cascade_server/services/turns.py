@@ -172,7 +172,7 @@ class Turns:
         self._refused = None
 
     def add(self, exchange: Exchange) -> None:
-        """Queue a request."""
+        """Queue a request, to be answered in the order of deadlines, and plan the next turn."""
         self._waiting.append(exchange)
         self._farthest = max(self._farthest, exchange.deadline)
         self._schedule()

@@ -128,8 +128,10 @@ class TypedColumns:
     def forms(self, rows: int) -> dict[str, Form]:
         """Those that a later file of the table is read by, with the share of odd cells."""
         shares = {name: odd.count / rows for name, odd in self.odd.items() if odd.count}
-        of = {**{name: Form(Type.REAL) for name in shares}, **self._forms}
-        return {name: replace(form, odd_share=shares.get(name, 0.0)) for name, form in of.items()}
+        forms = {**{name: Form(Type.REAL) for name in shares}, **self._forms}
+        return {
+            name: replace(form, odd_share=shares.get(name, 0.0)) for name, form in forms.items()
+        }
 
     def misfits(self) -> tuple[Misfits, ...]:
         """What there is to be said of the odd cells."""

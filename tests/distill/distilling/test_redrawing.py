@@ -76,18 +76,6 @@ def test_no_rows() -> None:
     assert again(rows(0))[0].shape == (0, 4)
 
 
-def test_progress_is_told() -> None:
-    told: list[tuple[int, int]] = []
-    redrawn(
-        lambda given, *_: given,
-        rows(PART + 5),
-        LAYOUT,
-        np.random.default_rng(0),
-        lambda *done: told.append(done),
-    )
-    assert told == [(PART, PART + 5), (PART + 5, PART + 5)]
-
-
 def test_a_relation_is_found_as_often_as_it_was_learnt() -> None:
     """Of two numbers that are equal in half of the rows, drawn by who knows exactly that."""
     rng = np.random.default_rng(5)
