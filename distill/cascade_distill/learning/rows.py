@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -94,7 +95,9 @@ def prepare(
         bfloat16=has_bfloat16(run),
         # A run that has begun goes on as it was; one of before there were any has none.
         neighbours=told_neighbours(run) if begun else _found_neighbours(run, codec),
-        smoothness=run.read_json("run.json").get("smoothness") if begun else asdict(Smoothness()),
+        smoothness=run.read_json("run.json").get("smoothness")
+        if begun
+        else asdict(Smoothness().for_rows(rows)),
         held_out={"rows": len(others), "of_the_table": validation is None, "seed": seed},
     )
     return left_out
@@ -124,9 +127,10 @@ def told_neighbours(run: Run) -> list[Chosen]:
 
 
 def smoothness_of(run: Run) -> Smoothness | None:
-    """How smooth the heads of the run's teacher are; None: a run of before there were any."""
+    """How smoothly the run's networks learn; None: a run of before any did."""
     kept = run.read_json("run.json").get("smoothness")
-    return None if kept is None else Smoothness(**kept)
+    # A run that began when heads alone were smooth goes on so.
+    return None if kept is None else Smoothness(**{"told": math.inf} | kept)
 
 
 def learnt_size(run: Run) -> tuple[int, int]:

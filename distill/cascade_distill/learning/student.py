@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from cascade_distill.distilling.lessons import Lessons, ask_teacher, loss_of_rows
 from cascade_distill.export.student_graph import export_student
 from cascade_distill.export.teacher_graph import export_teacher
-from cascade_distill.learning.rows import identity_of, told_neighbours
+from cascade_distill.learning.rows import identity_of, smoothness_of, told_neighbours
 from cascade_distill.learning.settled_marks import settle_once
 from cascade_distill.learning.teacher import TEACHER_FILES, load_teacher
 from cascade_distill.learning.teacher_rows import TEACHER_ROWS, one_batch
 from cascade_distill.models.neighbours import neighbours_of
+from cascade_distill.models.smooth_bins import fold, smooth_student
 from cascade_distill.models.student import Student, random_suffix
 from cascade_distill.models.teacher import Denoiser
 from cascade_distill.recipes import (
@@ -58,7 +59,10 @@ class _Distilling:
         torch.manual_seed(recipe.train.seed)
         codec = run.codec()
         told = neighbours_of(codec, told_neighbours(run))
-        self.model = Student(codec.layout, recipe.model, told).to(device)
+        self.model = Student(codec.layout, recipe.model, told)
+        if (smoothness := smoothness_of(run)) is not None:
+            smooth_student(self.model, smoothness)
+        self.model.to(device)
         self._table: Tensor | StoredTokens | None = None
         self.held_out: Callable[[], Tensor] | None = None
         if recipe.table_share and run.path("held_out.safetensors").exists():
@@ -213,13 +217,23 @@ def distill_student(
     tokens = run.tokens(TEACHER_ROWS, f"cascade distill {run.folder}")
     said, _ = load_tensors(run.path("lessons.safetensors"))
     distilling = _Distilling(run, recipe, Lessons(tokens, **said))
-    told = [told_neighbours(run)] if told_neighbours(run) else []
+    # Without neighbours and smooth heads, as it was before there were any.
+    told: list[object] = [told_neighbours(run)] if told_neighbours(run) else []
+    if (smoothness := smoothness_of(run)) is not None:
+        told.append(asdict(smoothness))
     model = distilling.model
     codec, threads = run.codec(), torch.get_num_threads()
     table = run.stored("tokens.safetensors", f"cascade fit TABLE --out {run.folder}")
 
     def sampler() -> StudentSampler:
         return StudentSampler(export_student(model), codec.layout, threads)
+
+    def finish() -> None:
+        seed, seconds = recipe.train.seed, recipe.train.most_seconds
+        settle_once(
+            run, STUDENT_CHECKPOINT, model, table, sampler, seed, seconds, progress=settling
+        )
+        fold(model)
 
     started = time.monotonic()
     outcome = train(
@@ -229,16 +243,7 @@ def distill_student(
         run.path(STUDENT_CHECKPOINT),
         identity_of(run, (*LESSON_FILES, *TEACHER_FILES), asdict(recipe), *told),
         progress,
-        finish=lambda: settle_once(
-            run,
-            STUDENT_CHECKPOINT,
-            model,
-            table,
-            sampler,
-            recipe.train.seed,
-            recipe.train.most_seconds,
-            progress=settling,
-        ),
+        finish=finish,
         held_out=distilling.held_out,
     )
     run.add_seconds("student", time.monotonic() - started)

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 OCTAVES = 6
 # The rank itself, sine and cosine an octave, and whether there is a rank at all (NULL has none).
 WIDTH = 2 + 2 * OCTAVES
+# Of each feature, how many half-waves it makes over all ranks: [WIDTH].
+HALF_WAVES = np.concatenate([[0.0], 2.0 ** np.arange(OCTAVES), 2.0 ** np.arange(OCTAVES), [0.0]])
 
 
 def fourier_features(position: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Heads that learn of a number's bins what holds for many of them sooner than what holds for one.
+"""Networks that learn of a number's bins what holds for many sooner than what holds for one.
 
 A head with a weight for each bin by itself has to learn each bin from the few rows that lie in it:
 of 8,000 rows 130 a bin, and 8 in each of the places inside. So it soon learns those rows by heart.
@@ -9,6 +9,10 @@ each bin occurs is as free as before. The cosines are those of the discrete cosi
 (DCT-II; Ahmed, Natarajan and Rao, "Discrete Cosine Transform", IEEE Trans. Computers 1974); they
 are orthogonal, and as many as there are bins.
 
+The same goes for what a teacher is told of a number: the faster a Fourier feature of its rank, the
+less a step of training changes how it is weighed, and the bin that the head of its places is told
+is told in waves.
+
 It is a matter of training alone: trained weights are folded into plain ones, which is what is kept,
 exported and asked.
 """
@@ -16,21 +20,28 @@ exported and asked.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from cascade_tables import TokenLayout
 from cascade_tables.codecs.columns.binned_codec import COARSE, FINE
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from cascade_distill.models.features import HALF_WAVES, fine_slot_of
+
 if TYPE_CHECKING:
+    from cascade_distill.models.student import Student
     from cascade_distill.models.teacher import Denoiser
 
 
 # Of 2, fast waves are learnt soon enough to know rows by heart; docs/adr/0035 has what was tried.
 STEEPNESS = 4
+# Rows of the tables for which the defaults of `Smoothness` were chosen.
+MEASURED_ROWS = 8_000
 
 
 @dataclass(frozen=True)
@@ -38,15 +49,33 @@ class Smoothness:
     """How soon cosines become slow to learn, as the number of half-waves over all ranks.
 
     A cosine of so many is learnt half as fast as the constant, one of twice as many a seventeenth
-    as fast.
+    as fast; of infinitely many, none is slow.
 
     Attributes:
         bins: over the bins of a number.
         places: over the places inside a bin.
+        told: over the ranks of a number that the network is told.
     """
 
     bins: float = 8.0
     places: float = 2.0
+    told: float = 4.0
+
+    def for_rows(self, rows: int) -> Smoothness:
+        """The same for a table of so many rows to learn from, where these are for `MEASURED_ROWS`
+        or fewer: of more rows, finer shapes can be told from chance, and are learnt sooner."""
+        finer = max(1.0, math.sqrt(rows / MEASURED_ROWS))
+        return Smoothness(finer * self.bins, finer * self.places, finer * self.told)
+
+
+def speed(half_waves: Tensor, half: float) -> Tensor:
+    """How fast cosines are learnt, of the constant's 1.
+
+    Args:
+        half_waves: of each cosine, over all ranks.
+        half: of one that is learnt half as fast; see `Smoothness`.
+    """
+    return 1 / (1 + (half_waves / half) ** STEEPNESS)
 
 
 def waves(size: int, half_waves: float) -> Tensor:
@@ -59,8 +88,24 @@ def waves(size: int, half_waves: float) -> Tensor:
     """
     middle = (torch.arange(size, dtype=torch.float64) + 0.5) / size
     number = torch.arange(size, dtype=torch.float64)
-    scale = 1 / (1 + (number / half_waves) ** STEEPNESS)
-    return (torch.cos(math.pi * middle[:, None] * number) * scale).float()
+    cosines = torch.cos(math.pi * middle[:, None] * number)
+    return (cosines * speed(number, half_waves)).float()
+
+
+def waves_over(size: int, groups: Sequence[tuple[int, int]], half_waves: float) -> Tensor:
+    """What makes the weights of tokens of which some have an order: [size, size]; the others keep a
+    weight of their own.
+
+    Args:
+        size: tokens.
+        groups: of tokens that follow each other in rank, the first of each group and how many.
+        half_waves: see `Smoothness`.
+    """
+    matrix = torch.eye(size)
+    for first, tokens in groups:
+        own = slice(first, first + tokens)
+        matrix[own, own] = waves(tokens, half_waves)
+    return matrix
 
 
 class _WavesOverBins(nn.Module):
@@ -125,8 +170,77 @@ class _WavesOverPlaces(nn.Module):
         return torch.linalg.solve(self.waves, weight, left=False).contiguous()
 
 
+class _WavesOverTokens(nn.Module):
+    """Weights [size, width] of a linear layer for one slot's tokens, some of which have an order.
+
+    The arguments are those of `waves_over`.
+    """
+
+    def __init__(self, size: int, groups: Sequence[tuple[int, int]], half_waves: float) -> None:
+        super().__init__()
+        self.waves: Tensor
+        self.register_buffer("waves", waves_over(size, groups, half_waves), persistent=False)
+
+    def forward(self, heights: Tensor) -> Tensor:
+        """Heights of waves [size, width] to weights."""
+        # The student's gradients are as precise as its weights.
+        with torch.autocast(heights.device.type, enabled=False):
+            return self.waves @ heights
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The heights that make these weights."""
+        return torch.linalg.solve(self.waves, weight).contiguous()
+
+
+class _SlowFeatures(nn.Module):
+    """Weights [width, numbers * WIDTH] of the Fourier features of numbers.
+
+    Args:
+        numbers: whose features they are.
+        half_waves: see `Smoothness`.
+    """
+
+    def __init__(self, numbers: int, half_waves: float) -> None:
+        super().__init__()
+        self.speed: Tensor
+        features = speed(torch.from_numpy(HALF_WAVES), half_waves)
+        self.register_buffer("speed", features.float().repeat(numbers), persistent=False)
+
+    def forward(self, heights: Tensor) -> Tensor:
+        """What is learnt, to weights."""
+        return heights * self.speed
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """What makes these weights."""
+        return weight / self.speed
+
+
+class _WavesOverToldBins(nn.Module):
+    """Weights [numbers, size, width]: what the head of a number's places is told of its token.
+
+    Args:
+        first: of each number, its lowest bin among its tokens.
+        size: tokens that a number has at most.
+        half_waves: see `Smoothness`.
+    """
+
+    def __init__(self, first: Sequence[int], size: int, half_waves: float) -> None:
+        super().__init__()
+        self.waves: Tensor
+        every = [waves_over(size, [(bin_, COARSE)], half_waves) for bin_ in first]
+        self.register_buffer("waves", torch.stack(every), persistent=False)
+
+    def forward(self, heights: Tensor) -> Tensor:
+        """Heights of waves to weights."""
+        return self.waves @ heights
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The heights that make these weights."""
+        return torch.linalg.solve(self.waves, weight).contiguous()
+
+
 def smooth(model: Denoiser, smoothness: Smoothness) -> None:
-    """Have an untrained teacher learn smooth heads for its numbers; see the module's docstring.
+    """Have an untrained teacher learn smoothly of its numbers; see the module's docstring.
 
     What it says is the same before and after; a copy of it must not be folded while it is in use,
     since copies share their class.
@@ -140,18 +254,50 @@ def smooth(model: Denoiser, smoothness: Smoothness) -> None:
     layout = model.layout
     ends = np.cumsum([layout.sizes[slot] for slot in model.slots])
     end = dict(zip(model.slots, ends.tolist(), strict=True))
-    marks = {slot: sum(mark.slot == slot for mark in layout.marks) for slot in model.coarse}
-    # Bins are the last tokens before marks.
-    first = [end[slot] - marks[slot] - COARSE for slot in model.coarse]
+    first = [end[slot] - layout.sizes[slot] + first_bin(layout, slot) for slot in model.coarse]
     bins = torch.tensor(first)[:, None] + torch.arange(COARSE)
     rows = _WavesOverBins(bins, model.head.out_features, smoothness.bins)
     parametrize.register_parametrization(model.head, "weight", rows, unsafe=True)
     places = _WavesOverPlaces(model.fine_size, smoothness.places)
     parametrize.register_parametrization(model, "fine_out", places)
+    if math.isinf(smoothness.told):
+        return
+    features = _SlowFeatures(len(model.numeric), smoothness.told)
+    parametrize.register_parametrization(model.from_features, "weight", features)
+    bins_told = [first_bin(layout, slot) for slot in model.coarse]
+    told = _WavesOverToldBins(bins_told, model.fine_coarse.shape[1], smoothness.told)
+    parametrize.register_parametrization(model, "fine_coarse", told)
 
 
-def fold(model: Denoiser) -> None:
+def smooth_student(model: Student, smoothness: Smoothness) -> None:
+    """Have an untrained student learn smooth heads for its numbers, as `smooth` does a teacher.
+
+    Args:
+        model: changed in place; nothing is done to one without bins.
+        smoothness: how smooth.
+    """
+    layout = model.layout
+    for slot, (role, size) in enumerate(zip(layout.role, layout.sizes, strict=True)):
+        if role == "fine":
+            groups = [(0, FINE), (FINE, size - FINE)]
+            half_waves = smoothness.places
+        elif fine_slot_of(layout, slot) is not None:
+            groups, half_waves = [(first_bin(layout, slot), COARSE)], smoothness.bins
+        else:
+            continue
+        groups = [(first, tokens) for first, tokens in groups if tokens > 0]
+        tokens = _WavesOverTokens(size, groups, half_waves)
+        parametrize.register_parametrization(model.heads[slot], "weight", tokens)
+
+
+def first_bin(layout: TokenLayout, slot: int) -> int:
+    """Of a coarse slot, the token that is the lowest bin: bins are the last ones before marks."""
+    return layout.sizes[slot] - sum(mark.slot == slot for mark in layout.marks) - COARSE
+
+
+def fold(model: nn.Module) -> None:
     """Make what smooth heads have learnt plain weights; nothing is done to a model without."""
-    for owner, name in ((model.head, "weight"), (model, "fine_out")):
-        if parametrize.is_parametrized(owner, name):
-            parametrize.remove_parametrizations(owner, name, leave_parametrized=True)
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(module, name, leave_parametrized=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 import torch
 from cascade_distill.learning.rows import prepare, smoothness_of
 from cascade_distill.learning.teacher import fit_teacher, load_teacher
-from cascade_distill.models.smooth_bins import Smoothness, fold, smooth, waves
+from cascade_distill.models.smooth_bins import Smoothness, fold, smooth, smooth_student, waves
+from cascade_distill.models.student import Student, StudentConfig, random_suffix
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
 from cascade_distill.recipes import TeacherRecipe
 from cascade_distill.runs.run import Run
@@ -112,6 +114,35 @@ class TestSmooth:
         assert roughness(moved[rows_of(model, category)]) > 1
         assert roughness((model.fine_out.detach() - before[1])[0].T) < 0.5
 
+    def test_fast_features_of_a_number_are_weighed_slowly(self, model: Denoiser) -> None:
+        smooth(model, SMOOTH)
+        before = model.from_features.weight.detach().clone()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        # Each feature is wished for alike.
+        model.from_features.weight.sum().backward()
+        optimizer.step()
+        moved = (model.from_features.weight.detach() - before).abs().mean(dim=0)
+        # The rank, sines and cosines of 1, 2, 4, 8, 16 and 32 half-waves, and that there is a rank.
+        waves_of = torch.tensor([0, *(2 * [1, 2, 4, 8, 16, 32]), 0])
+        expected = 0.01 / (1 + (waves_of / SMOOTH.told) ** 4)
+        assert torch.allclose(moved, expected.repeat(len(model.numeric)), rtol=1e-3)
+
+    def test_the_bin_that_places_are_told_is_learnt_as_waves(self, model: Denoiser) -> None:
+        smooth(model, SMOOTH)
+        before = model.fine_coarse.detach().clone()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        wish = torch.randn(before.shape, generator=torch.Generator().manual_seed(7))
+        (model.fine_coarse * wish).sum().backward()
+        optimizer.step()
+        for moved in model.fine_coarse.detach() - before:
+            assert roughness(moved) < 0.2
+
+    def test_heads_alone(self, model: Denoiser) -> None:
+        smooth(model, Smoothness(told=math.inf))
+        names = set(model.state_dict())
+        assert {"from_features.weight", "fine_coarse"} <= names
+        assert names.isdisjoint({"head.weight", "fine_out"})
+
     def test_a_table_without_bins_is_left_alone(self) -> None:
         frame = Frame.from_pandas(pd.DataFrame({"colour": ["red", "blue"] * 200}))
         model = Denoiser(Codec.fit(infer_schema(frame), frame).layout, SMALL)
@@ -119,6 +150,72 @@ class TestSmooth:
         smooth(model, SMOOTH)
         fold(model)
         assert set(model.state_dict()) == names
+
+
+class TestSmoothStudent:
+    @pytest.fixture
+    def student(self) -> Student:
+        frame = noisy_lines(2_000, seed=1)
+        torch.manual_seed(1)
+        return Student(Codec.fit(infer_schema(frame), frame).layout, StudentConfig(16, 16))
+
+    def said(self, student: Student) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(3)
+        sizes = torch.tensor(student.layout.sizes)
+        tokens = (torch.rand(50, len(sizes), generator=generator) * sizes).long()
+        return student.logits(tokens, random_suffix(50, student.layout, student.config, generator))
+
+    def test_nothing_that_is_said_changes(self, student: Student) -> None:
+        names, before = set(student.state_dict()), self.said(student)
+        smooth_student(student, SMOOTH)
+        for was, now in zip(before, self.said(student), strict=True):
+            assert torch.allclose(was, now, atol=1e-3)
+        fold(student)
+        assert set(student.state_dict()) == names
+        for was, now in zip(before, self.said(student), strict=True):
+            assert torch.allclose(was, now, atol=1e-3)
+
+    def test_a_step_of_training_changes_neighbouring_tokens_alike(self, student: Student) -> None:
+        smooth_student(student, SMOOTH)
+        before = [linear.weight.detach().clone() for linear in student.heads]
+        generator = torch.Generator().manual_seed(5)
+        optimizer = torch.optim.Adam(student.parameters(), lr=0.01)
+        loss = torch.zeros(())
+        for linear in student.heads:
+            loss = (
+                loss + (linear.weight * torch.randn(linear.weight.shape, generator=generator)).sum()
+            )
+        loss.backward()
+        optimizer.step()
+        for role, linear, was in zip(student.layout.role, student.heads, before, strict=True):
+            moved = roughness(linear.weight.detach() - was)
+            assert moved > 1 if role == "value" else moved < 0.5
+
+    def test_it_learns(self, student: Student) -> None:
+        # Its gradients are made by hand, of weights that are made of others.
+        smooth_student(student, SMOOTH)
+        frame = noisy_lines(500, seed=4)
+        codec = Codec.fit(infer_schema(frame), frame)
+        rows = torch.from_numpy(codec.encode(frame).astype(np.int64))
+        nothing = torch.zeros(len(rows), len(student.layout.sizes), dtype=torch.bool)
+        optimizer = torch.optim.Adam(student.parameters(), lr=0.02)
+        losses = []
+        for _ in range(30):
+            optimizer.zero_grad()
+            loss = student.loss(rows, nothing)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert losses[-1] < losses[0] - 1
+
+
+class TestForRows:
+    def test_more_rows_have_finer_shapes(self) -> None:
+        assert Smoothness().for_rows(32_000) == Smoothness(bins=16, places=4, told=8)
+
+    @pytest.mark.parametrize("rows", [200, 8_000])
+    def test_the_defaults_are_those_of_few(self, rows: int) -> None:
+        assert Smoothness().for_rows(rows) == Smoothness()
 
 
 class TestFold:
@@ -162,6 +259,11 @@ class TestRuns:
         assert smoothness_of(run) == Smoothness()
         fit_teacher(run, TeacherRecipe(SMALL, TrainConfig(steps=3, batch_rows=32)))
         assert "head.weight" in load_teacher(run).state_dict()
+
+    def test_a_run_that_began_with_heads_alone_goes_on_so(self, tmp_path: Path) -> None:
+        run = self.run(tmp_path / "run")
+        run.update(smoothness={"bins": 8.0, "places": 2.0})
+        assert smoothness_of(run) == Smoothness(told=math.inf)
 
     def test_a_run_that_began_without_goes_on_without(self, tmp_path: Path) -> None:
         run = self.run(tmp_path / "run")
