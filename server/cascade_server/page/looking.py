@@ -157,6 +157,7 @@ class Look:
         try:
             return packed(self.snapshot())
         except Exception as exc:
+            # Who watches is to see that the page fails, whatever it fails by, not old numbers.
             self._complain("the operations page", exc)
             why = f"{type(exc).__name__}: {exc}"
         state: dict[str, Any] = {
@@ -177,6 +178,7 @@ class Look:
         try:
             self._look()
         except Exception as exc:
+            # It would end the loop that calls this, and all of the past from then on would be lost.
             self._complain("what the operations page remembers", exc)
 
     def _look(self) -> _Seen:
@@ -274,6 +276,7 @@ class Look:
                     # What cannot be sent fails here, rather than the whole page.
                     given[section.name] = json.loads(json.dumps(value, allow_nan=False))
             except Exception as exc:
+                # A section may ask anything, such as a ledger: only its own part is to be missing.
                 failing[section.name] = f"{type(exc).__name__}: {exc}"
                 self._complain(f"the part {section.name} of the operations page", exc)
         return given, failing
