@@ -23,6 +23,7 @@ from cascade_server.page.episodes import reaches_back, since
 from cascade_server.page.findings import state_of
 from cascade_server.page.past import Past
 from cascade_server.page.sections import Section
+from cascade_server.page.tables import tables_of
 from cascade_server.page.trials import TrialsSeen
 from cascade_server.supervision.facts import ProcessFacts, unpacked
 from cascade_server.terms import ServiceClass
@@ -112,7 +113,7 @@ class Look:
         minute, lately = self.past.last_minute(), self.past.last_five_minutes()
         report = self._ledger.report()
         objectives, quiet = parts.objectives_of(report, self._since(report, now))
-        tables = parts.tables_of(
+        tables = tables_of(
             sorted(self._books.tables), minute, self._ledger.latencies(), report, found.steps_down
         )
         refused = parts.refused_of(self.past.reading, minute, lately)
