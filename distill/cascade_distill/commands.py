@@ -11,13 +11,7 @@ from typing import Any
 
 import click
 import torch
-from cascade_tables import (
-    CascadeTablesError,
-    RareRule,
-    load_overrides,
-    load_rare_rule,
-    load_relation_overrides,
-)
+from cascade_tables import CascadeTablesError
 from cascade_tables.files.reading import read_by_schema
 from cascade_tables.releases.triton_files import TritonRuntime
 from rich.console import Console
@@ -25,17 +19,17 @@ from rich.console import Console
 from cascade_distill import recipes
 from cascade_distill.errors import DistillError
 from cascade_distill.fidelity.memorisation import beyond_floor
+from cascade_distill.fitting import asked_of, durations, recipe_of
 from cascade_distill.given_tables import Given, Readable, fetched, name_of
 from cascade_distill.learning import preparing
-from cascade_distill.learning.preparing import Asked, misfits, names_of
+from cascade_distill.learning.preparing import Encoded, misfits, names_of
 from cascade_distill.learning.rows import has_bfloat16, learnt_size
 from cascade_distill.learning.student import (
     ask_teacher_of_rows,
     bounded_distilling,
     distill_student,
-    distilling_pace,
 )
-from cascade_distill.learning.teacher import bounded, fit_teacher, pace, untaught_teacher
+from cascade_distill.learning.teacher import bounded, fit_teacher
 from cascade_distill.learning.teacher_rows import draw_teacher_rows
 from cascade_distill.runs.finished import teacher_graph
 from cascade_distill.runs.run import Run
@@ -152,40 +146,28 @@ def fit(
     run = Run(out or Path("runs") / name_of(tables[0]))
     if not dry_run:
         _at_work(run)
-    wishes = load_overrides(overrides) if overrides else {}
-    relations = load_relation_overrides(overrides) if overrides else ()
-    rule = load_rare_rule(overrides) if overrides else RareRule()
-    paths = fetched(tables, None if dry_run else run.folder)
-    held_out = fetched([validation], None if dry_run else run.folder) if validation else [None]
-    if not dry_run:
-        paths = list(preparing.spool(paths, run.folder))
-    asked = Asked(tuple(paths), wishes, relations, held_out[0], encoding, delimiter, seed, rule)
+    folder = None if dry_run else run.folder
+    asked = asked_of(tables, validation, folder, overrides, encoding, delimiter, seed)
     key = "" if dry_run else asked.fingerprint()
-    encoded = None if dry_run else preparing.encoded_before(run, key)
-    reading = preparing.read(asked) if encoded is None else None
-    before = reading or encoded
-    assert before is not None
-    for paragraph in before.said:
+    found = (None if dry_run else preparing.encoded_before(run, key)) or preparing.read(asked)
+    for paragraph in found.said:
         _say(console, paragraph)
-    size = before.size
-    bfloat16 = has_bfloat16(run)
-    recipe = recipes.teacher_recipe(size.learnt, size.columns, size.held_out > 0, bfloat16)
-    train = recipes.with_steps(recipe.train, steps or recipe.train.steps)
-    recipe = replace(recipe, train=replace(train, seed=seed))
+    size, bfloat16 = found.size, has_bfloat16(run)
+    recipe = recipe_of(size, bfloat16, steps, seed)
     for warning in recipes.warnings(size.rows, size.columns):
         _say(console, f"warning: {warning}")
     if dry_run:
         _say(console, recipes.described(recipe, size.learnt, size.columns, size.held_out))
         return
     workers = _threads(threads)
-    if encoded is None:
-        assert reading is not None
-        encoded = preparing.encode(run, asked, key, reading)
-    else:
+    if isinstance(found, Encoded):
+        encoded = found
         _say(console, f"read before: the tokens of these files are in {run.folder}")
+    else:
+        encoded = preparing.encode(run, asked, key, found)
     preparing.forget_spooled(run)
     # The rows need not be in memory while they are learnt from.
-    del before, reading
+    del found
     preparing.give_memory_back()
     size = encoded.size
     if encoded.left_out:
@@ -198,16 +180,7 @@ def fit(
         recipe = bounded(run, recipe, minutes)
     _say(console, recipes.described(recipe, size.learnt, size.columns, size.held_out))
     if not run.path("teacher.checkpoint.safetensors").exists():
-        fitting = recipe.train.steps * pace(run, recipe)
-        student = recipes.student_recipe(size.learnt, size.columns, bfloat16)
-        student = recipes.fitting_memory(student, run.codec().layout.sizes)
-        untaught = untaught_teacher(run, recipe)
-        distilling = distilling_pace(run, untaught, student, workers).seconds(student)
-        _say(
-            console,
-            f"fit takes {recipes.duration(fitting)} at most, cascade distill "
-            f"{recipes.duration(distilling)} at most after it",
-        )
+        _say(console, durations(run, recipe, size, bfloat16, workers))
     tracker = Tracker(run, "fit")
     schema = run.codec().schema.fingerprint
     tracker.parameters(**asdict(recipe), table=asked.source, rows=size.rows, schema=schema)

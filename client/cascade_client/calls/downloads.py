@@ -139,7 +139,7 @@ class Download:
                 if not _is_at(out, self._partial):
                     out.close()
                     continue
-            except BaseException:
+            except BaseException:  # also KeyboardInterrupt: the open file would keep its lock
                 out.close()
                 raise
             self._out, self.done = out, os.fstat(out.fileno()).st_size

@@ -189,7 +189,7 @@ class Streaming(Method):
         line = lines.take()
         try:
             call = self.on(line)(*asked, timeout=timeout, metadata=lines.metadata(metadata))
-        except BaseException as exc:
+        except BaseException as exc:  # also KeyboardInterrupt: the line would never be closed
             lines.left(line)
             if isinstance(exc, grpc.aio.UsageError) and lines.closed:
                 raise lines.refusal() from None

@@ -131,7 +131,7 @@ class TaskTurns:
         self._between += 1
         try:
             return await outer._enter(outer._queue, expiry, kind)
-        except BaseException as exc:
+        except BaseException as exc:  # also a cancelled task: its turn would be lost to the others
             queue.refused += isinstance(exc, Overloaded)
             _wake(queue.give_back(self._clock()))
             raise

@@ -45,6 +45,8 @@ class NearnessNodes:
     Attributes:
         neighbours: coarse slots of the numbers that others are told of.
         coarse_slots: of all numbers that are told of others, or that others are told of.
+        told: slots of the numbers that are told of others.
+        coarse_told: the coarse ones of those.
     """
 
     def __init__(self, g: Graph, near: StudentNearness) -> None:
@@ -55,6 +57,7 @@ class NearnessNodes:
         }
         self.neighbours = tuple(sorted(neighbours))
         self.coarse_slots = frozenset((*neighbours, *near.coarse))
+        self.told, self.coarse_told = near.told, frozenset(near.coarse)
         self._place = {slot: index for index, slot in enumerate(self.neighbours)}
         self._steps = g.weight("near_steps", steps())
         # A table of places, where "already known" and what marks a number get nothing.

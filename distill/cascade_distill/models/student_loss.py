@@ -130,7 +130,7 @@ def _walk(
     """
     embedding, start, weight_in, bias_in, *out = parameters
     rows, slots = tokens.shape
-    weight_out, bias_out, of_nearness = out[:slots], out[slots : 2 * slots], 4 + 2 * slots
+    weight_out, bias_out = out[:slots], out[slots : 2 * slots]
     near_slots = frozenset() if nearness is None else nearness.told
     if nearness is not None:
         seen = nearness.seen(tokens, observed, in_turn=True)
@@ -141,6 +141,7 @@ def _walk(
     gradients = [torch.empty_like(p) for p in parameters] if differentiated else []
     if differentiated:
         gradients[0].zero_()
+    nearness_gradients = gradients[4 + 2 * slots :]
     before = torch.zeros(rows, len(start), dtype=start.dtype, device=start.device)
     total = torch.zeros((), dtype=start.dtype, device=start.device)
 
@@ -158,47 +159,32 @@ def _walk(
         hidden = torch.addmm(bias_in[slot], state, weight_in[slot]).relu_()
         logits = torch.addmm(bias_out[slot], hidden, weight_out[slot].T).to(state.dtype)
         if nearness is not None and slot in near_slots:
-            # A few small operations, whose gradients autograd computes.
-            weights = nearness.weights_of(slot)
             with torch.set_grad_enabled(differentiated):
-                leaves = [
-                    leaf.detach().to(start.dtype).requires_grad_() for leaf in (hidden, *weights)
-                ]
-                own_weights = leaves[1], leaves[2], leaves[3]
-                bias = nearness.bias(slot, leaves[0], seen, tokens[:, slot - 1], own_weights)
+                leaves = _bias_leaves(nearness, slot, hidden, start.dtype)
+                bias = nearness.bias(slot, leaves[0], seen, tokens[:, slot - 1], leaves[1:])
             logits = logits + bias.detach()
         if slot in barred:
             logits = logits + barred[slot]
         log_p = F.log_softmax(logits, dim=1)
-        target = conditionals.get(slot)
-        if target is None:
-            column = targets[:, slot : slot + 1]
-            total -= (log_p.gather(1, column) * is_drawn[slot]).sum()
-        else:
-            target = target.to(log_p.dtype)
-            total -= (target * log_p * is_drawn[slot]).sum()
+        said = conditionals.get(slot)
+        target = targets[:, slot : slot + 1] if said is None else said.to(log_p.dtype)
+        total -= _log_likelihood(log_p, target, is_drawn[slot])
         if not differentiated:
             continue
-        # The gradient of cross-entropy with respect to the logits: p - target.
-        away = log_p.exp_()
-        if target is None:
-            away.scatter_add_(1, column, away.new_full((rows, 1), -1.0))
-        else:
-            away -= target
-        away *= is_drawn[slot] / rows
-        at_relu = away @ weight_out[slot]
+        at_logits = _at_logits(log_p, target, is_drawn[slot] / rows)
+        at_relu = at_logits @ weight_out[slot]
         if nearness is not None and slot in near_slots:
-            at_leaves = torch.autograd.grad(bias, leaves, away)
+            at_leaves = torch.autograd.grad(bias, leaves, at_logits)
             at_relu = at_relu + at_leaves[0].to(at_relu.dtype)
             first, number = nearness.parameters_of(slot)
-            for place, gradient in enumerate(at_leaves[1:], of_nearness + first):
-                gradients[place][number].copy_(gradient)
+            for place, gradient in enumerate(at_leaves[1:], first):
+                nearness_gradients[place][number].copy_(gradient)
         at_hidden = torch.ops.aten.threshold_backward(at_relu, hidden, 0)
         at_state = (at_hidden @ weight_in[slot].T).to(state.dtype)
         gradients[2][slot] = state.T @ at_hidden
         gradients[3][slot] = at_hidden.sum(dim=0)
-        gradients[4 + slot].copy_(away.T @ hidden)
-        gradients[4 + slots + slot].copy_(away.sum(dim=0))
+        gradients[4 + slot].copy_(at_logits.T @ hidden)
+        gradients[4 + slots + slot].copy_(at_logits.sum(dim=0))
         gradients[0].index_add_(0, index[slot], before * (known[slot] - 1) - at_state)
         before += at_state
     if differentiated:
@@ -206,3 +192,50 @@ def _walk(
             gradients[0].index_add_(0, index[slot], before)
         gradients[1].copy_(before.sum(dim=0))
     return total / rows, gradients
+
+
+def _bias_leaves(
+    nearness: StudentNearness, slot: int, hidden: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What a slot's bias is computed of, cut off from what that was computed of: its few small
+    operations are left to autograd.
+
+    Returns:
+        The slot's hidden units [n, head], and its weights as of `StudentNearness.weights_of`.
+    """
+    gate, gate_bias, of_gates = nearness.weights_of(slot)
+    return (
+        hidden.detach().to(dtype).requires_grad_(),
+        gate.detach().to(dtype).requires_grad_(),
+        gate_bias.detach().to(dtype).requires_grad_(),
+        of_gates.detach().to(dtype).requires_grad_(),
+    )
+
+
+def _log_likelihood(log_p: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Sum of ln p(target) over rows.
+
+    Args:
+        log_p: of a slot's tokens [n, size].
+        target: tokens, int64 [n, 1], or probabilities of all tokens [n, size].
+        weight: of each row [n, 1].
+    """
+    if target.is_floating_point():
+        return (target * log_p * weight).sum()
+    return (log_p.gather(1, target) * weight).sum()
+
+
+def _at_logits(log_p: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of cross-entropy with respect to the logits, p - target [n, size]; it takes the
+    memory of `log_p`.
+
+    Args:
+        log_p, target, weight: as of `_log_likelihood`.
+    """
+    p = log_p.exp_()
+    if target.is_floating_point():
+        p -= target
+    else:
+        p.scatter_add_(1, target, p.new_full(target.shape, -1.0))
+    p *= weight
+    return p

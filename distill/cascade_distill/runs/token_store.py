@@ -80,7 +80,7 @@ class TokenWriter:
             with _no_room(path, self._size):
                 _reserve(self._file.fileno(), self._size)
             self._write(len(text).to_bytes(8, "little") + text)
-        except BaseException:
+        except BaseException:  # also KeyboardInterrupt: the room of all rows would stay taken
             self._discard()
             raise
 

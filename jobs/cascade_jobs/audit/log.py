@@ -226,7 +226,7 @@ def _or_as_before(*files: tuple[IO[bytes], int]) -> Iterator[None]:
     """Cut files to these lengths, in this order, where what is to be written cannot be."""
     try:
         yield
-    except BaseException:
+    except BaseException:  # also KeyboardInterrupt, which may leave half a line
         # Where even that cannot be done, all is left as by a process that was killed.
         with suppress(OSError):
             for file, length in files:

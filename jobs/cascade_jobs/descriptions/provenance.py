@@ -23,85 +23,114 @@ _VERSION = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*)\.(?:0|[1-9]\d*))?")
 
 def provenance(known: Known) -> dict[str, Any]:
     """The metadata, in the standard's four groups."""
-    terms, made = known.facts.terms, known.made
-    released = known.released.isoformat().replace("+00:00", "Z")
-    issuer = {"legal-name": terms.publisher or UNSTATED}
-    if terms.publisher_url:
-        issuer["url"] = terms.publisher_url
-    engine = {"name": SOFTWARE}
-    if _VERSION.fullmatch(known.facts.software):
-        engine["version"] = known.facts.software
     return {
         "$schema": SCHEMA,
-        "set": {
-            "category": "synthetic data",
-            "language": "en",
-            "schema-version": SCHEMA_VERSION,
-            "publisher": {
-                "name": terms.publisher or UNSTATED,
-                "namespace": terms.publisher_url or UNSTATED_NAMESPACE,
-            },
-            "label": known.title,
-            "tracking": {
-                "id": known.id,
-                "current-release-date": released,
-                "initial-release-date": released,
-                "generator": {"date": released, "engine": engine},
-                "revision-history": [
-                    {"date": released, "number": "1", "summary": "As the rows were made."}
-                ],
-                "status": "final",
-                "version": "1",
-            },
-        },
-        "source": {
-            "about": {
-                "content": f"{known.title}. {known.method}",
-                "purpose": " ".join(meaning for _, meaning in known.uses) or UNSTATED,
-                "scope": f"{known.privacy} {known.limits}",
-            },
-            "id": {
-                "uuids": [known.id],
-                "hashes": [
-                    {
-                        "path": part.name,
-                        "tree-hashes": [{"algorithm": "sha256", "value": part.sha256}],
-                    }
-                    for part in known.parts
-                ],
-                "custom-ids": [
-                    {"method": "release-digest", "tool": SOFTWARE, "value": made.release},
-                    {
-                        "method": "sha256-of-specification",
-                        "tool": SOFTWARE,
-                        "parameter-list": [
-                            f"{name}={json.dumps(value, ensure_ascii=False)}"
-                            for name, value in known.properties.items()
-                        ],
-                        "value": hashlib.sha256(made.to_json().encode()).hexdigest(),
-                    },
-                ],
-            },
-            "issuer": [issuer],
-            "location": f"urn:uuid:{known.id}",
-            "name": known.title,
-            "data-version": str(made.version),
-        },
-        "provenance": {
-            "source": f"urn:cascade:release:{made.release}",
-            "origin-geography": [{"country": each} for each in terms.residency or (UNSTATED,)],
-            "date": released[:10],
-            "generation-method": [
-                {"code": "machine-generated-ml-ops", "long-description": known.method}
-            ],
-            # Parquet is none of the formats that the standard's next draft lists.
-            "format": ["other"],
-        },
+        "set": _set(known),
+        "source": _source(known),
+        "provenance": _provenance(known),
         "use": _use(known),
     }
 
 
+def _set(known: Known) -> dict[str, Any]:
+    """What these metadata are, who publishes them, and what they were made by and when."""
+    terms, released = known.facts.terms, _release_time(known)
+    engine = {"name": SOFTWARE}
+    if _VERSION.fullmatch(known.facts.software):
+        engine["version"] = known.facts.software
+    return {
+        "category": "synthetic data",
+        "language": "en",
+        "schema-version": SCHEMA_VERSION,
+        "publisher": {
+            "name": terms.publisher or UNSTATED,
+            "namespace": terms.publisher_url or UNSTATED_NAMESPACE,
+        },
+        "label": known.title,
+        "tracking": {
+            "id": known.id,
+            "current-release-date": released,
+            "initial-release-date": released,
+            "generator": {"date": released, "engine": engine},
+            "revision-history": [
+                {"date": released, "number": "1", "summary": "As the rows were made."}
+            ],
+            "status": "final",
+            "version": "1",
+        },
+    }
+
+
+def _source(known: Known) -> dict[str, Any]:
+    """What the rows are, what identifies them, and who issues them."""
+    terms = known.facts.terms
+    issuer = {"legal-name": terms.publisher or UNSTATED}
+    if terms.publisher_url:
+        issuer["url"] = terms.publisher_url
+    return {
+        "about": {
+            "content": f"{known.title}. {known.method}",
+            "purpose": " ".join(meaning for _, meaning in known.uses) or UNSTATED,
+            "scope": f"{known.privacy} {known.limits}",
+        },
+        "id": _identifiers(known),
+        "issuer": [issuer],
+        "location": f"urn:uuid:{known.id}",
+        "name": known.title,
+        "data-version": str(known.made.version),
+    }
+
+
+def _identifiers(known: Known) -> dict[str, Any]:
+    """A UUID, the files' hashes, and what the same rows can be made from again."""
+    made = known.made
+    return {
+        "uuids": [known.id],
+        "hashes": [
+            {
+                "path": part.name,
+                "tree-hashes": [{"algorithm": "sha256", "value": part.sha256}],
+            }
+            for part in known.parts
+        ],
+        "custom-ids": [
+            {"method": "release-digest", "tool": SOFTWARE, "value": made.release},
+            {
+                "method": "sha256-of-specification",
+                "tool": SOFTWARE,
+                "parameter-list": [
+                    f"{name}={json.dumps(value, ensure_ascii=False)}"
+                    for name, value in known.properties.items()
+                ],
+                "value": hashlib.sha256(made.to_json().encode()).hexdigest(),
+            },
+        ],
+    }
+
+
+def _provenance(known: Known) -> dict[str, Any]:
+    """Where the rows come from, when and how they were made."""
+    return {
+        "source": f"urn:cascade:release:{known.made.release}",
+        "origin-geography": [
+            {"country": each} for each in known.facts.terms.residency or (UNSTATED,)
+        ],
+        "date": _release_time(known)[:10],
+        "generation-method": [
+            {"code": "machine-generated-ml-ops", "long-description": known.method}
+        ],
+        # Parquet is none of the formats that the standard's next draft lists.
+        "format": ["other"],
+    }
+
+
+def _release_time(known: Known) -> str:
+    """When the release was made, as RFC 3339 writes UTC."""
+    return known.released.isoformat().replace("+00:00", "Z")
+
+
 def _use(known: Known) -> dict[str, Any]:
+    """What the rows may be used for and where, and what protects those whom they were made from."""
     terms, epsilon = known.facts.terms, known.facts.epsilon
     reduced: dict[str, Any] = {
         "tool-used": SOFTWARE,

@@ -99,7 +99,7 @@ class LedgerFile:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield self._connection
-        except BaseException:
+        except BaseException:  # also KeyboardInterrupt: the ledger would stay locked
             self._connection.execute("ROLLBACK")
             raise
         try:

@@ -123,7 +123,7 @@ def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
                 connection.execute(step)
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException:  # also KeyboardInterrupt: the ledger would stay locked
         connection.execute("ROLLBACK")
         raise
 

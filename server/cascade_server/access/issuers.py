@@ -316,7 +316,7 @@ def _beside(work: Callable[[], T]) -> asyncio.Future[T]:
     def run() -> None:
         try:
             found = work()
-        except Exception as exc:
+        except Exception as exc:  # else all that is known is that it took too long
             end, outcome = future.set_exception, exc
         else:
             end, outcome = future.set_result, found  # type: ignore[assignment]

@@ -121,7 +121,7 @@ def _pem(content: bytes) -> Any:
         if b"BEGIN CERTIFICATE" in content:
             return load_pem_x509_certificate(content).public_key()
         return load_pem_public_key(content)
-    except Exception as exc:
+    except Exception as exc:  # cryptography's errors share no base class of their own
         raise ValueError("its PEM holds no public key") from exc
 
 
@@ -141,6 +141,7 @@ def _jwk(content: Any) -> VerifyingKey | None:
     try:
         return VerifyingKey(jwt.PyJWK.from_dict(content).key, kid, algorithm)
     except Exception:
+        # One key that PyJWT or cryptography trips over must not take those beside it from the set.
         return None
 
 

@@ -365,7 +365,7 @@ class Dispatcher:
                 continue
             try:
                 route = routes[place] or self.route(request)
-            except Exception as exc:
+            except Exception as exc:  # of one request: the others of its turn are drawn
                 out[place] = exc
                 continue
             if route.option is not None and route.option.tier is Tier.STUDENT:
@@ -391,7 +391,7 @@ class Dispatcher:
         began = time.perf_counter()
         try:
             drawn = engines.draw_now([each.request for each in group])
-        except Exception as exc:
+        except Exception as exc:  # of one run: other groups and releases are drawn
             for each in group:
                 out[each.place] = exc
             return

@@ -117,6 +117,7 @@ class Repository:
                 except GpuError:
                     raise
                 except Exception as exc:
+                    # Libraries raise anything of a damaged file; the error is to name the release.
                     raise ReleaseRefused.of(table, version, exc) from exc
                 tables.setdefault(table, {})[version] = opened
                 seconds = time.monotonic() - began

@@ -314,7 +314,7 @@ class Engine(Generic[TaskT]):
         if rows <= self.inline_rows:
             try:
                 alive, seconds, passes = self._run_in_time(taken)
-            except Exception as exc:
+            except Exception as exc:  # else nobody who waits is told, and no batch follows
                 self._failed(taken, exc)
             else:
                 self._ran(taken, alive, seconds, passes)

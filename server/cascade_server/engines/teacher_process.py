@@ -118,7 +118,7 @@ class TeacherServer:
             said, content = await self._done(frame)
         except DeadlinePassed as exc:
             said, content = Said.LATE, str(exc).encode()
-        except Exception as exc:
+        except Exception as exc:  # a worker that gets no frame waits until its deadline
             log.exception("the teacher failed")
             said, content = Said.FAILED, in_a_line(exc).encode()
         finally:
@@ -164,7 +164,7 @@ class TeacherServer:
                         await teacher.measure(self._measure_seconds)
                     except DeadlinePassed:
                         pass  # others keep the processors; it is as slow as was learnt
-                    except Exception:
+                    except Exception:  # which must not end the measuring of all teachers
                         log.exception("the teacher failed")
                     self._tell()
                 seen[identity] = teacher.engine.statistics().runs

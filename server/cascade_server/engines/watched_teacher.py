@@ -131,7 +131,7 @@ class WatchedTeacher:
             raise
         except ServerError:
             raise
-        except Exception as exc:
+        except Exception as exc:  # of ONNX Runtime, CUDA or a defect: the student is to answer
             failed = TeacherFailed.of(exc)
             if self._failed(began, str(failed)):
                 log.error("the teacher of %s failed", self._name, exc_info=exc)

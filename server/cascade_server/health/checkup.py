@@ -223,7 +223,7 @@ class Checkup:
         except TimeoutError:
             table.failed, table.why = table.failed + 1, f"no row in {self.checks.seconds:g} s"
             return False
-        except Exception as exc:
+        except Exception as exc:  # whatever callers would get is what makes a table unwell
             table.failed, table.why = table.failed + 1, f"{type(exc).__name__}: {exc}"
             return False
         return True

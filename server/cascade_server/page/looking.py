@@ -23,6 +23,7 @@ from cascade_server.page.episodes import reaches_back, since
 from cascade_server.page.findings import state_of
 from cascade_server.page.past import Past
 from cascade_server.page.sections import Section
+from cascade_server.page.tables import tables_of
 from cascade_server.page.trials import TrialsSeen
 from cascade_server.supervision.facts import ProcessFacts, unpacked
 from cascade_server.terms import ServiceClass
@@ -112,7 +113,7 @@ class Look:
         minute, lately = self.past.last_minute(), self.past.last_five_minutes()
         report = self._ledger.report()
         objectives, quiet = parts.objectives_of(report, self._since(report, now))
-        tables = parts.tables_of(
+        tables = tables_of(
             sorted(self._books.tables), minute, self._ledger.latencies(), report, found.steps_down
         )
         refused = parts.refused_of(self.past.reading, minute, lately)
@@ -157,6 +158,7 @@ class Look:
         try:
             return packed(self.snapshot())
         except Exception as exc:
+            # Who watches is to see that the page fails, whatever it fails by, not old numbers.
             self._complain("the operations page", exc)
             why = f"{type(exc).__name__}: {exc}"
         state: dict[str, Any] = {
@@ -177,6 +179,7 @@ class Look:
         try:
             self._look()
         except Exception as exc:
+            # It would end the loop that calls this, and all of the past from then on would be lost.
             self._complain("what the operations page remembers", exc)
 
     def _look(self) -> _Seen:
@@ -274,6 +277,7 @@ class Look:
                     # What cannot be sent fails here, rather than the whole page.
                     given[section.name] = json.loads(json.dumps(value, allow_nan=False))
             except Exception as exc:
+                # A section may ask anything, such as a ledger: only its own part is to be missing.
                 failing[section.name] = f"{type(exc).__name__}: {exc}"
                 self._complain(f"the part {section.name} of the operations page", exc)
         return given, failing

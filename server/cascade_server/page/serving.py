@@ -113,7 +113,7 @@ class PageServer:
             await self._converse(connection)
         except (OSError, TimeoutError, h11.ProtocolError, asyncio.CancelledError):
             pass  # whoever it was is gone, or has to go
-        except Exception:
+        except Exception:  # a defect: asyncio would let the task end without saying why
             log.exception("the operations page could not answer")
         finally:
             self._tasks.discard(task)

@@ -12,15 +12,13 @@ from typing import Any
 
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_server.counts.shared.call_counts import OK, UNKNOWN_TABLE
-from cascade_server.counts.shared.sketches import quantile
+from cascade_server.counts.shared.call_counts import OK
 from cascade_server.objectives.blame import BLAMED, Ending
 from cascade_server.objectives.burn import Alert
 from cascade_server.objectives.objective import Kind
-from cascade_server.objectives.report import Latencies, Report, Status
+from cascade_server.objectives.report import Report, Status
 from cascade_server.page.reading import Reading, Step, kind_of
 from cascade_server.supervision.facts import ProcessFacts
-from cascade_server.terms import ServiceClass, Tier
 
 QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "p999_ms": 0.999}
 # The gravest first.
@@ -64,126 +62,6 @@ def rate(number: float, seconds: float) -> float:
 def ending_name(ending: Ending) -> str:
     """What an ending is called: a status code, or the caller's fault."""
     return ending.name
-
-
-def tables_of(
-    names: Iterable[str],
-    minute: Step,
-    latencies: Sequence[Latencies],
-    report: Report,
-    steps_down: Mapping[str, int],
-) -> list[dict[str, Any]]:
-    """Each table that was asked lately or has promises to keep, by class; the busiest first.
-
-    Args:
-        names: of all tables that are served.
-        minute: what was counted last.
-        latencies: of the last hour.
-        report: of objectives.
-        steps_down: tiers that AUTO leaves out, by table.
-    """
-    names = [*names, UNKNOWN_TABLE]
-    hour = {(each.table, each.service): 0 for each in latencies}
-    for each in latencies:
-        hour[each.table, each.service] += each.count
-    promised: dict[tuple[str, ServiceClass], list[Status]] = {}
-    for status in report.statuses:
-        key = status.objective.table, status.objective.service
-        promised.setdefault(key, []).append(status)
-    calls: dict[tuple[str, ServiceClass], dict[tuple[Tier | None, Ending], int]] = {}
-    for (table, service, tier, ending), number in minute.calls.items():
-        calls.setdefault((table, service), {})[tier, ending] = number
-    rows: dict[tuple[str, ServiceClass], int] = {}
-    for (table, service, _), number in minute.rows.items():
-        rows[table, service] = rows.get((table, service), 0) + number
-    out: list[dict[str, Any]] = []
-    for table in names:
-        classes: list[dict[str, Any]] = []
-        for service in ServiceClass:
-            key = table, service
-            statuses = promised.get(key, [])
-            has_events = any(status.events.total for status in statuses)
-            if key not in calls and not hour.get(key) and not has_events:
-                continue
-            ended = calls.get(key, {})
-            answered = sum(n for (_, ending), n in ended.items() if ending is OK)
-            failed = sum(n for (_, ending), n in ended.items() if ending in BLAMED)
-            student = sum(n for (tier, _), n in ended.items() if tier is Tier.STUDENT)
-            teacher = sum(n for (tier, _), n in ended.items() if tier is Tier.TEACHER)
-            counts = minute.sketches.get(key)
-            drawn = student + teacher
-            classes.append(
-                {
-                    "class": str(service),
-                    "answered_per_second": rate(answered, minute.seconds),
-                    "failed_per_second": rate(failed, minute.seconds),
-                    "faults_per_second": rate(
-                        sum(ended.values()) - answered - failed, minute.seconds
-                    ),
-                    "rows_per_second": rate(rows.get(key, 0), minute.seconds),
-                    "answered_last_hour": hour.get(key, 0),
-                    "latency": None
-                    if counts is None
-                    else {name: ms(quantile(counts, q)) for name, q in QUANTILES.items()},
-                    "student_share": share(student / drawn) if drawn else None,
-                    "promised_ms": _promised_ms(statuses),
-                    "budget_remaining": _least_budget(statuses),
-                    "alert": str(worst(status.alert for status in statuses)),
-                }
-            )
-        if not classes:
-            continue
-        pooled = minute.pooled.get(table, 0)
-        found: dict[str, Any] = {
-            "table": table,
-            "classes": classes,
-            "answered_per_second": rate(
-                sum(n for key, n in minute.calls.items() if key[0] == table and key[3] is OK),
-                minute.seconds,
-            ),
-            "tiers": _mix(table, minute, pooled),
-            "alert": str(worst(Alert(each["alert"]) for each in classes)),
-            "steps_down": steps_down.get(table, 0),
-        }
-        out.append(found)
-    out.sort(
-        key=lambda each: (
-            ALERTS.index(Alert(each["alert"])),
-            -each["answered_per_second"],
-            each["table"],
-        )
-    )
-    return out
-
-
-def _mix(table: str, minute: Step, pooled: int) -> dict[str, float] | None:
-    """Shares of the last minute's answers: student, teacher, and rows the teacher made before."""
-    found = dict.fromkeys(Tier, 0)
-    for (name, _, tier, ending), number in minute.calls.items():
-        if name == table and tier is not None and ending is OK:
-            found[tier] += number
-    whole = sum(found.values())
-    if not whole:
-        return None
-    pooled = min(pooled, found[Tier.TEACHER])
-    return {
-        "student": share(found[Tier.STUDENT] / whole),
-        "teacher": share((found[Tier.TEACHER] - pooled) / whole),
-        "pool": share(pooled / whole),
-    }
-
-
-def _promised_ms(statuses: Sequence[Status]) -> list[dict[str, float]]:
-    return [
-        {"threshold_ms": 1e3 * each.objective.threshold, "target": each.objective.target}
-        for each in statuses
-        if each.objective.threshold is not None
-    ]
-
-
-def _least_budget(statuses: Sequence[Status]) -> float | None:
-    left = [each.budget_remaining for each in statuses if each.events.total]
-    return share(min(left)) if left else None
 
 
 def worst(alerts: Iterable[Alert]) -> Alert:

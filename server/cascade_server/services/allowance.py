@@ -106,7 +106,7 @@ class Allowance:
         held = access.hold(caller, rows)
         try:
             yield hold
-        except Exception:
+        except Exception:  # however it is refused: the day's rows are not spent
             access.give_back(caller, held)
             raise
         if hold.is_new:

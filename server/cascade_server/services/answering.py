@@ -223,7 +223,7 @@ class Answering:
         refusal = self._logged(exchange, refusal, type(error).__name__)
         try:
             exchange.caller.refuse(refusal)
-        except Exception:
+        except Exception:  # the others of its turn are answered all the same
             log.exception("a caller could not be told %s", refusal.code.name)
 
     def _give_back(self, exchange: Exchange) -> None:

@@ -1,4 +1,8 @@
-"""The gRPC service `cascade.v1.Jobs`: a thin shell around the ledger."""
+"""The gRPC service `cascade.v1.Jobs`: a thin shell around the ledger.
+
+A method's `except Exception` is for errors of a ledger, a store's package or a policy, which have
+no base class in common; `refuse` makes a status of each.
+"""
 
 from __future__ import annotations
 

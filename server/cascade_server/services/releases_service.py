@@ -1,4 +1,8 @@
-"""The gRPC service that changes what is loaded and who answers: a thin shell around `Control`."""
+"""The gRPC service that changes what is loaded and who answers: a thin shell around `Control`.
+
+Its `except Exception` has `refuse` make a status of any error, a malformed message's or a defect's:
+whoever changes what is served has to hear how that ended.
+"""
 
 from __future__ import annotations
 

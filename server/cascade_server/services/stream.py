@@ -227,7 +227,7 @@ class Stream:
             if self._allowance is not None:
                 self._allowance.request(exchange.identity)
             self._turns.admit(self._clock(), exchange.deadline, patient=True)
-        except Exception as exc:
+        except Exception as exc:  # raised, it would end the stream and all that is in flight
             self._answering.refuse_unread(exchange, exc)
             return
         self._queued += 1

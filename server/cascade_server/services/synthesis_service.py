@@ -1,7 +1,8 @@
 """The gRPC service `cascade.v1.Synthesis`: its methods, and what they answer from.
 
 Requests arrive as bytes and are parsed inside the call: what gRPC cannot parse by itself it answers
-with UNKNOWN, which tells the caller nothing.
+with UNKNOWN, which tells the caller nothing. So it does what a method raises, for which every
+`except Exception` in here has `refuse` choose the status.
 """
 
 from __future__ import annotations

@@ -343,6 +343,9 @@ def begin_trace(
 async def refuse(context: Context, error: Exception, call: Call | None = None) -> Any:
     """End a call with the status of an error, log it, and count it.
 
+    Handlers give it every `Exception`: of what escaped from one its caller would hear UNKNOWN, and
+    over grpcio the text of the error too, which may name files of the server.
+
     Args:
         context: of the call, over either transport.
         error: what went wrong; a defect is sent as INTERNAL, without its stack trace.

@@ -122,7 +122,7 @@ class Answers:
         for place, request in enumerate(requests):
             try:
                 out[place] = self._look(place, request, turn)
-            except Exception as exc:
+            except Exception as exc:  # of one request: the others of its turn are answered
                 out[place] = exc
             began = _charged(request, began)
         if not turn.places:
@@ -140,7 +140,7 @@ class Answers:
                 answer = out[place] = drawn_answer(request, drawn)
                 if request.seeded:
                     self._share(place, answer, turn, requests, out)
-            except Exception as exc:
+            except Exception as exc:  # of one answer: what was drawn for the others is good
                 out[place] = exc
             began = _charged(request, began)
         return out

@@ -18,5 +18,5 @@ async def all_end(*ends: Callable[[], Awaitable[object]]) -> None:
     for end in ends:
         try:
             await end()
-        except Exception:
+        except Exception:  # of anything that is ended: counts would be lost behind it
             log.exception("something did not end as it should")

@@ -87,7 +87,7 @@ def _live(role: Role, end: socket.socket, supervisor: int, begin: Begin) -> None
             code = 0
     except SystemExit:
         pass  # it has said why
-    except BaseException:
+    except BaseException:  # such as KeyboardInterrupt: `os._exit` says nothing of it
         log.exception("%s failed", role.name)
     finally:
         sys.stdout.flush()

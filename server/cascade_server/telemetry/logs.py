@@ -218,7 +218,7 @@ class Stderr(logging.StreamHandler):  # type: ignore[type-arg]
             self._write(descriptor, self.format(record))
         except BlockingIOError:  # whoever shares it has had it never wait
             self._dropped += 1
-        except Exception:
+        except Exception:  # as logging's own: who logs is not to fail by a line
             self.handleError(record)
 
     def _write(self, descriptor: int, line: str) -> None:

@@ -135,7 +135,7 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
             return
         try:
             super().process_request(request, client_address)
-        except BaseException:
+        except BaseException:  # as when no thread can start: another may have the place
             self.places.give_back(request)
             raise
 
@@ -164,7 +164,7 @@ def with_defects_said(app: App) -> App:
     def answer(environ: dict[str, Any], start: Any) -> Any:
         try:
             return app(environ, start)
-        except Exception as exc:
+        except Exception as exc:  # of any collector: a scrape that fails is to say so
             log.error("a scrape could not be answered", exc_info=exc)
             start("500 Internal Server Error", [("Content-Type", "text/plain")])
             return [b"the metrics cannot be read; the server's log says why\n"]

@@ -188,7 +188,7 @@ class Connection(asyncio.Protocol):
                     return session.has_frame
         except Broken as exc:
             self._break(exc)
-        except Exception:
+        except Exception:  # a defect: callers are to be told, not only cut off
             log.exception("a connection failed")
             self._break(Broken(Code.INTERNAL_ERROR, "the server failed"))
         return False

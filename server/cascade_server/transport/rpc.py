@@ -62,7 +62,7 @@ class Rpc(Call):
             self._cut_short()
         except Refused as exc:
             self.finish(Status(exc.code, str(exc)))
-        except Exception as exc:
+        except Exception as exc:  # nobody awaits the task: the call would never end
             log.exception("a handler of %s failed", self.head.path)
             kind = type(exc).__name__
             self.finish(Status(grpc.StatusCode.UNKNOWN, f"the server failed with a {kind}"))
@@ -104,7 +104,7 @@ class Rpc(Call):
         deserializer = self.handler.request_deserializer
         if deserializer is None:
             return message
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # of a deserializer, which is its service's
             return deserializer(message)
         # Raised outside of an `except`, whose error's traceback would keep the message in memory.
         why = f"a message that {self.head.path} cannot read"

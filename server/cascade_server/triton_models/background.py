@@ -35,7 +35,7 @@ class Background:
 async def _logged(work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
-    except Exception:
+    except Exception:  # nobody asks the future, which would keep it to itself
         log.exception("unforeseen error beside the batches")
 
 
@@ -43,6 +43,6 @@ async def answer(sender: Sender, of: Coroutine[Any, Any, Response]) -> None:
     """Send a response once it is there, or what is wrong."""
     try:
         response = await of
-    except Exception as exc:
+    except Exception as exc:  # Triton waits for ever for a response that is not sent
         response = backend.refused(exc)
     backend.send(sender, response)

@@ -131,7 +131,7 @@ class TritonPythonModel:
                 continue
             try:
                 job = self._job(request, arrived, rows)
-            except Exception as exc:
+            except Exception as exc:  # raised, it would fail Triton's whole batch
                 out[index] = backend.refused(exc)
                 continue
             if job.beside:
@@ -205,7 +205,7 @@ class TritonPythonModel:
             answers = self._batch.decode(kept, rows, drawn)
             for index, answered in zip(taken, answers, strict=True):
                 out[index] = backend.reply(answered)
-        except Exception as exc:
+        except Exception as exc:  # of this run alone: requests beside it are answered
             for index in taken:
                 out[index] = backend.refused(exc)
         return len(rows.values)
@@ -218,12 +218,12 @@ class TritonPythonModel:
 
     def _encoded(self, candidates: dict[int, BatchRequest]) -> BatchRows | None:
         """Rows of some requests; those that have a wrong value are taken out."""
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # whose value is wrong is found below, one by one
             return self._batch.encode(list(candidates.values())) if candidates else None
         for index, candidate in list(candidates.items()):
             try:
                 self._batch.encode([candidate])
-            except Exception:
+            except Exception:  # `_job` reads it again, and says what is wrong
                 del candidates[index]
         return self._batch.encode(list(candidates.values())) if candidates else None
 
@@ -254,13 +254,13 @@ class TritonPythonModel:
             drawn = [request.completed()[0] for request in requests]
             if not self._warming:
                 drawn = self._draw_by_student(requests)
-        except Exception as exc:
+        except Exception as exc:  # raised, it would fail those that the teacher answers too
             return [backend.refused(exc) for _ in jobs]
         out = []
         for job, tokens in zip(jobs, drawn, strict=True):
             try:
                 out.append(self._packed(job, tokens, None))
-            except Exception as exc:
+            except Exception as exc:  # of one request's rows: the others are packed
                 out.append(backend.refused(exc))
         return out
 

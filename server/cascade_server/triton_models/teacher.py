@@ -46,6 +46,7 @@ class TritonPythonModel:
             try:
                 work_to_do = self._read(request, work)
             except Exception as exc:
+                # Raised, it would fail Triton's whole batch, with requests that are underway.
                 backend.send(sender, backend.refused(exc))
                 continue
             self._background.start(answer(sender, work_to_do))

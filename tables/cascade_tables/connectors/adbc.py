@@ -244,16 +244,16 @@ class AdbcDatabase:
                 try:
                     yield cursor
                 finally:
-                    with suppress(Exception):
+                    with suppress(Exception):  # of a lost connection: it would hide why it was lost
                         connection.rollback()
         except (DataError, OSError, GeneratorExit):
             raise
-        except Exception as exc:
+        except Exception as exc:  # a driver's, whose class may not be there to be named
             if not _is_database_error(exc):
                 raise
             found = failure(exc, self._location, self._secrets)
             if type(found).__name__ == "Missing":
-                with suppress(Exception):
+                with suppress(Exception):  # the message does without the list
                     found = failure(exc, self._location, self._secrets, self.tables())
             # Its message and its arguments may quote the URL.
             raise found from None

@@ -114,7 +114,7 @@ class DeltaLake:
                 try:
                     yield from chunks()
                     still_wanted()
-                except Exception as exc:
+                except Exception as exc:  # deltalake raises another in its place
                     stopped.append(exc)
                     raise
 

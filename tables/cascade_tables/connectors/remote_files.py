@@ -109,7 +109,7 @@ def is_delta(location: Location) -> bool:
     files, path = opened(location)
     try:
         return bool(files.isdir(f"{path.rstrip('/')}/_delta_log"))
-    except Exception:
+    except Exception:  # of the store's package: who reads it next is told what is wrong
         return False
 
 
@@ -143,7 +143,7 @@ def sent(location: Location, made: Path, job: str = "") -> None:
         if files.exists(path):
             raise DataError(f"{location} is there; name a file that is not there yet")
         beside = _beside(path, job)
-        with suppress(Exception):
+        with suppress(Exception):  # stores without folders differ in what they raise here
             files.makedirs(path.rpartition("/")[0], exist_ok=True)
         files.put_file(str(made), beside)
         files.mv(beside, path)

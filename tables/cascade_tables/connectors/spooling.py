@@ -48,7 +48,7 @@ def spool(chunks: Iterable[pa.RecordBatch | pa.Table], path: Path, called: str) 
         if not pieces.rows:
             raise DataError(f"{called} has no rows")
         pieces.finish()
-    except BaseException:
+    except BaseException:  # also KeyboardInterrupt: pieces as large as the table would stay
         pieces.drop()
         raise
     return pieces.rows

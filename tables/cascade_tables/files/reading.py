@@ -14,7 +14,7 @@ from pathlib import Path
 from cascade_tables.errors import DataError, SchemaError, listing, shown
 from cascade_tables.files.by_schema import fitted, kind_to_read
 from cascade_tables.files.choosing import ODD_SHARE, Choice, choose, could_be, decimals_of
-from cascade_tables.files.csv_files import CsvFile, Noticed, load, look, read_blocks
+from cascade_tables.files.csv_files import CsvFile, Look, Noticed, load, look, read_blocks
 from cascade_tables.files.dates import Order
 from cascade_tables.files.deciding_rows import asked_as_categories, most_distinct
 from cascade_tables.files.dialect import dialect_of, looks_like_a_row, same_columns
@@ -257,30 +257,7 @@ def _load(
     nothing = ColumnOverride()
     asked = {name: overrides.get(name, nothing) for name in names if name not in known}
     seen = look(files, {name: override.null_values or () for name, override in asked.items()})
-    decimals = decimals_of(seen.counts.values(), files[0].dialect.delimiter == ";")
-    choices: dict[str, Choice] = {}
-    for name, override in asked.items():
-        choice = choose(
-            seen.counts[name],
-            override.kind,
-            Order(override.dates) if override.dates else None,
-            override.null_values or (),
-            decimals,
-            override.decimal_mark,
-            odd_share,
-        )
-        if choice is None:
-            raise SchemaError(
-                f"column {name!r}: kind {override.kind} in the overrides, but none of its "
-                f"{seen.counts[name].typed:,} cells in {files[0].source.name} can be read so"
-            )
-        for key, types in MEANT_FOR.items():
-            if getattr(override, key) and choice.form.type not in types:
-                what = choice.form.describe()
-                raise SchemaError(
-                    f"column {name!r}: {key} in the overrides has no effect on {what}"
-                )
-        choices[name] = choice
+    choices = _choices(files[0], asked, seen, odd_share)
     rows = sum(seen.rows)
     forms = {
         name: known[name]
@@ -296,31 +273,91 @@ def _load(
         columns, noticed = load(files, seen.rows, forms, nearly)
         frame = Frame(columns)
     places = _places(files, noticed)
-
-    def misfits(name: str, form: Form, present: int) -> Misfits:
-        found = noticed[name]
-        cells = [cell for _, _, cell in found.cells]
-        return misfits_of(name, form, found.count, present, cells, places[name])
-
-    odd = [
-        misfits(
-            name,
-            forms[name],
-            choices[name].present
-            if name in choices
-            else noticed[name].present + noticed[name].count,
-        )
+    present = {
+        name: choices[name].present
+        if name in choices
+        else noticed[name].present + noticed[name].count
         for name in names
         if noticed[name].count and name not in nearly
-    ]
-    as_text = [misfits(name, form, seen.counts[name].typed) for name, form in nearly.items()]
+    }
+    odd = _misfits(present, forms, noticed, places)
+    typed = {name: seen.counts[name].typed for name in nearly}
+    as_text = _misfits(typed, nearly, noticed, places)
     notes = [f"{name}: {choice.doubt}" for name, choice in choices.items() if choice.ambiguous]
     notes += _blank(files)
     return Table(
         frame,
-        Findings(forms, tuple(odd), tuple(as_text), notes=tuple(notes)),
+        Findings(forms, odd, as_text, notes=tuple(notes)),
         places=lambda wanted: _lines_of(files, _split(seen.rows, wanted)),
         stream=stream,
+    )
+
+
+def _choices(
+    first: CsvFile, asked: Mapping[str, ColumnOverride], seen: Look, odd_share: float
+) -> dict[str, Choice]:
+    """What the cells are of columns of which no form is known.
+
+    Args:
+        first: of the files; the others have its columns.
+        asked: what the overrides say of each of these columns.
+        seen: how their cells are written.
+        odd_share: of a column's cells that may be written otherwise.
+
+    Raises:
+        SchemaError: an override does not suit a column's cells; names both.
+    """
+    decimals = decimals_of(seen.counts.values(), first.dialect.delimiter == ";")
+    choices: dict[str, Choice] = {}
+    for name, override in asked.items():
+        choice = choose(
+            seen.counts[name],
+            override.kind,
+            Order(override.dates) if override.dates else None,
+            override.null_values or (),
+            decimals,
+            override.decimal_mark,
+            odd_share,
+        )
+        if choice is None:
+            raise SchemaError(
+                f"column {name!r}: kind {override.kind} in the overrides, but none of its "
+                f"{seen.counts[name].typed:,} cells in {first.source.name} can be read so"
+            )
+        for key, types in MEANT_FOR.items():
+            if getattr(override, key) and choice.form.type not in types:
+                what = choice.form.describe()
+                raise SchemaError(
+                    f"column {name!r}: {key} in the overrides has no effect on {what}"
+                )
+        choices[name] = choice
+    return choices
+
+
+def _misfits(
+    present: Mapping[str, int],
+    forms: Mapping[str, Form],
+    noticed: Mapping[str, Noticed],
+    places: Mapping[str, Sequence[str]],
+) -> tuple[Misfits, ...]:
+    """Cells that are not written as the others of their column are, by column.
+
+    Args:
+        present: how many cells of each of these columns are not NULL.
+        forms: how their others are written.
+        noticed: the cells that are not.
+        places: where the first of those are.
+    """
+    return tuple(
+        misfits_of(
+            name,
+            forms[name],
+            noticed[name].count,
+            number,
+            [cell for _, _, cell in noticed[name].cells],
+            places[name],
+        )
+        for name, number in present.items()
     )
 
 

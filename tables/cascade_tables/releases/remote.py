@@ -139,7 +139,7 @@ class RemoteRepository:
             try:
                 self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
                 self._files.pipe_file(path, (folder / name).read_bytes())
-            except Exception as exc:
+            except Exception as exc:  # of the store's package, which names no file
                 raise ReleaseError(f"{self.url}/{name} cannot be written: {exc}") from exc
 
     def _read(self, name: str) -> bytes:
@@ -158,7 +158,7 @@ class RemoteRepository:
             raise
         except FileNotFoundError as exc:
             raise ReleaseError(f"{self.url}/{name} does not exist") from exc
-        except Exception as exc:
+        except Exception as exc:  # of the store's package, which names no file
             raise ReleaseError(f"{self.url}/{name} cannot be read: {exc}") from exc
         return data
 

@@ -1,6 +1,9 @@
 """The gRPC service `arrow.flight.protocol.FlightService`: jobs are flights, files endpoints.
 
 What is spoken is what Arrow publishes; the words are in `cascade_proto/flight.proto`.
+
+A method's `except Exception` is for errors of a ledger, a store's package or pyarrow, which have no
+base class in common; `refuse` makes a status of each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""`inference.GRPCInferenceService`: a thin shell around the models."""
+"""`inference.GRPCInferenceService`: a thin shell around the models.
+
+Every `except Exception` in here has `refuse` choose the status, for a defect too: Triton's clients
+show their users nothing but the status and its message.
+"""
 
 from __future__ import annotations
 
