@@ -122,9 +122,7 @@ class UsageSince:
 
     @property
     def restored(self) -> float:
-        """Start of the earlier server whose counts are included, Unix seconds; 0 if there is
-        none.
-        """
+        """Start of the earlier server whose counts are included, Unix seconds; 0 if none is."""
         return float(self._numbers[0])
 
     @property
