@@ -1,9 +1,9 @@
 """Counts what this process computes and for whom, once the request has been answered.
 
 The event loop's work for a turn of requests, including reading from and writing to their
-connections, is measured once per turn and divided by the time of each request. Work in threads and
-in other processes is charged where it runs (`engines/spent.py`), and the charge travels with the
-request. Work for no request appears only in the total of the process.
+connections, is measured once per turn, and divided in proportion to each request's known time. Work
+in threads and in other processes is charged where it runs (`engines/spent.py`), and the charge
+travels with the request. Work for no request appears only in the total of the process.
 """
 
 from __future__ import annotations

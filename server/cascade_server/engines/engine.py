@@ -210,7 +210,7 @@ class Engine(Generic[TaskT]):
     def run_now(self, tasks: Sequence[TaskT]) -> None:
         """Run tasks that arrived together as one batch in the event loop, if it is `free_for` them.
 
-        The caller charges the whole turn. How long `submit` waits for others is unaffected.
+        The caller charges the turn. The run does not affect how long `submit` waits for others.
         """
         if len(tasks) == 1:
             rows, passes = tasks[0].rows, max(1, tasks[0].passes)
@@ -227,7 +227,7 @@ class Engine(Generic[TaskT]):
         return self.outlook().predict(self.clock(), rows, passes)
 
     def queued(self) -> float:
-        """Return the seconds that a task arriving now would wait behind others; 0 if none are."""
+        """Return the seconds that a new task would wait behind others; 0 if none are queued."""
         return self.outlook().queued(self.clock()) if self._queue else 0.0
 
     def outlook(self) -> Outlook:

@@ -186,7 +186,7 @@ class ReleaseDrawing:
     def _begin(
         self, specification: Specification, opened: Opened, first: int, patience_ends: int
     ) -> Future[Tokens]:
-        """Start drawing rows [first, until) of a job."""
+        """Start drawing rows [first, patience_ends) of a job."""
         if specification.by_teacher:
             work = self._by_teacher(specification, opened, first, patience_ends)
             return self._in_loop(work)

@@ -64,7 +64,7 @@ class Step:
 
 
 def kind_of(kind: pb.OutsideKind.ValueType) -> str:
-    """Return how a value differs from what was learnt, as named in metrics: "above"."""
+    """Return how a value differs from what was learnt, in the words of the metrics: "above"."""
     return pb.OutsideKind.Name(kind).removeprefix("OUTSIDE_KIND_").lower()
 
 

@@ -94,8 +94,8 @@ class PooledAnswers:
     def may_have(self, request: CheckedRequest) -> bool:
         """Return whether pooled rows can answer a request.
 
-        They cannot if it has a seed, if given values must be scored, which only the teacher itself
-        does, or if every column is known.
+        They cannot if it has a seed or too many rows, if given values must be scored, which only
+        the teacher itself does, or if every column is known.
         """
         return (
             not request.seeded

@@ -31,9 +31,9 @@ ERRORS = frozenset(
 class CallTrace:
     """The stages of a call, one after another without gaps.
 
-    >>> trace.mark("wait")      # what was until now is called so
+    >>> trace.mark("wait")      # names the stage that ends here
     >>> trace.mark("read")
-    >>> trace.ended(...)        # and all of it is recorded
+    >>> trace.ended(...)        # records all stages
 
     Args:
         report: receives the record when the call has ended.

@@ -122,7 +122,7 @@ class UsageSince:
 
     @property
     def restored(self) -> float:
-        """Start of the earlier server whose counts are included, Unix seconds; 0 if none is."""
+        """Start of the earlier server whose counts are included, Unix seconds; 0 without one."""
         return float(self._numbers[0])
 
     @property

@@ -90,7 +90,7 @@ class Rows:
 
 
 def noise_of(runtime: Runtime, tier: Tier, first_row: int, rows: int) -> Uniform:
-    """The noise of the rows from `at` on."""
+    """Return the noise of `rows` rows from `first_row` on."""
     width = runtime.student_noise if tier is Tier.STUDENT else runtime.teacher_noise
     return Uniform(1 if tier is Tier.STUDENT else 2, first_row, 0, rows, width)
 

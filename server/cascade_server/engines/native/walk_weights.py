@@ -40,7 +40,7 @@ class WalkWeights:
         weight_out, bias_out: of each slot, [H, size] and [size].
         barred: by slot, [T, size]: what each missing slot adds to the logits; only slots that have
             marks.
-        nearness: the numbers that know where others lie; None if there are none.
+        nearness: the numbers that have neighbours; None if there are none.
     """
 
     embedding: Floats

@@ -154,7 +154,7 @@ class Batches:
         return self._counts.statistics(self._queue)
 
     def come_round(self) -> None:
-        """Look at the queue once all that arrives in this turn of the event loop is in it."""
+        """Look at the queue once all arrivals of this turn of the event loop are in it."""
         if self._queue and not self._turn_is_due:
             self._turn_is_due = True
             asyncio.get_running_loop().call_soon(self._turn)

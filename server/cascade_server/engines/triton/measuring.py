@@ -37,7 +37,7 @@ class Measuring:
         return now - last >= self.seconds and self._turn(now) > self._turn(last)
 
     def _turn(self, when: float) -> float:
-        """Return the turns that this worker has had by `when`; without a pause, all moments are."""
+        """Count this worker's turns up to `when`; without a pause, each moment is one."""
         if self.seconds <= 0:
             return when
         return math.floor((when / self.seconds - self.number) / self.workers)
