@@ -1,1 +1,1 @@
-"""What happened, counted once: each call, what is kept of it, and how it is told as metrics."""
+"""Counts of calls and computation, how they are stored, and their export as metrics."""

@@ -1,5 +1,4 @@
-"""Prometheus metrics of what was asked for, of pool and cache, and of the servers that run the
-networks."""
+"""Prometheus metrics of requests, of pool and cache, and of the servers that run the networks."""
 
 from __future__ import annotations
 
@@ -11,18 +10,17 @@ from prometheus_client.registry import Collector
 
 
 class AnswersCollector(Collector):
-    """Counters and gauges of what was asked for and where answers come from; none for what there
-    is not."""
+    """Counters and gauges of requests and of where answers come from; absent parts have none."""
 
     def __init__(self, statistics: Callable[[], pb.GetStatisticsResponse]) -> None:
         self._statistics = statistics
 
     def describe(self) -> list[Metric]:
-        """Nothing: what there is is asked for when it is scraped."""
+        """Return nothing: the metrics are determined at each scrape."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """A metric for each count of the statistics."""
+        """Yield a metric for each count of the statistics."""
         found = self._statistics()
         yield of_outside(found.outside)
         if found.HasField("pool"):
@@ -32,17 +30,17 @@ class AnswersCollector(Collector):
 
 
 class ServersCollector(Collector):
-    """Counters and gauges of the servers that run the networks; none where they run here."""
+    """Counters and gauges of the servers that run the networks; none if networks run here."""
 
     def __init__(self, statistics: Callable[[], pb.GetStatisticsResponse]) -> None:
         self._statistics = statistics
 
     def describe(self) -> list[Metric]:
-        """Nothing: what there is is asked for when it is scraped."""
+        """Return nothing: the metrics are determined at each scrape."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """A metric for each count of the statistics."""
+        """Yield a metric for each count of the statistics."""
         servers = self._statistics().servers
         for kind, name, help_, field in SERVERS if servers else ():
             metric = kind(name, help_, labels=("server",))
@@ -105,7 +103,7 @@ SERVERS = (
 
 
 def of_outside(counts: Iterable[pb.OutsideStatistics]) -> Metric:
-    """Values that were never learnt, by what they were."""
+    """Return the metric of values that were never learnt, by their kind."""
     metric = CounterMetricFamily(
         "cascade_outside_values_total",
         "Values of answered rows that were never learnt, by column and kind.",
@@ -118,7 +116,7 @@ def of_outside(counts: Iterable[pb.OutsideStatistics]) -> Metric:
 
 
 def of_pool(pool: pb.PoolStatistics) -> Iterator[Metric]:
-    """What the pool gave, by table and version; what it holds."""
+    """Yield metrics of the pool's answers, by table and version, and of its content."""
     asked = CounterMetricFamily(
         "cascade_pool_requests_total",
         "Requests that pooled rows could answer, and whether there were enough.",
@@ -149,7 +147,7 @@ def of_pool(pool: pb.PoolStatistics) -> Iterator[Metric]:
 
 
 def of_cache(cache: pb.CacheStatistics) -> Iterator[Metric]:
-    """What became of requests with a seed; what is kept."""
+    """Yield metrics of requests with a seed, by their outcome, and of the cache's content."""
     asked = CounterMetricFamily(
         "cascade_cache_requests_total",
         "Requests with a seed, by where their answer was: here (hit), in the second level, being "

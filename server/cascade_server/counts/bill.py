@@ -1,4 +1,4 @@
-"""What answers have cost, for the operations page: the same bill as `cascade cost` makes."""
+"""The cost of answers, for the operations page: the same bill as that of `cascade cost`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from cascade_server.counts.shared.last_good import LastGood
 from cascade_server.counts.usage import usage_of
 from cascade_server.errors import ConfigError
 
-# Tables and tenants that are shown: those that have cost the most.
+# Most tables and tenants on the page: those that have cost the most.
 MOST_LINES = 100
 
 
 def last_good_prices(path: Path) -> LastGood[Prices]:
-    """The prices of a file; errors name its line and what is allowed."""
+    """Return the prices of a file; errors name the line and what is allowed."""
 
     def read() -> str:
         try:
@@ -39,18 +39,18 @@ def last_good_prices(path: Path) -> LastGood[Prices]:
 
 
 class BillSection:
-    """A section of the operations page: a line a tier, table and tenant, and what is idle.
+    """A section of the operations page: one line per tier, table and tenant, and idle cost.
 
     Args:
-        books: what was used.
-        prices: what that costs.
+        books: the usage.
+        prices: the prices of the usage.
     """
 
     def __init__(self, books: Books, prices: Prices) -> None:
         self._books, self._prices = books, prices
 
     def __call__(self) -> Mapping[str, Any]:
-        """The bill so far, as the operations page shows it."""
+        """Return the bill so far for the operations page."""
         books = self._books
         message = usage_of(books).as_message(books.clock.wall(), books.tables)
         bill, currency = statement(Usage.from_message(message), self._prices), self._prices.currency
@@ -98,5 +98,5 @@ def _row(line: Line) -> Mapping[str, Any]:
 
 
 def _short(amount: Any) -> float:
-    """To four digits that say something."""
+    """Round to four significant digits."""
     return float(f"{float(amount):.4g}")

@@ -1,4 +1,4 @@
-"""What is counted of one call, collected from its arrival until it is recorded at its end."""
+"""The counts of one call, collected from its arrival until they are recorded at its end."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ OK = grpc.StatusCode.OK
 
 
 class Recorder(Protocol):
-    """Where calls record their outcomes: `Sla` in a server. `Ledger` describes the arguments."""
+    """Records the outcomes of calls: `Sla` in a server. `Ledger` describes the arguments."""
 
     def begins(self, arrived: float) -> int:
         """Note a call that arrived at `arrived`; returns a ticket to give to `is_over`."""
 
     def is_over(self, ticket: int, now: float) -> bool:
-        """Note the end of a call; returns whether it was the only one from its arrival on."""
+        """Note the end of a call; return whether it was the only one since its arrival."""
 
     def has_given_up(self) -> bool:
-        """Whether calls are being cut short because the server stops."""
+        """Return whether calls are being cut short because the server stops."""
 
     def reads(self, method: ServiceClass, table: str, service: ServiceClass) -> None:
-        """Note for which table and class a call is, once it has been read.
+        """Note the table and class of a call once it has been read.
 
         Args:
-            method: the class that calls of its method count for until they have been read.
-            table, service: what it counts for.
+            method: the class that calls of its method count as until they have been read.
+            table, service: what the call counts as.
         """
 
     def whose_unread(self, method: ServiceClass) -> tuple[str, ServiceClass]:
-        """The table and class that a call counts for which was never read."""
+        """Return the table and class for a call that was never read."""
 
     def needed(self, key: Key, rows: int) -> float:
-        """Seconds that such a call takes on an idle server; 0: not known."""
+        """Return the seconds that such a call takes on an idle server; 0 if unknown."""
 
     def record_alone(self, key: Key, rows: int, seconds: float) -> None:
-        """Learn how long a call took that was alone and drawn by the lowest tier it allows."""
+        """Learn the duration of a call that was alone and drawn by the lowest tier it allows."""
 
     def record(
         self,
@@ -58,7 +58,7 @@ class Recorder(Protocol):
         """Count the end of a call."""
 
     def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
-        """Count rows that are sent to the caller."""
+        """Count rows sent to the caller."""
 
     def record_version(
         self,
@@ -69,15 +69,15 @@ class Recorder(Protocol):
         ending: Ending,
         seconds: float,
     ) -> None:
-        """Count the end of a call for the version that was to answer it.
+        """Count the end of a call for the version chosen to answer it.
 
         Args:
-            version: of the release; 0: the call ended before one was chosen.
+            version: the release's version; 0 if the call ended before one was chosen.
         """
 
 
 class Watcher(Protocol):
-    """Is told how one call ended, such as its trace."""
+    """Learns how one call ended, such as its trace."""
 
     def ended(
         self,
@@ -88,28 +88,28 @@ class Watcher(Protocol):
         ending: str,
         seconds: float,
     ) -> None:
-        """Take the labels that the call was counted by."""
+        """Take the labels under which the call was counted."""
 
 
 class Call:
-    """Measures how long the server takes for a call, and records how it ends, once.
+    """Measures how long the server takes for a call, and records once how it ends.
 
-    A service makes one when it takes up a call, reports what it learns of it (`asks`,
-    `answers_with`, `sends`), and finishes with `ends` or `hung_up`. A call that fails by the
-    server's fault before it is read counts for the table and class that its headers named
-    (`announces`) or, if they named none, for those of a call that was read lately.
+    A service makes one when it starts to handle a call, reports what it learns about the call
+    (`asks`, `answers_with`, `sends`), and finishes with `ends` or `hung_up`. If a call fails by the
+    server's fault before it is read, it counts for the table and class that its headers named
+    (`announces`) or, if they named none, for those of a recently read call.
 
     Args:
         recorder: records the outcome.
-        tables: names of tables that may be recorded; others count as unknown.
-        service: the class that calls of its method count for until they have been read.
-        clock: monotonic seconds, the same as the deadline's.
-        arrived: when the call arrived, on the clock; None: now.
+        tables: names of tables that may be recorded; all others count as unknown.
+        service: the class that calls of its method count as until they have been read.
+        clock: monotonic seconds, the clock of the deadline.
+        arrived: when the call arrived, on the clock; None for now.
 
     Attributes:
-        tenant: whose call it is; empty: tenants are not told apart.
+        tenant: the caller's tenant; empty if tenants are not told apart.
         ending: how it counts, once it has ended.
-        watcher: is told when it ends; None: nobody is.
+        watcher: notified when it ends; None for no watcher.
     """
 
     __slots__ = (
@@ -163,25 +163,25 @@ class Call:
 
     @property
     def table(self) -> str:
-        """The table that it counts for."""
+        """The table that the call counts for."""
         return self._table
 
     @property
     def service(self) -> ServiceClass:
-        """The class that it counts for."""
+        """The class that the call counts for."""
         return self._service
 
     def yields(self) -> None:
-        """Count the call as offline, whatever it asks for: its caller has low priority."""
+        """Count the call as offline whatever its request says: its caller has low priority."""
         self._yields, self._service = True, ServiceClass.OFFLINE
 
     def announces(self, table: str | None, service: ServiceClass | None, deadline: float) -> None:
-        """Note what the headers say, which may be all that is ever read of the call.
+        """Note the headers, which may be all that is ever read of the call.
 
         Args:
-            table: the table that they name; None: none.
-            service: the class that they name; None: none.
-            deadline: seconds on the clock; infinite: there is none.
+            table: the table in the headers; None if there is none.
+            service: the class in the headers; None if there is none.
+            deadline: seconds on the clock; infinite if there is none.
         """
         self._deadline = deadline
         if table is not None:
@@ -199,16 +199,16 @@ class Call:
         timeout_microseconds: int = 0,
         least: Tier | None = None,
     ) -> None:
-        """Note what the request asks for, once it has been read.
+        """Note the request once it has been read.
 
         Args:
-            table: the table that it names.
-            service: the class that it counts for.
-            deadline: seconds on the clock; infinite: there is none.
-            rows: rows to be drawn, by which is judged whether its deadline was too short for any
-                server; 0: not known.
-            timeout_microseconds: the request's own timeout; 0: none.
-            least: the lowest tier that may answer it; None: as its class says.
+            table: the table in the request.
+            service: the class that the call counts for.
+            deadline: seconds on the clock; infinite if there is none.
+            rows: rows to draw, which decide whether the deadline was too short for any server; 0 if
+                unknown.
+            timeout_microseconds: the request's own timeout; 0 if it has none.
+            least: the lowest tier that may answer it; None for the default of its class.
         """
         if self._yields:
             least, service = least or least_of(service), ServiceClass.OFFLINE
@@ -224,15 +224,15 @@ class Call:
         self._table = table if table in self._tables else UNKNOWN_TABLE
 
     def answers_with(self, version: int) -> None:
-        """Note the version of the release that is to answer."""
+        """Note the version of the release that will answer."""
         self._version = version
 
     def sends(self, tier: Tier, rows: int, is_plain: bool = True) -> None:
-        """Count rows that are sent.
+        """Count rows sent to the caller.
 
         Args:
             tier: the tier that drew them.
-            rows: how many.
+            rows: how many rows.
             is_plain: whether they were drawn for this call, without waiting for another tier first.
         """
         self._tier = tier
@@ -241,17 +241,20 @@ class Call:
         self._recorder.record_rows(self._table, self._service, tier, rows)
 
     def pause(self) -> None:
-        """Stop the clock: a stream's reader may take as long as it likes."""
+        """Stop the clock: the reader of a stream may take any time."""
         now = self._clock()
         self._spent, self._resumed = self._spent + now - self._resumed, now
 
     def resume(self) -> None:
-        """Start the clock again, after `pause`."""
+        """Start the clock again after `pause`."""
         self._resumed = self._clock()
 
     def ends(self, code: grpc.StatusCode) -> None:
-        """Record the end of the call. Whose fault a failure was follows from its status and from
-        whether its deadline was long enough; see `blame`."""
+        """Record the end of the call.
+
+        Its status, and whether its deadline was long enough, decide whose fault a failure is; see
+        `blame`.
+        """
         recorder, now = self._recorder, self._clock()
         seconds = self._spent + now - self._resumed
         alone = recorder.is_over(self._ticket, now)
@@ -264,7 +267,7 @@ class Call:
                 self._tells_what_is_needed(seconds)
             ending: Ending = code
         else:
-            # A call that was refused unread does not show whether others were waiting.
+            # A call that was refused unread does not show whether other calls were waiting.
             alone = alone and self._is_read
             idle = recorder.needed((table, service, self._lowest()), self._rows)
             given = min(self._timeout, self._deadline - self._arrived)
@@ -281,16 +284,21 @@ class Call:
         return self._least or least_of(self._service)
 
     def _tells_what_is_needed(self, seconds: float) -> None:
-        """Learn how long an idle server takes for such a call, since this one was alone; not where
-        the teacher answered a call that the student may answer too."""
+        """Learn how long an idle server takes for such a call, since this one was alone.
+
+        Calls that the student may answer too, but the teacher answered, are left out.
+        """
         least = self._lowest()
         if self._tier is Tier.STUDENT or least is Tier.TEACHER:
             key = (self._table, self._service, least)
             self._recorder.record_alone(key, self._rows_drawn, seconds)
 
     def hung_up(self) -> None:
-        """Record a call that was cut short. gRPC cancels its handler in the same way whether the
-        caller has gone, the deadline has passed or the server stops: this tells them apart."""
+        """Record a call that was cut short.
+
+        gRPC cancels the handler in the same way if the caller has gone, the deadline has passed or
+        the server stops: this tells the cases apart.
+        """
         if self._recorder.has_given_up():
             self.ends(grpc.StatusCode.UNAVAILABLE)
             return

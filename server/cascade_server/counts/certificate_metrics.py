@@ -1,4 +1,4 @@
-"""What Prometheus sees of the certificate that a server shows."""
+"""Prometheus metrics of the server's certificate."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from cascade_server.objectives.metric_names import CERTIFICATE_EXPIRY, CERTIFICA
 
 
 class CertificateCollector(Collector):
-    """The certificate in use, as it is when it is asked.
+    """Metrics of the certificate in use at the time of the scrape.
 
     Args:
-        expiry: when it expires, seconds since 1970.
-        refused: whether the files as they are now are not used.
+        expiry: returns when the certificate expires, in seconds since 1970.
+        refused: returns whether the current files were refused.
     """
 
     def __init__(self, expiry: Callable[[], float], refused: Callable[[], bool]) -> None:
         self._expiry, self._refused = expiry, refused
 
     def describe(self) -> list[Metric]:
-        """Nothing: what there is is asked for when it is scraped."""
+        """Return nothing: the metrics are determined at each scrape."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """When it expires, and whether a newer one was refused."""
+        """Yield when the certificate expires, and whether a newer one was refused."""
         yield GaugeMetricFamily(
             CERTIFICATE_EXPIRY,
             "When the certificate that new connections get expires, seconds since 1970.",

@@ -1,8 +1,8 @@
 """Every answer and every failure, counted against its objectives.
 
-`Ledger.record` is on the way of every answer, and costs a few additions; what it counts is added up
-when somebody asks. It is called from the event loop alone; `report` may be called from any thread.
-The counts of other processes of the same server are added to its own.
+`Ledger.record` runs for every answer and costs a few additions; sums are computed only for readers.
+Call it only from the event loop; `report` may be called from any thread. Counts of the server's
+other processes are added to its own.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 @dataclass(frozen=True)
 class Line:
-    """Where the outcomes of one table and class are counted: positions of a total in the tally,
-    each followed by that of the good ones."""
+    """Where the outcomes of one table and class are counted.
+
+    Each number is the position of a total in the tally; the good ones follow it.
+    """
 
     availability: tuple[int, ...]
     latency: tuple[tuple[float, int], ...]
@@ -51,17 +53,17 @@ NOWHERE = Line((), (), ())
 class Ledger:
     """Counts outcomes against the objectives of some tables.
 
-    What it counts is in one book, and what it reports is of all the books there are.
+    It counts in one book, and reports on all the books.
 
     Args:
-        config, tables: what is promised, of which tables.
-        clock: of the books, where there are none yet; None: a `SteadyClock`.
-        books, place: where it counts, and in which of them.
+        config, tables: the objectives, and the tables that they are for.
+        clock: clock of the books if there are none yet; None for a `SteadyClock`.
+        books, place: all books, and the index of the one to count in.
 
     Attributes:
-        clock: what counts grow old by: that of the books, which all processes have.
-        books, book: all of them, and the one that it writes.
-        objectives: in the order in which their counters are; two for each.
+        clock: the clock by which counts age: that of the books, shared by all processes.
+        books, book: all books, and the one that it writes.
+        objectives: in the order of their counters, two for each.
         tally: the counters.
     """
 
@@ -99,12 +101,12 @@ class Ledger:
         """Count the end of a call.
 
         Args:
-            table: a table's name; one that has no objectives is counted in no budget.
+            table: a table's name; one without objectives counts in no budget.
             service: the class of service.
-            tier: who drew; None: nobody did.
-            ending: how it ended; a caller's fault is counted in no budget.
-            seconds: that the server took.
-            calls: that ended so; more than one only where nobody was answered.
+            tier: the tier that drew; None if none did.
+            ending: how it ended; a caller's fault counts in no budget.
+            seconds: seconds that the server took.
+            calls: number of calls that ended so; more than one only if they were not answered.
         """
         self.fold_if_due()
         line = self._lines.get((table, service), NOWHERE)
@@ -125,8 +127,8 @@ class Ledger:
     ) -> None:
         """Count the end of a call of a version on trial (arm 1), or of the stable one (0).
 
-        A trial counts calls, of fidelity too: the rows of an answer come from one tier and say no
-        more than one of them, and by chance a thousand of them are as good or as bad as one.
+        For fidelity too, a trial counts calls and not rows: all rows of an answer come from one
+        tier, so a thousand of them give no more evidence than one.
         """
         line, counts = self._lines.get((table, service), NOWHERE), self.book.trial.arms[arm]
         count(line, counts, ending, seconds)
@@ -141,7 +143,7 @@ class Ledger:
             count_rows(line, self.tally.open, tier, rows)
 
     def fold_if_due(self) -> None:
-        """Begin new cells when the time of those that are open is over."""
+        """Begin new cells once the time of the open ones has passed."""
         now = self._now()
         tally = self.tally
         if tally.began <= now < tally.until:
@@ -154,8 +156,10 @@ class Ledger:
             self.book.sketches.begin(slot)
 
     def state(self) -> State:
-        """A copy of all that is counted, in every process, by the wall clock: whoever reads it has
-        no other that goes on from this one's."""
+        """Return a copy of all counts, of every process, by the wall clock.
+
+        A later server that reads it has no clock that continues this one's.
+        """
         now, ahead = self.clock(), self.clock.ahead()
         with self.lock:
             found = [book.tally.folded(now) for book in self.books.places]
@@ -172,7 +176,7 @@ class Ledger:
         return State(self.books.since + ahead, names, cells, usage_of(self.books))
 
     def restore(self, state: State) -> None:
-        """Go on from an earlier ledger's state; before anything is recorded."""
+        """Continue from an earlier ledger's state; call it before anything is recorded."""
         names, ahead = [each.name for each in self.objectives], self.clock.ahead()
         saved = {ring.step: ring for ring in state.rings}
         for ring in self.tally.rings:
@@ -187,7 +191,7 @@ class Ledger:
         self.books.restored = True
 
     def report(self) -> Report:
-        """How every objective is doing now."""
+        """Report the current state of every objective."""
         now = self.clock()
         with self.lock:
             whole = self._over(now, self.config.window)
@@ -204,8 +208,11 @@ class Ledger:
         return Report(self.config.service, self.config.window, since, tuple(statuses))
 
     def past(self, objectives: Sequence[int], coarse: bool = False) -> list[list[Events]]:
-        """Of some objectives, by their places: events of the last hour by ten seconds, the newest
-        last; where it is coarse, of the last three days by five minutes."""
+        """Return the events of some objectives, given by their positions.
+
+        They cover the last hour in steps of ten seconds, the newest last; or, if `coarse`, the last
+        three days in steps of five minutes.
+        """
         now = self.clock()
         counters = [2 * number + part for number in objectives for part in (0, 1)]
         with self.lock:
@@ -222,7 +229,7 @@ class Ledger:
         return counts
 
     def latencies(self) -> tuple[Latencies, ...]:
-        """Quantiles of the last hour's latencies."""
+        """Return quantiles of the last hour's latencies."""
         slot = math.floor(self.clock() / SLOT)
         whole: dict[int, NDArray[np.int64]] = {}
         for book in self.books.places:
@@ -263,7 +270,7 @@ def count_rows(line: Line, counts: memoryview, tier: Tier, rows: int) -> None:
 
 
 def lines(objectives: Collection[Objective]) -> dict[tuple[str, ServiceClass], Line]:
-    """Where outcomes are counted, by table and class."""
+    """Return where outcomes are counted, by table and class."""
     found: dict[tuple[str, ServiceClass], Line] = {}
     for number, each in enumerate(objectives):
         key, place = (each.table, each.service), 2 * number

@@ -1,9 +1,9 @@
-"""What this process computes, counted for whom it was, once with the answer.
+"""Counts what this process computes and for whom, once the request has been answered.
 
-What the event loop does for a turn of requests, reading them from their connections and writing to
-these included, is measured once for the whole turn, and shared by what each of them took in it;
-what is run in threads and in other processes is charged where it is run (`engines/spent.py`), and
-travels with the request. What is nobody's stays in what the process has used in all.
+The event loop's work for a turn of requests, including reading from and writing to their
+connections, is measured once per turn, and divided in proportion to each request's known time. Work
+in threads and in other processes is charged where it runs (`engines/spent.py`), and the charge
+travels with the request. Work for no request appears only in the total of the process.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import NamedTuple
 from cascade_server.counts.shared.compute import ComputeCounts, UsageKey, Used
 from cascade_server.counts.shared.process_usage import Held, ProcessPlace
 
-# Between looks at what a process takes, and looks between one at its memory and the next.
+# Seconds between checks of the process, and number of checks from one of its memory to the next.
 SECONDS, LOOKS = 1.0, 10
 
 
 class Answered(NamedTuple):
-    """One request of a turn, as it was answered.
+    """One answered request of a turn.
 
     Attributes:
-        key: for whom.
-        seconds: that it is known to have taken, of whatever was measured one request at a time.
-        gpu_seconds: likewise, of a GPU.
-        rows, tokens: of its answer, and what was drawn of them.
+        key: whose usage it is.
+        seconds: its known time, from what is measured for single requests.
+        gpu_seconds: its known time on a GPU.
+        rows, tokens: rows of its answer, and tokens drawn for them.
     """
 
     key: UsageKey
@@ -39,55 +39,56 @@ class Answered(NamedTuple):
 
 
 def shares(seconds: Sequence[float], whole: float, requests: int) -> tuple[list[float], float]:
-    """What each request of a turn is charged.
+    """Divide the time of a turn among its requests.
 
     Args:
-        seconds: that each is known to have taken, by the wall's clock.
-        whole: processor seconds of the turn and of what was done for it before.
-        requests: how many it had, those included that were not answered.
+        seconds: known time of each answered request, by the wall clock.
+        whole: processor seconds of the turn and of the work before it.
+        requests: all requests of the turn, including those that were not answered.
 
     Returns:
-        Processor seconds of each; and, of these, what all requests alike have taken beside what is
-        known of them: also those that wait for their answer.
+        Processor seconds of each answered request; and the part that every request is charged
+        equally beyond its known time, including those that wait for their answer.
     """
     known = sum(seconds)
-    # The wall's clock goes on while another process has the processor.
+    # The wall clock goes on while another process has the processor.
     scale = whole / known if known > whole else 1.0
     rest = max(0.0, whole - known) / max(1, requests)
     return [scale * each + rest for each in seconds], rest
 
 
 class Metering:
-    """Counts what the event loop of one process does, and what was done for it.
+    """Counts the work of one process's event loop, and work done for it elsewhere.
 
     Args:
-        counts: where it is written down.
-        clock: processor seconds of the event loop's thread. To look at it takes a microsecond, so
-            that it is looked at once a turn.
+        counts: where the counts are stored.
+        clock: processor seconds of the event loop's thread. Reading it takes a microsecond, so it
+            is read once per turn.
     """
 
     def __init__(
         self, counts: ComputeCounts, clock: Callable[[], float] = time.thread_time
     ) -> None:
         self._counts, self._clock = counts, clock
-        # Up to when all is accounted for.
+        # The time up to which everything is accounted for.
         self._until = clock()
 
     def turn_ends(self, answered: Sequence[Answered], requests: int) -> float:
-        """Count a turn, and what was done since the one before it: to read what it was asked, and
-        to write what that one was answered.
+        """Count a turn, and the work since the last turn.
+
+        That work includes reading this turn's requests and writing the last turn's answers.
 
         Args:
-            answered: the requests that were.
-            requests: all there were, also those that were refused or have to wait.
+            answered: the requests that were answered.
+            requests: all requests, including those that were refused or wait.
 
         Returns:
-            As `shares`, what those are charged that wait.
+            The charge of each waiting request; see `shares`.
         """
         now = self._clock()
         whole, self._until = now - self._until, now
         if requests == 1 and answered:
-            # It was alone: all of it was for this one, whatever took how long.
+            # It was alone, so it is charged everything.
             key, _, gpu_seconds, rows, tokens = answered[0]
             self._counts.add(key, Used(whole, gpu_seconds, 1, rows, tokens))
             return 0.0
@@ -97,27 +98,27 @@ class Metering:
         return rest
 
     def apart(self, seconds: float) -> None:
-        """So many processor seconds of the event loop since the last turn are accounted for."""
+        """Note that so many processor seconds since the last turn are already accounted for."""
         self._until = min(self._until + seconds, self._clock())
 
     def is_nobodys(self) -> None:
-        """What was done since the last turn was for no request: the server's own housekeeping."""
+        """Charge the work since the last turn to no request: it was housekeeping."""
         self._until = self._clock()
 
     def add(self, answered: Answered) -> None:
-        """Count one answer that was waited for, or a part of one."""
+        """Count one answer, or a part of one, that was waited for."""
         key, seconds, gpu_seconds, rows, tokens = answered
         self._counts.add(key, Used(seconds, gpu_seconds, 1, rows, tokens))
 
 
 def memory_bytes() -> int:
-    """Of this process; what it shares with others counts in parts, so that all of them add up."""
+    """Return this process's memory in bytes; shared pages are divided among their processes."""
     try:
         with open("/proc/self/smaps_rollup", "rb") as file:
             for line in file:
                 if line.startswith(b"Pss:"):
                     return 1024 * int(line.split()[1])
-    except OSError:  # another system, or a kernel that does not tell
+    except OSError:  # another system, or a kernel that does not report it
         pass
     try:
         with open("/proc/self/statm", "rb") as file:
@@ -127,12 +128,12 @@ def memory_bytes() -> int:
 
 
 class ProcessMeter:
-    """Says now and then what this process takes, for as long as it lives.
+    """Regularly reports what this process uses, for as long as it lives.
 
     Args:
-        place: where it is said.
-        inner: bytes that pool and cache have of its memory.
-        looked: is called with every look.
+        place: where to report it.
+        inner: returns the bytes of its memory that pool and cache hold.
+        looked: called at every report.
     """
 
     def __init__(
@@ -146,12 +147,12 @@ class ProcessMeter:
         self._measured = time.monotonic()
 
     def start(self) -> None:
-        """Begin to look; inside an event loop."""
+        """Start reporting; call it inside an event loop."""
         self._place.succeed()
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Say it a last time: the process ends."""
+        """Report a last time, since the process ends."""
         if self._task is None:
             return
         self._task.cancel()
@@ -166,7 +167,7 @@ class ProcessMeter:
         while True:
             self._place.uses(time.process_time())
             if looks % LOOKS == 0:
-                # The kernel goes through all of the memory for it, which takes a millisecond.
+                # The kernel walks through all of the memory for this, which takes a millisecond.
                 memory = await loop.run_in_executor(None, memory_bytes)
                 self._place.holds(Held(memory, *self._inner()), self._elapsed())
             self._looked()

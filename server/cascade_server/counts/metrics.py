@@ -44,17 +44,17 @@ LABELS = ("table", "class", "tier", "code")
 
 
 class Metrics:
-    """What Prometheus sees of calls, objectives and statistics.
+    """The Prometheus metrics of calls, objectives and statistics.
 
     Args:
-        ledger: whose objectives are exposed, and whose books are read.
-        tables: those that are served. Their series are there from the start, at 0: a counter that
-            appears with its first error has no rate.
+        ledger: provides the objectives and the books.
+        tables: the served tables. Their series exist from the start, at 0: a counter that first
+            appears with an error has no rate.
 
     Attributes:
-        exemplars: traces that are shown beside the latencies, for who asks for OpenMetrics.
-        since: when counters began, Unix nanoseconds: with the books that they are read from, which
-            are others after a release of a new table was loaded.
+        exemplars: traces shown beside the latencies in OpenMetrics responses.
+        since: when counters began, Unix nanoseconds. They begin anew with their books, which are
+            replaced when a release of a new table is loaded.
     """
 
     def __init__(self, ledger: Ledger, tables: Collection[str]) -> None:
@@ -74,22 +74,22 @@ class Metrics:
         statistics: Callable[[], pb.GetStatisticsResponse],
         live_versions: LiveVersions | None = None,
     ) -> None:
-        """Tell of answers and engines too, and of which versions answer."""
+        """Also expose answers and engines, and which versions answer."""
         for collector in (AnswersCollector, ServersCollector, SteppingCollector):
             self.registry.register(collector(statistics))
         if live_versions is not None:
             self.registry.register(ReleasesCollector(live_versions))
 
     def expose_certificate(self, expiry: Callable[[], float], refused: Callable[[], bool]) -> None:
-        """Tell of the certificate that the server shows too; see `CertificateCollector`."""
+        """Also expose the server's certificate; see `CertificateCollector`."""
         self.registry.register(CertificateCollector(expiry, refused))
 
     def serve(self, host: str, port: int, refusal: Refusal | None = None) -> int:
-        """Answer scrapes from a thread of its own; returns the port.
+        """Answer scrapes from a separate thread; return the port.
 
         Args:
-            host, port: where; 0: any free port.
-            refusal: of who may not ask; None: anybody may.
+            host, port: where to listen; port 0 for any free port.
+            refusal: refuses clients that may not scrape; None to allow all.
 
         Raises:
             ConfigError: the port is taken.
@@ -106,7 +106,10 @@ class Metrics:
         return self._server.server_port
 
     def close(self) -> None:
-        """Stop answering; waits for the thread to notice, so not from the event loop."""
+        """Stop answering.
+
+        It waits for the thread to notice, so do not call it from the event loop.
+        """
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -114,10 +117,10 @@ class Metrics:
 
 
 def with_names_as_they_are(app: App) -> App:
-    """An application that answers scrapes, which leaves `slo:objective:ratio` its colons.
+    """Return an application that answers scrapes and keeps the colons of `slo:objective:ratio`.
 
-    Prometheus asks for OpenMetrics and says nothing of escaping where it has always taken such
-    names; prometheus_client then writes underscores for colons in samples, and in OpenMetrics only.
+    A Prometheus that has always accepted such names requests OpenMetrics without naming an
+    escaping. prometheus_client then replaces colons by underscores in samples, in OpenMetrics only.
     """
 
     def answer(environ: dict[str, Any], start: Any) -> Any:
@@ -132,7 +135,7 @@ def with_names_as_they_are(app: App) -> App:
 
 
 class CallsCollector(Collector):
-    """Calls and rows of all processes, as they are when it is asked."""
+    """Calls and rows of all processes at the time of the scrape."""
 
     def __init__(
         self,
@@ -153,7 +156,7 @@ class CallsCollector(Collector):
         }
 
     def collect(self) -> Iterator[Metric]:
-        """Calls by how they ended, how long they took, and rows by who drew them."""
+        """Yield calls by ending, their durations, and rows by the tier that drew them."""
         durations, seconds, rows = added(self._counts)
         first = self._counts[0]
         bounds = [floatToGoString(bound) for bound in (*first.bounds, math.inf)]
@@ -183,7 +186,7 @@ class CallsCollector(Collector):
     def _buckets(
         self, labels: Labels, bounds: Sequence[str], calls: Sequence[int]
     ) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
-        """A histogram's buckets, each with the trace of a call in it where one is known."""
+        """Return a histogram's buckets, each with the trace of one of its calls if there is one."""
         seen = self._exemplars.of(labels)
         return [
             (bound, number, _exemplar(seen[place])) if place in seen else (bound, number)
@@ -196,28 +199,28 @@ def _exemplar(seen: Seen) -> Exemplar:
 
 
 class SloCollector(Collector):
-    """Objectives, as the ledger has them when it is asked."""
+    """Objectives from the ledger at the time of the scrape."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
     def collect(self) -> Iterator[Metric]:
-        """Targets, error ratios, burn rates and budgets; see `families`."""
+        """Yield targets, error ratios, burn rates and budgets; see `families`."""
         yield from families(self._ledger.report())
 
 
 class SteppingCollector(Collector):
-    """Which tables' AUTO is stepped down, as it is when it is asked."""
+    """Which tables' AUTO is stepped down at the time of the scrape."""
 
     def __init__(self, statistics: Callable[[], pb.GetStatisticsResponse]) -> None:
         self._statistics = statistics
 
     def describe(self) -> list[Metric]:
-        """Nothing: what there is is asked for when it is scraped."""
+        """Return nothing: the metrics are determined at each scrape."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """A gauge for each table that has ever stepped down."""
+        """Yield a gauge for each table that has ever stepped down."""
         metric = GaugeMetricFamily(
             "cascade_steps_down",
             "Tiers that AUTO leaves out because an error budget burns too fast.",
@@ -229,13 +232,13 @@ class SteppingCollector(Collector):
 
 
 class ReleasesCollector(Collector):
-    """Who answers, and what became of reloads and trials."""
+    """Which versions answer, and the outcomes of reloads and trials."""
 
     def __init__(self, live_versions: LiveVersions) -> None:
         self._live_versions = live_versions
 
     def collect(self) -> Iterator[Metric]:
-        """Reloads and trials by how they went, and each version's share of the requests."""
+        """Yield reloads and trials by outcome, and each version's share of the requests."""
         totals = self._live_versions.totals()
         reloads = CounterMetricFamily(
             "cascade_reloads",
@@ -262,7 +265,7 @@ class ReleasesCollector(Collector):
 
 
 def families(report: Report) -> Iterator[Metric]:
-    """A report in the names of Sloth (https://sloth.dev): a gauge each, a sample an objective."""
+    """Yield a report under the names of Sloth (https://sloth.dev), one sample per objective."""
     days = report.window // 86_400
     identities = {
         status.objective: {
@@ -298,7 +301,7 @@ def families(report: Report) -> Iterator[Metric]:
             partial(_error_ratio, window),
             sloth_window=window,
         )
-    if (period := f"{days}d") not in WINDOWS:  # else it is there already
+    if (period := f"{days}d") not in WINDOWS:  # otherwise it is there already
         yield family(
             slo_names.ERROR_RATIO.format(window=period),
             "Share of events that was bad, over the budget's time.",

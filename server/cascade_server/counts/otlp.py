@@ -1,8 +1,8 @@
-"""All that Prometheus sees, as OpenTelemetry has it, sent to a collector now and then.
+"""Sends everything that Prometheus sees to an OpenTelemetry collector at regular intervals.
 
-Nothing is counted twice: the numbers are those in the memory that all processes share, read when
-they are sent by the one process that keeps the books. Names are the same as Prometheus's, but for
-`rpc.server.call.duration`, which has that of the conventions.
+Nothing is counted twice: the process that keeps the books reads the numbers from the memory that
+all processes share when it sends them. Names are the same as Prometheus's, except
+`rpc.server.call.duration`, whose name the OpenTelemetry conventions define.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ from cascade_server.telemetry.exporting import (
 log = logging.getLogger("cascade.server")
 
 CUMULATIVE = AggregationTemporality.CUMULATIVE
-# As the SDK's own reader has it, in milliseconds.
+# As in the SDK's own reader, in milliseconds.
 INTERVAL_VARIABLE, INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL", 60_000
 UNITS = {"_seconds": "s", "_seconds_total": "s", "_bytes": "By", "_bytes_total": "By"}
 
 
 def metrics_data(families: Iterable[Metric], who: Resource, since: int, now: int) -> MetricsData:
-    """Prometheus's families as OTLP has them.
+    """Convert Prometheus's families to OTLP.
 
     Args:
         families: as a registry collects them.
-        who: they are of.
-        since, now: when counting began, and the moment that they are of; Unix nanoseconds.
+        who: the server that they describe.
+        since, now: when counting began, and the time of the values; Unix nanoseconds.
     """
     found = [metric for each in families if (metric := _metric(each, since, now)) is not None]
     scope = ScopeMetrics(SCOPE, found, SCHEMA)
@@ -95,7 +95,7 @@ def _unit(name: str) -> str:
 def _histograms(
     samples: Sequence[Sample], names: dict[str, str], since: int, now: int
 ) -> Iterable[HistogramDataPoint]:
-    """Points of a histogram's series; Prometheus's buckets have those below them in them."""
+    """Convert a histogram's series to points; Prometheus's buckets are cumulative."""
     series: dict[tuple[tuple[str, str], ...], dict[str, list[Sample]]] = {}
     for each in samples:
         labels = tuple((names.get(k, k), v) for k, v in each.labels.items() if k != "le")
@@ -112,22 +112,22 @@ def _histograms(
             sum=kinds["sum"][0].value if "sum" in kinds else 0.0,
             bucket_counts=[upto[0], *(b - a for a, b in pairwise(upto))],
             explicit_bounds=[each for each in bounds if math.isfinite(each)],
-            # The least and the most are not kept.
+            # Minimum and maximum are not recorded.
             min=None,  # type: ignore[arg-type]
             max=None,  # type: ignore[arg-type]
         )
 
 
 class MetricsPusher:
-    """Sends metrics now and then, in a thread of its own.
+    """Sends metrics at regular intervals, in a separate thread.
 
     Args:
-        collect: what there is.
-        exporter: sends it.
-        who: it is of.
+        collect: returns the metrics.
+        exporter: sends them.
+        who: the server that they describe.
         since: when counting began, Unix nanoseconds.
-        remarks: is told how it went.
-        seconds: between two times.
+        remarks: receives the outcome of each attempt.
+        seconds: interval between sends.
     """
 
     def __init__(
@@ -150,17 +150,17 @@ class MetricsPusher:
             self.push()
 
     def push(self) -> None:
-        """Send what there is now; what keeps it from that is logged, and the next is sent."""
+        """Send the current metrics; an error is logged, and the next ones are sent nonetheless."""
         result = MetricExportResult.FAILURE
         try:
             data = metrics_data(self._collect(), self._who, self._since, time.time_ns())
             result = self._exporter.export(data)
-        except Exception as exc:  # a defect, which is not to end the thread
+        except Exception as exc:  # a defect, which must not end the thread
             log.error("metrics could not be pushed", exc_info=exc)
         self._remarks.came_out(result is MetricExportResult.SUCCESS)
 
     def close(self) -> None:
-        """Send a last time, unless that has been failing or takes too long."""
+        """Send a last time, unless sending has been failing or takes too long."""
         self._stopping.set()
         if not self._remarks.failing:
             last = threading.Thread(target=self.push, daemon=True)
@@ -172,7 +172,7 @@ class MetricsPusher:
 def to_collector(
     endpoint: str, name: str, since: int, collect: Callable[[], Iterable[Metric]]
 ) -> MetricsPusher:
-    """To a collector's OTLP/HTTP receiver, as often as OTEL_METRIC_EXPORT_INTERVAL says."""
+    """Send to a collector's OTLP/HTTP receiver, at the interval OTEL_METRIC_EXPORT_INTERVAL."""
     exporter = OTLPMetricExporter(
         f"{endpoint.rstrip('/')}/v1/metrics", timeout=EXPORT_SECONDS, session=session_of("METRICS")
     )

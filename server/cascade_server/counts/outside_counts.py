@@ -1,4 +1,4 @@
-"""Values that were never learnt, counted: where they grow, the world is no longer as it was."""
+"""Counts of values that were never learnt: if they grow, the data has changed since training."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterable
 
 from cascade_proto import synthesis_pb2 as pb
 
-# Columns and kinds that are counted each by itself. The counts of a process have a place of one
-# size, and whoever scrapes them pays for each.
+# Columns and kinds that are counted separately. A process's counts have a fixed size, and every
+# scrape pays for each series.
 MOST_SERIES = 1000
-# Of what comes after these.
+# Name for the columns beyond these.
 OTHER_COLUMNS = "(other columns)"
 
 Key = tuple[str, str, pb.OutsideKind.ValueType]
 
 
 class OutsideCounts:
-    """Counts of one process, since it began."""
+    """Counts of one process since it began."""
 
     def __init__(self) -> None:
         self._values: dict[Key, int] = {}
@@ -25,8 +25,8 @@ class OutsideCounts:
         """Add values of an answer.
 
         Args:
-            table: whose.
-            values: a column, a kind, and how many values there are of it.
+            table: the answer's table.
+            values: a column, a kind, and the number of such values.
         """
         for column, kind, number in values:
             key = table, column, kind
@@ -35,6 +35,6 @@ class OutsideCounts:
             self._values[key] = self._values.get(key, 0) + number
 
     def describe(self, out: pb.GetStatisticsResponse) -> None:
-        """Fill in what was counted."""
+        """Fill in the counts."""
         for (table, column, kind), values in self._values.items():
             out.outside.add(table=table, column=column, kind=kind, values=values)

@@ -1,5 +1,7 @@
-"""Calls of every service, by OpenTelemetry's RPC conventions (1.45, the first in which they are
-stable), as Prometheus names such things."""
+"""Calls of every service by OpenTelemetry's RPC conventions, under Prometheus's names.
+
+The version is 1.45, the first in which these conventions are stable.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from cascade_server.counts.shared.rpc_counts import BOUNDS, KEYS, RpcCounts, add
 
 NAME = "rpc_server_call_duration_seconds"
 LABELS = ("rpc_system_name", "rpc_method", "rpc_response_status_code")
-# What OpenTelemetry calls a family, and its labels.
+# OpenTelemetry's name of the family, and of its labels.
 CONVENTIONAL = {
     NAME: (
         "rpc.server.call.duration",
@@ -28,13 +30,13 @@ CONVENTIONAL = {
 
 
 class RpcCollector(Collector):
-    """Calls of all processes, as they are when it is asked."""
+    """Calls of all processes at the time of the scrape."""
 
     def __init__(self, counts: Sequence[RpcCounts]) -> None:
         self._counts = counts
 
     def collect(self) -> Iterator[Metric]:
-        """A histogram for each method and status that there has been."""
+        """Yield a histogram for each method and status that has occurred."""
         durations, seconds = added(self._counts)
         bounds = [floatToGoString(bound) for bound in (*BOUNDS, math.inf)]
         metric = HistogramMetricFamily(

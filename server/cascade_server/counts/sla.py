@@ -1,4 +1,4 @@
-"""Service levels, as far as they are I/O: `slo.yaml`, the state file, what is told of each call."""
+"""The I/O of service levels: `slo.yaml`, the state file, and the recording of each call."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ log = logging.getLogger("cascade.server")
 def open_books(
     config: ServerConfig, workers: int = 0, clock: Callable[[], float] | None = None
 ) -> Books:
-    """Where a server counts; with workers, a book for each and one for who keeps them.
+    """Create a server's books; with workers, a book for each of them and one for the keeper.
 
     Raises:
-        ConfigError: `slo.yaml` is not what it should be.
+        ConfigError: `slo.yaml` is invalid.
         ReleaseError: there is no model repository.
     """
     slo = SloConfig() if config.slo is None else load_slo(config.slo)
@@ -48,19 +48,19 @@ def open_books(
 
 
 class Sla:
-    """What is promised, and how it is kept.
+    """The objectives, and the records of how they are kept.
 
     Attributes:
-        tables: those that are served.
-        ledger, metrics: who is told of each call; metrics only where they are asked for.
+        tables: the served tables.
+        ledger, metrics: record each call; metrics only if they are enabled.
         metering: counts what was computed, and for whom.
-        metrics_port: where they are answered.
-        scrape_refusal: who may not ask for them, set before `start`; None: anybody may.
-        books, place: where it is counted, and which of the books is this process's; the last one
-            is that of the process which saves them and answers scrapes.
+        metrics_port: port that serves the metrics.
+        scrape_refusal: refuses clients that may not scrape, set before `start`; None to allow all.
+        books, place: the books, and the index of this process's book. The last book belongs to the
+            process that saves them and answers scrapes.
 
     Raises:
-        ConfigError: `slo.yaml` is not what it should be.
+        ConfigError: `slo.yaml` is invalid.
         ReleaseError: there is no model repository.
     """
 
@@ -73,14 +73,15 @@ class Sla:
     ) -> None:
         self.books = books or open_books(config, clock=clock)
         self.place = place
-        # The state file and the scrapes are one process's.
+        # Only one process has the state file and answers scrapes.
         self._keeps = place == len(self.books.places) - 1
         self.tables = self.books.tables
         self.ledger = Ledger(self.books.config, self.tables, clock, self.books, place)
         self.metering = Metering(self.ledger.book.compute)
         self._open_calls, self._has_given_up = OpenCalls(), False
-        # By what calls to a method count as until they have been read: `Generate` is offline work;
-        # all others are asked in real time, though some of what they ask may be offline.
+        # By the class that calls to a method count as until they have been read: `Generate` is
+        # offline work; all other methods are real-time, though some of their requests may be
+        # offline.
         self._recently_asked = {
             method: RecentlyAsked(self.tables, method)
             for method in (ServiceClass.REALTIME, ServiceClass.OFFLINE)
@@ -89,11 +90,11 @@ class Sla:
         self.metrics_port: int | None = None
         self.scrape_refusal: Callable[[str], int] | None = None
         self._config = config
-        # Calls of this turn that were refused unread and are yet to be written down; None: there
-        # was no such call in it.
+        # Calls of this turn that were refused unread and are not recorded yet; None if there are
+        # none.
         self._unread: list[Run] | None = None
         self._file: StateFile | None = None
-        # Why the last state could not be saved; None: it was.
+        # Why the last state could not be saved; None if it was.
         self._unsaved: str | None = None
         self._stopping = asyncio.Event()
         self._saving: asyncio.Task[None] | None = None
@@ -104,10 +105,10 @@ class Sla:
         return len(self.books.places) > 1
 
     async def start(self) -> None:
-        """Go on from what an earlier process counted, keep saving, and answer scrapes.
+        """Continue from an earlier process's counts, keep saving, and answer scrapes.
 
         Raises:
-            ConfigError: the folder is another server's or none; the port is taken.
+            ConfigError: the folder belongs to another server or is no folder; the port is taken.
         """
         if not self._keeps:
             return
@@ -117,8 +118,8 @@ class Sla:
                 state = self._file.load()
                 if state is not None:
                     self.ledger.restore(state)
-                # Also where there was none: what is written from now on is in the books already,
-                # and whoever keeps them after this process would add it once more.
+                # Set even without a state: what is saved from now on is in the books already, and a
+                # later keeper would otherwise add it again.
                 self.books.restored = True
             if self._file.is_read_only:
                 self._file.close()
@@ -127,7 +128,8 @@ class Sla:
             await self.save()
             self._saving = asyncio.create_task(self._keep_saving())
         if self._config.tells_metrics:
-            # What answers scrapes is a tenth of what a server imports, and few have it answer them.
+            # The code that answers scrapes is a tenth of a server's imports, and few processes need
+            # it.
             from cascade_server.counts.metrics import Metrics
 
             self.metrics = Metrics(self.ledger, self.tables)
@@ -148,7 +150,7 @@ class Sla:
             self._file = None
 
     async def save(self) -> None:
-        """Write the state, off the event loop; what cannot be written is reported."""
+        """Write the state, off the event loop; a failure is logged."""
         if self._file is None:
             return
         state, loop = self.ledger.state(), asyncio.get_running_loop()
@@ -168,25 +170,25 @@ class Sla:
                 await asyncio.wait_for(self._stopping.wait(), self._config.state_seconds)
             try:
                 await self.save()
-            except Exception:  # a defect, which is not to end the saving
+            except Exception:  # a defect, which must not end the saving
                 log.exception("error budgets could not be saved")
 
     def call(self, service: ServiceClass, arrived: float | None = None) -> Call:
-        """A call that came at `arrived`, on the monotonic clock; None: now."""
+        """Return a call that arrived at `arrived`, on the monotonic clock; None for now."""
         return Call(self, self.tables, service, arrived=arrived)
 
     def refused_unread(
         self, asked: Asked, code: grpc.StatusCode, arrived: float, deadline: float
     ) -> None:
-        """Count a call, not of `Generate`, that was refused before more than its headers was read.
+        """Count a call, not of `Generate`, that was refused with only its headers read.
 
-        What `Call` does for a call that lives longer. Under overload most calls end here, so that
-        all but the first of a turn of the event loop are written down together.
+        It does what `Call` does for calls that live longer. Under overload most calls end here, so
+        all but the first of a turn of the event loop are recorded together.
 
         Args:
-            asked: what is known of it; where that is no table it counts as one read lately.
-            code: its status.
-            arrived, deadline: monotonic seconds; infinite where there is no deadline.
+            asked: what is known of the call; without a table, it counts as a recently read one.
+            code: the call's status.
+            arrived, deadline: monotonic seconds; infinite if there is no deadline.
         """
         self._open_calls.passes(arrived)
         unread, given = self._unread, deadline - arrived
@@ -200,7 +202,7 @@ class Sla:
             unread.append(Run(asked, code, [given]))
 
     def label_of(self, table: str | None) -> str:
-        """What a table is called in a label: its name, where there is such a one."""
+        """Return a table's name in a label: its own if it is served."""
         return table if table is not None and table in self.tables else UNKNOWN_TABLE
 
     def _record_unread(self) -> None:
@@ -212,7 +214,8 @@ class Sla:
         table, service = run.asked
         charged: dict[Key, list[float]] = {}
         if table is None:
-            # Whose a call is depends on its place among the others, and so does what it had.
+            # What a call counts as, and so the deadlines of each key, depend on its place among the
+            # others.
             for each in run.given:
                 key = self.whose_unread(ServiceClass.REALTIME)
                 if service is ServiceClass.OFFLINE:
@@ -228,45 +231,45 @@ class Sla:
                 self._record_unversioned(table, service, ending, 0.0, alike)
 
     def rpc_over(self, path: str, code: grpc.StatusCode, seconds: float) -> None:
-        """A call of any service has ended; see `RpcCounts.record`."""
+        """Note the end of a call of any service; see `RpcCounts.record`."""
         self.ledger.book.rpcs.record(path, code, seconds)
 
     def caller_faults(self) -> dict[tuple[str, ServiceClass, CallerFault], int]:
-        """Calls that were not answered through their callers' own fault, in all processes."""
+        """Count the calls that failed through their callers' own fault, in all processes."""
         return caller_faults([book.calls for book in self.books.places])
 
     def give_up(self) -> None:
-        """From now on the server ends calls as they are: nobody has hung up."""
+        """From now on the server cuts calls short, which does not count as hanging up."""
         self._has_given_up = True
 
-    # What calls say; see `Recorder`.
+    # The methods that calls use; see `Recorder`.
 
     def has_given_up(self) -> bool:
         """Whether calls are cut short because the server stops."""
         return self._has_given_up
 
     def begins(self, arrived: float) -> int:
-        """A call is taken up; see `OpenCalls.begin`."""
+        """Note that a call is started; see `OpenCalls.begin`."""
         return self._open_calls.begin(arrived)
 
     def is_over(self, ticket: int, now: float) -> bool:
-        """A call has ended; see `OpenCalls.end`."""
+        """Note that a call has ended; see `OpenCalls.end`."""
         return self._open_calls.end(ticket, now)
 
     def reads(self, method: ServiceClass, table: str, service: ServiceClass) -> None:
-        """A call has been read, whose like others of its method may be that are not."""
+        """Note a call that was read, as a sample for those of its method that are not."""
         self._recently_asked[method].add((table, service))
 
     def whose_unread(self, method: ServiceClass) -> Key:
-        """Whose budget a call spends that was not read; see `RecentlyAsked`."""
+        """Return the budget that an unread call is charged to; see `RecentlyAsked`."""
         return self._recently_asked[method].next() or (UNKNOWN_TABLE, method)
 
     def needed(self, key: IdleKey, rows: int) -> float:
-        """Seconds that any server needs for a call; see `IdleTimes.needed`."""
+        """Return the seconds that any server needs for a call; see `IdleTimes.needed`."""
         return self.ledger.book.idle_times.needed(key, rows)
 
     def record_alone(self, key: IdleKey, rows: int, seconds: float) -> None:
-        """What a call took that had the process to itself; see `IdleTimes.observe`."""
+        """Learn from a call that had the process to itself; see `IdleTimes.observe`."""
         self.ledger.book.idle_times.observe(key, rows, seconds)
 
     def record(
@@ -278,12 +281,12 @@ class Sla:
         seconds: float,
         calls: int = 1,
     ) -> None:
-        """The end of a call, or of several; see `Ledger.record`."""
+        """Count the end of one or several calls; see `Ledger.record`."""
         self.ledger.record(table, service, tier, ending, seconds, calls)
         self.ledger.book.calls.record((table, service, tier, ending), seconds, calls)
 
     def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
-        """Rows that are on their way; see `Ledger.record_rows`."""
+        """Count rows that are being sent; see `Ledger.record_rows`."""
         self.ledger.record_rows(table, service, tier, rows)
         self.ledger.book.calls.record_rows((table, service, tier), rows)
 
@@ -296,9 +299,9 @@ class Sla:
         ending: Ending,
         seconds: float,
     ) -> None:
-        """What a trial is judged by, while there is one; see `Ledger.record_trial`.
+        """Count for a trial, if there is one; see `Ledger.record_trial`.
 
-        A failure before a version was chosen is that of the version which would have been, by lot.
+        A failure before a version was chosen counts for the version that the lot would have chosen.
         """
         if not version:
             self._record_unversioned(table, service, ending, seconds, 1)
@@ -310,7 +313,7 @@ class Sla:
     def _record_unversioned(
         self, table: str, service: ServiceClass, ending: Ending, seconds: float, calls: int
     ) -> None:
-        """The same of calls that failed before a version was chosen."""
+        """Do the same for calls that failed before a version was chosen."""
         for _ in range(calls if ending in BLAMED else 0):
             arm = self.books.live_versions.arm_by_lot(table)
             if arm is None:

@@ -1,8 +1,8 @@
 """The ledger's counters in a file, so that error budgets outlive the process.
 
-One JSON document; the cells of each ring are little-endian int64, zlib-compressed (whose checksum
-finds damage) and in base64. It is replaced whole or not at all: written beside, flushed to the
-disk, renamed.
+The file is one JSON document. The cells of each ring are little-endian int64, compressed by zlib
+(whose checksum detects damage) and encoded in base64. The file is replaced as a whole or not at
+all: written to another name, flushed to disk, renamed.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ log = logging.getLogger("cascade.server")
 
 FORMAT = 1
 NAME, LOCK = "ledger.json", "ledger.lock"
-# Beyond what any window and resolution come to.
+# More than any window and resolution need.
 MOST_STEP, MOST_CELLS = 366 * 86_400, 10**7
 
 
 class StateDamaged(ValueError):
-    """A state file is not what was written."""
+    """The content of a state file is not what was written."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Cells:
 
     Attributes:
         step: seconds of a cell.
-        newest: which multiple of it the last cell begins at.
+        newest: the multiple of `step` at which the last cell begins.
         counts: int64 [cells, 2 * objectives], total and good of each.
     """
 
@@ -57,13 +57,13 @@ class Cells:
 
 @dataclass(frozen=True)
 class State:
-    """What a ledger has counted.
+    """The counts of a ledger.
 
     Attributes:
         since: when counting began, Unix seconds.
-        names: of the objectives, in the order of their counters.
-        rings: of each resolution.
-        usage: what was computed, and for whom; None: a server before this one did not count it.
+        names: names of the objectives, in the order of their counters.
+        rings: one ring for each resolution.
+        usage: what was computed, and for whom; None if an earlier server did not count it.
     """
 
     since: float
@@ -73,7 +73,7 @@ class State:
 
 
 def encode(state: State) -> bytes:
-    """The content of a state file: what `decode` reads."""
+    """Return the content of a state file, which `decode` reads."""
     document = {
         "format": FORMAT,
         "since": state.since,
@@ -96,10 +96,10 @@ def encode(state: State) -> bytes:
 
 
 def decode(content: bytes) -> State:
-    """What `encode` was given.
+    """Return the argument of `encode`.
 
     Raises:
-        StateDamaged: it was not; says how it can be seen.
+        StateDamaged: the content is damaged; says how that shows.
     """
     try:
         document = json.loads(content)
@@ -137,7 +137,7 @@ def _ring(document: Any, objectives: int) -> Cells:
     ):
         if not 0 <= value <= most:
             raise StateDamaged(f"{name} of a ring is {value}; allowed: 0 to {most}")
-    # Never more than the counts that were announced, whatever it would inflate to.
+    # Inflate no more than the announced counts, however large the data would become.
     inflating = zlib.decompressobj()
     packed = base64.b64decode(document["counts"], validate=True)
     content = inflating.decompress(packed, 16 * cells * objectives + 1)
@@ -150,10 +150,10 @@ def _ring(document: Any, objectives: int) -> Cells:
 
 
 def rearranged(ring: Cells, names: Sequence[str], wanted: Sequence[str], cells: int) -> Counts:
-    """A ring's counts for other objectives and another length: int64 [cells, 2 * wanted].
+    """Return a ring's counts for other objectives and another length: int64 [cells, 2 * wanted].
 
-    Objectives that are new have counted nothing, those that are gone are forgotten, and so is what
-    is older than the new length.
+    New objectives start at zero; removed ones are dropped, and so is what is older than the new
+    length.
     """
     out = np.zeros((cells, 2 * len(wanted)), np.int64)
     kept = min(cells, len(ring.counts))
@@ -168,15 +168,15 @@ def rearranged(ring: Cells, names: Sequence[str], wanted: Sequence[str], cells: 
 class StateFile:
     """The state of one server in a folder of its own.
 
-    A folder that takes no files, since it is read-only or full, is read and not written to: error
-    budgets that do not outlive the process are worth less than the answers of a server.
+    If the folder is read-only or full, it is read but not written to: a server's answers are worth
+    more than error budgets that outlive the process.
 
     Attributes:
         path: the file.
         is_read_only: whether nothing can be saved, which has been logged.
 
     Raises:
-        ConfigError: the folder cannot be one, or another server is using it.
+        ConfigError: the path cannot be a folder, or another server is using it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -203,10 +203,10 @@ class StateFile:
             ) from exc
 
     def _opened(self, folder: Path) -> int | None:
-        """The lock's file; None: there is none, and none can be made.
+        """Return the lock's file; None if there is none and none can be created.
 
         Raises:
-            OSError: the folder is no folder.
+            OSError: the path is not a folder.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -226,18 +226,18 @@ class StateFile:
         return None
 
     def load(self) -> State | None:
-        """What was last saved; None: nothing, or nothing whole, which is reported and set aside."""
+        """Load what was last saved; None if there is nothing. Damage is logged and set aside."""
         return state_folder.load(self.path, decode, "error budgets start anew")
 
     def save(self, state: State) -> None:
-        """Replace the file; not from the event loop, for it waits for the disk.
+        """Replace the file; it waits for the disk, so do not call it from the event loop.
 
         Raises:
-            OSError: the old file is still there.
+            OSError: saving failed; the old file is still there.
         """
         state_folder.save(self.path, encode(state))
 
     def close(self) -> None:
-        """Let another server have the folder."""
+        """Release the folder for another server."""
         if self._lock is not None:
             os.close(self._lock)

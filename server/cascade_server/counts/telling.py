@@ -1,4 +1,4 @@
-"""What the books' keeper sends to others of its own accord: spans and metrics, to a collector."""
+"""What the keeper of the books sends to a collector on its own: spans and metrics."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class Telling:
-    """Reads spans, keeps some as exemplars, and sends what is to be sent.
+    """Reads spans, keeps some as exemplars, and sends spans and metrics.
 
     Args:
-        config: where to; it may say nowhere.
-        pipe: which spans come by.
-        metrics: what is sent beside them, and shows exemplars; None: nobody asks for metrics.
+        config: where to send to, if anywhere.
+        pipe: the pipe that carries the spans.
+        metrics: metrics to send, which also show exemplars; None if metrics are disabled.
 
     Raises:
-        ConfigError: what sends it is not installed.
+        ConfigError: the package that sends is not installed.
     """
 
     def __init__(self, config: ServerConfig, pipe: SpanPipe, metrics: Metrics | None) -> None:
@@ -31,7 +31,7 @@ class Telling:
         self._collecting = Collecting.of(config, pipe, takers)
         self._pusher: MetricsPusher | None = None
         if config.otlp_endpoint is not None and metrics is not None:
-            # The SDK is there, as collecting has seen.
+            # The SDK is installed, or `Collecting` would have raised.
             from cascade_server.counts.otlp import to_collector
 
             collect, name = metrics.registry.collect, config.service_name
@@ -39,7 +39,7 @@ class Telling:
         self._collecting.start()
 
     async def stop(self) -> None:
-        """Send what there is, as far as that takes no time to speak of."""
+        """Send what is left, as far as that takes little time."""
         if self._pusher is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._pusher.close)
         await self._collecting.stop()

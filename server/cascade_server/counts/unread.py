@@ -1,10 +1,9 @@
-"""Whose budget a call spends that was refused before its message was read.
+"""Decides whose budget is charged for a call that was refused before its message was read.
 
-A server that has too much to do refuses calls at their headers, and the table is in the message.
-Who sends it in a header too is counted exactly. All others count as what was asked lately: each as
-one of the last calls that were read, which take their turns. So every refusal is counted, once; on
-a server of one table they are all that table's; and of several tables each has its share to within
-a call for every turn.
+An overloaded server refuses calls at their headers, but the table is in the message. Calls that
+also name it in a header are counted exactly. Every other call counts as one of the last calls that
+were read, which take turns. So every refusal is counted once. With one table, all refusals are that
+table's; with several, each table's share is right to within one call per turn.
 """
 
 from __future__ import annotations
@@ -16,23 +15,23 @@ import grpc
 
 from cascade_server.terms import ServiceClass
 
-# Calls that are remembered: at thousands a second, what was asked in the last fraction of one.
+# Calls that are remembered; at thousands a second, these are the calls of a fraction of a second.
 LAST = 256
 
 Key = tuple[str, ServiceClass]
-# What is known of a call that was not read: the table and the class that its headers say. Where
-# they name no table it is None, and the class is what calls to the method count as until they have
-# been read, or offline, where whoever asks lets others go first.
+# What is known of a call that was not read: the table and class in its headers. Without a table in
+# the headers, the table is None. The class is then what calls to the method count as until they
+# have been read, or offline if the caller has low priority.
 Asked: TypeAlias = tuple[str | None, ServiceClass]
 
 
 class Run(NamedTuple):
-    """Calls that were refused one after another, unread, and are alike.
+    """Consecutive calls that were refused unread and are alike.
 
     Attributes:
-        asked: what their headers say; the very same object, so that no two have to be compared.
+        asked: what their headers say; the same object for all, so that comparing takes no time.
         code: their status.
-        given: the seconds that each had from its arrival to its deadline.
+        given: seconds of each call from its arrival to its deadline.
     """
 
     asked: Asked
@@ -41,10 +40,10 @@ class Run(NamedTuple):
 
 
 class RecentlyAsked:
-    """The tables and classes of the last calls of a method that were read, for calls that were not.
+    """Tables and classes of the last calls of a method that were read, for calls that were not.
 
     Args:
-        tables: those that are served: until the first call has been read they take turns.
+        tables: the served tables, which take turns until the first call has been read.
         service: what their calls count as until then.
     """
 
@@ -54,7 +53,7 @@ class RecentlyAsked:
         self._newest = self._turn = -1
 
     def add(self, key: Key) -> None:
-        """A call has been read."""
+        """Add a call that has been read."""
         if self._is_guess:
             self._is_guess = False
             self._asked.clear()
@@ -65,7 +64,7 @@ class RecentlyAsked:
         self._asked[self._newest] = key
 
     def next(self) -> Key | None:
-        """What a call counts as that was not read; None: there is no table."""
+        """Return what an unread call counts as; None if there is no table."""
         if not self._asked:
             return None
         self._turn = (self._turn + 1) % len(self._asked)

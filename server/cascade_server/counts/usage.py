@@ -1,4 +1,4 @@
-"""What a server has used since it began to count, as one value: told, saved and gone on from."""
+"""What a server has used since it began to count, as one value to report, save and restore."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ROLES = {role: pb.ProcessRole.Value(f"PROCESS_ROLE_{role.name}") for role in Pro
 
 @dataclass(frozen=True)
 class Usage:
-    """All of a server's processes together.
+    """Usage of all of a server's processes together.
 
     Attributes:
         since: when counting began, Unix seconds.
-        serving: seconds since then in which there was a server.
-        compute: by whom it was for.
-        processes: by what they do.
+        serving: seconds since then in which a server was running.
+        compute: computation by beneficiary.
+        processes: usage by role.
     """
 
     since: float
@@ -34,7 +34,7 @@ class Usage:
     processes: Mapping[ProcessRole, ProcessUsed] = field(default_factory=dict)
 
     def as_message(self, now: float, tables: frozenset[str]) -> pb.GetUsageResponse:
-        """As it is told; `now` is in Unix seconds, `tables` are those that are served."""
+        """Convert to the reported message; `now` is in Unix seconds, `tables` are those served."""
         out = pb.GetUsageResponse(
             since=self.since, until=now, serving_seconds=self.serving, tables=sorted(tables)
         )
@@ -66,7 +66,7 @@ class Usage:
         return out
 
     def as_document(self) -> dict[str, Any]:
-        """As it is saved: what `from_document` reads. What processes hold is not saved."""
+        """Convert to the saved document, for `from_document`; what processes hold is not saved."""
         return {
             "since": self.since,
             "serving": self.serving,
@@ -78,10 +78,10 @@ class Usage:
 
     @classmethod
     def from_document(cls, document: Any) -> Usage:
-        """What was saved.
+        """Restore from a saved document.
 
         Raises:
-            ValueError, TypeError, KeyError: it is not what was saved.
+            ValueError, TypeError, KeyError: it is not a saved document.
         """
         compute = {
             UsageKey(str(table), UsageTier(tier), str(tenant)): Used(
@@ -98,9 +98,9 @@ class Usage:
 
 
 def usage_of(books: Books) -> Usage:
-    """What has been used so far."""
+    """Return the usage so far."""
     began = books.usage_since
-    # What an earlier server began with is as it was written; it may have been in the future.
+    # An earlier server's start is as it was written, and may have been in the future.
     own = began.own + books.clock.ahead()
     return Usage(
         since=min(began.restored or own, own),
@@ -111,11 +111,11 @@ def usage_of(books: Books) -> Usage:
 
 
 def usage_of_this(books: Books) -> Usage:
-    """What this server has used, without those before it: for counters that begin with it.
+    """Return this server's usage without earlier servers', for counters that begin with it.
 
-    What an earlier server has used is as it was last saved. One that was killed has told of more
-    than that, and whoever watches a counter takes it for begun anew where it has fallen, and adds
-    all of it once more.
+    An earlier server's usage is known as it was last saved. If that server was killed, it had
+    reported more than that: a monitoring system would see a counter that fell, take it as restarted
+    and add all of it again.
     """
     own = books.usage_since.own
     return Usage(
@@ -127,7 +127,7 @@ def usage_of_this(books: Books) -> Usage:
 
 
 def restore_usage(books: Books, usage: Usage) -> None:
-    """Go on from what an earlier server has used; by who keeps the books."""
+    """Continue from an earlier server's usage; called by the process that keeps the books."""
     for key, used in usage.compute.items():
         books.before.add(key, used)
     for role, found in usage.processes.items():

@@ -1,4 +1,4 @@
-"""Prometheus metrics of what was computed for whom, and of what processes take."""
+"""Prometheus metrics of computation by beneficiary, and of the processes' usage."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ Key = tuple[str, str, str]
 
 
 class UsageCollector(Collector):
-    """What all processes of this server have used, as it is when it is asked."""
+    """Usage of all processes of this server at the time of the scrape."""
 
     def __init__(self, books: Books) -> None:
         self._books, self._idle = books, 0.0
 
     def describe(self) -> list[Metric]:
-        """Nothing: what there is is asked for when it is scraped."""
+        """Return nothing: the metrics are determined at each scrape."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Processors and rows by whom they were for; processors and memory by process and tier."""
+        """Yield processors and rows by beneficiary; processors and memory by role and tier."""
         usage = usage_of_this(self._books)
-        # A process says once a second what it has used: a counter does not fall for that.
+        # Processes report their usage once a second; the counter must not fall because of that.
         self._idle = max(self._idle, idle_seconds(usage))
         yield from _of_compute(billed(usage), self._idle)
         yield from _of_processes(usage.processes)
 
 
 def billed(usage: Usage) -> Mapping[Key, Used]:
-    """By table, tier and tenant; what was made for the pool is the pool's, and its rows are counted
-    when they are given out."""
+    """Return usage by table, tier and tenant.
+
+    What was made for the pool counts as the pool's, and its rows count when a request takes them.
+    """
     found: dict[Key, Used] = {}
     for key, used in usage.compute.items():
         tier = key.tier
@@ -52,7 +54,7 @@ def billed(usage: Usage) -> Mapping[Key, Used]:
 
 
 def idle_seconds(usage: Usage) -> float:
-    """Processor seconds of no request: to load, to keep books, to refuse."""
+    """Return the processor seconds used for no request: to load, to keep books, to refuse."""
     whole = sum(each.seconds for each in usage.processes.values())
     return max(0.0, whole - sum(each.seconds for each in usage.compute.values()))
 
@@ -117,8 +119,7 @@ def _of_processes(found: Mapping[ProcessRole, ProcessUsed]) -> Iterator[Metric]:
 
 
 def memory_of_tiers(held: Mapping[ProcessRole, Held]) -> Mapping[str, float]:
-    """Bytes by what they are for: of a worker, all that is not the pool's or the cache's is the
-    student's."""
+    """Return bytes by purpose. A worker's memory beyond pool and cache counts as the student's."""
     worker = held.get(ProcessRole.WORKER, Held())
     return {
         "student": max(0.0, worker.process - worker.pool - worker.cache),

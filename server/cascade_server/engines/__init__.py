@@ -1,1 +1,1 @@
-"""Networks, what waits for them, and the noise that they draw with."""
+"""The networks, the queues in front of them, and the noise that they draw with."""

@@ -1,4 +1,4 @@
-"""Decides which of the waiting requests the next batch takes; see `next_batch`."""
+"""Decides which waiting requests go into the next batch; see `next_batch`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Waiting:
-    """What batching knows of a queued request.
+    """A queued request, as batching sees it.
 
     Attributes:
-        rows: rows that it needs of a batch.
+        rows: rows that it takes up in a batch.
         deadline, arrived: seconds on the server's clock.
-        offline: whether it only fills batches of real-time requests, and otherwise waits for them.
+        offline: whether it only fills up batches of real-time requests, and otherwise waits for
+            them.
         alone: whether no other request may share its batch.
     """
 
@@ -25,17 +26,17 @@ class Waiting:
 
     @property
     def is_of_a_job(self) -> bool:
-        """Whether it belongs to a job: only requests of jobs are both offline and alone."""
+        """Whether it belongs to a job. Only requests of jobs are both offline and alone."""
         return self.offline and self.alone
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A decision of `next_batch`, as indices of waiting requests.
+    """A decision of `next_batch`, as indices into the waiting requests.
 
     Attributes:
-        take: those that the batch takes, in order.
-        expired: those whose deadline has passed.
+        take: the requests that go into the batch, in order.
+        expired: the requests whose deadline has passed.
     """
 
     take: tuple[int, ...]
@@ -43,7 +44,7 @@ class Batch:
 
 
 def bucket_of(rows: int, buckets: Sequence[int]) -> int:
-    """The smallest bucket that holds `rows` rows; the largest, if none does."""
+    """Return the smallest bucket that holds `rows` rows, or the largest if none does."""
     return next((bucket for bucket in buckets if bucket >= rows), buckets[-1])
 
 
@@ -55,18 +56,20 @@ def next_batch(
 ) -> Batch:
     """Form a batch for an engine that is free.
 
-    Real-time requests are taken earliest deadline first; a request whose deadline has passed is
-    expired, not run. The batch closes when the next request would not fit the largest bucket, or
-    when adding it would make an earlier one late that would be in time without it. Offline requests
-    only fill the bucket that real-time ones have opened, or have a batch to themselves; they are
-    taken in the order of the queue, since the deadline of a long stream does not say how soon its
-    next rows are wanted. A request that has to be alone gets a batch when it is first in order.
+    Real-time requests go first, earliest deadline first. A request whose deadline has passed
+    expires and does not run. The batch closes when the next request would not fit into the largest
+    bucket, or when adding it would make an earlier request late that would otherwise be in time.
+
+    Offline requests only fill the bucket that real-time requests have opened, or run in a batch
+    without any real-time requests. They go in queue order, since the deadline of a long stream does
+    not say how soon its next rows are needed. A request that must be alone gets a batch when it is
+    first in order.
 
     Args:
         now: seconds on the server's clock.
-        waiting: the queue. A request larger than the largest bucket is a batch of its own.
-        buckets: batch sizes, increasing.
-        seconds_of: predicts the seconds of a batch with so many rows, at the tail.
+        waiting: the queue. A request larger than the largest bucket gets a batch of its own.
+        buckets: batch sizes, in increasing order.
+        seconds_of: predicts how many seconds a batch with so many rows takes, at the tail.
     """
     expired = tuple(i for i, each in enumerate(waiting) if each.deadline <= now)
     alive = [i for i, each in enumerate(waiting) if each.deadline > now]
@@ -76,7 +79,7 @@ def next_batch(
     take: list[int] = []
     rows = 0
     most = buckets[-1]
-    # The nearest deadline that the batch would meet as it is; one more request must not break it.
+    # The earliest deadline that the batch meets as it is; adding a request must not break it.
     earliest = float("inf")
     for index in order:
         each = waiting[index]
@@ -102,10 +105,10 @@ class GatherConfig:
     """How long an engine in the event loop waits for more requests before it starts a batch.
 
     Attributes:
-        max_queue_delay_microseconds: no request waits longer than this for others.
+        max_queue_delay_microseconds: the longest that a request waits for others.
         looks: turns of the event loop without a new request after which the batch starts.
-        probe_every: runs after which an engine that does not wait tries again whether it pays.
-        give_up_after: runs of a single request after which an engine no longer waits.
+        probe_every: runs after which an engine that does not wait tries again whether waiting pays.
+        give_up_after: runs of a single request after which an engine stops waiting.
     """
 
     max_queue_delay_microseconds: int = 500
@@ -116,15 +119,15 @@ class GatherConfig:
 
 @dataclass(frozen=True)
 class Gather:
-    """Whether other requests are likely to arrive soon, learnt from earlier runs.
+    """Whether other requests are likely to arrive soon, learned from earlier runs.
 
-    gRPC hands over one call in each turn of the event loop, so that an engine there sees one
+    gRPC delivers one call per turn of the event loop, so an engine in the event loop sees one
     request at a time, however many are on their way. Waiting for the others saves runs if there are
     others, and is a useless delay if there are none.
 
     Attributes:
         expected: whether to wait for others.
-        alone: runs of a single request since the last run of several.
+        alone: runs of a single request since the last run of several requests.
         runs: runs since the last probe.
     """
 
@@ -134,15 +137,15 @@ class Gather:
 
 
 def after_run(gather: Gather, config: GatherConfig, requests: int) -> Gather:
-    """What to expect after a run of `requests` requests."""
+    """Return what to expect after a run of `requests` requests."""
     if requests > 1:
         return Gather(expected=True)
     alone, runs = gather.alone + 1, gather.runs + 1
     if gather.expected and alone >= config.give_up_after:
         return Gather()
     if not gather.expected and runs >= config.probe_every:
-        # Two runs of a single request end the probe. One is not enough, for it may be the last of a
-        # group that came together.
+        # Two runs of a single request end the probe. One is not enough: it may be the last request
+        # of a group that arrived together.
         return Gather(expected=True, alone=config.give_up_after - 2)
     return Gather(gather.expected, alone, runs)
 
@@ -150,7 +153,7 @@ def after_run(gather: Gather, config: GatherConfig, requests: int) -> Gather:
 def waits(
     gather: Gather, config: GatherConfig, quiet_looks: int, waited: float, rows: int, most: int
 ) -> bool:
-    """Whether to wait for another turn of the event loop before a batch starts.
+    """Return whether to wait for another turn of the event loop before starting a batch.
 
     Args:
         gather: what is expected.
@@ -158,7 +161,7 @@ def waits(
         quiet_looks: turns of the event loop since the last request arrived.
         waited: seconds since the first request arrived.
         rows: rows in the queue.
-        most: rows of a batch that may run in the event loop.
+        most: rows that a batch in the event loop may have at most.
     """
     return (
         gather.expected

@@ -1,8 +1,8 @@
-"""An engine: one network that runs one batch at a time, and the queue of requests for it.
+"""An engine: one network that runs one batch at a time, and its queue of requests.
 
-An idle engine starts a batch at once or, if recent batches had several requests, once no more have
-arrived for some turns of the event loop. While it is busy, requests gather for the next batch. The
-pure functions of `batching` decide what a batch takes; this is the shell around them.
+An idle engine starts a batch at once, or, if recent batches had several requests, once no more have
+arrived for some turns of the event loop. While it is busy, requests gather. The pure functions of
+`batching` decide what a batch takes; this is the shell around them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cascade_server.engines.spent import Spent, charge
 from cascade_server.errors import DeadlinePassed
 
 TOO_LATE = "the deadline passed in the queue"
-# Seconds by which two timers that are due at the same moment may differ.
+# Two timers that are due at the same moment may differ by this many seconds.
 SAME_MOMENT = 1e-3
 BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -38,29 +38,29 @@ class Task(Protocol):
     """The work of one request for an engine.
 
     Attributes:
-        spent: is charged with its runs.
+        spent: the account that the runs are charged to.
     """
 
     spent: Spent
 
     @property
     def rows(self) -> int:
-        """Rows that its next run needs."""
+        """Rows that the next run needs."""
 
     @property
     def passes(self) -> int:
-        """Passes of the network that its next run makes."""
+        """Passes of the network that the next run makes."""
 
     @property
     def done(self) -> bool:
-        """Whether it needs no further run."""
+        """Whether the task needs no further run."""
 
 
 TaskT = TypeVar("TaskT", bound=Task)
 
 
 def _passes(tasks: Sequence[Task]) -> int:
-    """Passes of one run of several tasks: as many as the longest needs."""
+    """Return the passes of one run of several tasks: as many as the longest task needs."""
     return max(1, *(task.passes for task in tasks))
 
 
@@ -81,10 +81,11 @@ class EngineStatistics:
         waiting, waiting_rows: real-time requests in the queue, and their rows.
         runs, rows: batches run so far, and the rows in them.
         expired: requests whose deadline passed in the queue.
-        late_starts: tasks that were started after their deadline; anything but 0 is a defect.
-        run_nanoseconds: how long all runs took.
-        queue_nanoseconds: how long all tasks waited before their first runs.
-        last_run: when the last run ended, in microseconds since 1970-01-01 UTC; 0: there was none.
+        late_starts: tasks that started after their deadline; anything but 0 is a defect.
+        run_nanoseconds: total time of all runs.
+        queue_nanoseconds: total time that tasks waited before their first runs.
+        last_run: when the last run ended, in microseconds since 1970-01-01 UTC; 0 if there was
+            none.
     """
 
     waiting: int = 0
@@ -99,7 +100,7 @@ class EngineStatistics:
 
 
 def never_rests(_: float) -> float:
-    """A pace without rests, for engines that jobs need not slow down for."""
+    """Return 0: a pace without rests, for engines that jobs need not slow down for."""
     return 0.0
 
 
@@ -119,18 +120,17 @@ class Engine(Generic[TaskT]):
     """Queues tasks and runs them in batches.
 
     Attributes:
-        run: runs the network once for some tasks; a task that is not `done` afterwards is queued
-            again.
-        executor: where batches of more than `inline_rows` rows run.
-        inline_rows: rows up to which a batch runs in the event loop, where a hop to a thread would
+        run: runs the network once for some tasks; a task not `done` afterwards is queued again.
+        executor: runs batches of more than `inline_rows` rows.
+        inline_rows: the most rows of a batch in the event loop; for these, a hop to a thread would
             cost more than the run.
-        buckets: batch sizes, increasing.
+        buckets: batch sizes, in increasing order.
         clock: monotonic seconds.
-        processor_clock: processor seconds used by the thread of a run; by the whole process where
-            the run has several threads and nothing else runs beside it.
+        processor_clock: processor seconds of the thread of a run; or of the whole process if a run
+            has several threads and nothing else runs beside it.
         on_gpu: whether runs are on a GPU.
-        pace: from the processor seconds of a run for jobs to the seconds that jobs then rest, in
-            which other tasks may run.
+        pace: from the processor seconds of a job's run to the seconds that jobs then rest, in which
+            other tasks may run.
         model: learns how long passes take, by rows.
         gathering: how long to wait for more requests.
     """
@@ -153,7 +153,7 @@ class Engine(Generic[TaskT]):
     _busy: bool = False
     _busy_until: float = 0.0
     _turn_is_due: bool = False
-    # Processor seconds of the last run; when jobs have rested, and the timer that wakes them.
+    # Processor seconds of the last run, when jobs have rested, and the timer to wake them.
     _processor_seconds: float = 0.0
     _jobs_rest_until: float = 0.0
     _waking: asyncio.TimerHandle | None = None
@@ -161,19 +161,19 @@ class Engine(Generic[TaskT]):
     async def submit(
         self, task: TaskT, deadline: float, offline: bool = False, alone: bool = False
     ) -> float:
-        """Queue a task, and wait until it is done.
+        """Queue a task and wait until it is done.
 
         Args:
             task: the work.
-            deadline: seconds on `clock`; infinite: none.
+            deadline: seconds on `clock`; infinite if there is none.
             offline, alone: see `Waiting`.
 
         Returns:
-            Seconds that it waited before its first run.
+            Seconds that the task waited before its first run.
 
         Raises:
-            DeadlinePassed: the deadline passed while the task was queued, and it was not run; or
-                while it ran in the executor, where the run then ends unheeded.
+            DeadlinePassed: the deadline passed in the queue, and the task did not run; or during a
+                run in the executor, whose result is then dropped.
         """
         if task.done:
             return 0.0
@@ -192,7 +192,7 @@ class Engine(Generic[TaskT]):
         try:
             await entry.future
         except asyncio.CancelledError:
-            # A caller in another process may cancel at the deadline just before the timer here.
+            # A caller in another process may cancel just before the timer here fires.
             if entry in self._queue and self.clock() + SAME_MOMENT >= deadline:
                 self._counts.expired += 1
             raise
@@ -204,13 +204,14 @@ class Engine(Generic[TaskT]):
         return entry.started - now
 
     def free_for(self, rows: int) -> bool:
-        """Whether `rows` rows may be run in the event loop now."""
+        """Return whether `rows` rows may run in the event loop now."""
         return not self._busy and not self._queue and rows <= self.inline_rows
 
     def run_now(self, tasks: Sequence[TaskT]) -> None:
-        """Run tasks that arrived together as one batch in the event loop, if it is `free_for` their
-        rows. It is not charged to the tasks, since the caller charges a turn as a whole, and does
-        not affect how long `submit` waits for others."""
+        """Run tasks that arrived together as one batch in the event loop, if it is `free_for` them.
+
+        The caller charges the turn. The run does not affect how long `submit` waits for others.
+        """
         if len(tasks) == 1:
             rows, passes = tasks[0].rows, max(1, tasks[0].passes)
         else:
@@ -220,23 +221,23 @@ class Engine(Generic[TaskT]):
         self._count(rows, self.clock() - began, passes)
 
     def predict(self, rows: int, passes: int = 1) -> float:
-        """Seconds until a task that arrived now would be done, at the .99 quantile."""
+        """Predict the seconds until a task that arrived now would be done, at the .99 quantile."""
         if not self._busy and not self._queue:
             return self.model.tail(rows, passes)
         return self.outlook().predict(self.clock(), rows, passes)
 
     def queued(self) -> float:
-        """Seconds that a task which arrived now would wait behind others; 0: none are queued."""
+        """Return the seconds that a new task would wait behind others; 0 if none are queued."""
         return self.outlook().queued(self.clock()) if self._queue else 0.0
 
     def outlook(self) -> Outlook:
-        """What predictions are computed from, for other processes to predict with."""
+        """Return what predictions are computed from, so that other processes can predict."""
         ahead = sum(e.waiting.rows for e in self._queue if not e.waiting.offline)
         busy_until = self._busy_until if self._busy else 0.0
         return Outlook(self.model.line, busy_until, ahead, self.buckets[-1])
 
     def statistics(self) -> EngineStatistics:
-        """A snapshot of the counts and of the queue."""
+        """Return a snapshot of the counts and of the queue."""
         real = [e.waiting.rows for e in self._queue if not e.waiting.offline]
         counts = self._counts
         return EngineStatistics(
@@ -334,7 +335,7 @@ class Engine(Generic[TaskT]):
         """Run the entries that are not late and whose callers still wait; a thread may start late.
 
         Returns:
-            The entries that were run, the seconds that it took, and its passes.
+            The entries that ran, the seconds that the run took, and its passes.
         """
         now = self.clock()
         alive = [e for e in taken if e.waiting.deadline > now and not e.future.done()]
@@ -355,14 +356,14 @@ class Engine(Generic[TaskT]):
         return [entry for entry in self._queue if not entry.waiting.is_of_a_job]
 
     def _wake_jobs(self, seconds: float) -> None:
-        """Look at the queue again once jobs have rested for so many seconds."""
+        """Look at the queue again after so many seconds, when jobs have rested."""
         if self._waking is not None:
             self._waking.cancel()
         loop = asyncio.get_running_loop()
         self._waking = loop.call_later(max(0.0, seconds), self._schedule)
 
     def _looks_round(self, now: float) -> bool:
-        """Whether to leave the batch open for another turn of the event loop."""
+        """Return whether to leave the batch open for another turn of the event loop."""
         if not self._gather.expected or not self._queue:
             return False
         self._quiet_looks = self._quiet_looks + 1 if len(self._queue) == self._seen else 0
@@ -377,7 +378,7 @@ class Engine(Generic[TaskT]):
         return again
 
     def _watch(self, entry: _Entry[TaskT]) -> None:
-        """Set a timer for a deadline, which may pass while the engine is busy or in the run."""
+        """Set a timer for a deadline, which may pass while the engine is busy or during the run."""
         deadline = entry.waiting.deadline
         if entry.timer is None and math.isfinite(deadline):
             left = max(0.0, deadline - self.clock())
@@ -388,7 +389,7 @@ class Engine(Generic[TaskT]):
         done: asyncio.Future[tuple[list[_Entry[TaskT]], float, int]],
         taken: list[_Entry[TaskT]],
     ) -> None:
-        """Take the outcome of a batch that ran in the executor."""
+        """Take the result of a batch that ran in the executor."""
         self._busy = False
         if done.cancelled():
             for entry in taken:
@@ -433,7 +434,7 @@ class Engine(Generic[TaskT]):
         if entry in self._queue:
             self._queue.remove(entry)
         elif entry.started:
-            # It is in a run, which cannot be stopped: only its caller is told.
+            # The task is in a run, which cannot be stopped, so only its caller is told.
             if not entry.future.done():
                 entry.future.set_exception(DeadlinePassed(LATE))
             return

@@ -1,4 +1,4 @@
-"""How long a batch will take, learnt from the batches before it."""
+"""Predicts how long a batch will take, from earlier batches."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import math
 from collections import deque
 from typing import NamedTuple
 
-# The latest batches of a size (1, 2 or 3, 4 to 7, ...) that are remembered; what a third of them
-# stay below counts, for stalls only add; how many make it sure of that.
+# How many of the latest batches of a size (1, 2 or 3, 4 to 7, ...) are remembered. A third of them
+# stay below the value that counts, since stalls only add time. With this many batches the value is
+# sure.
 A_SIZE, THIRD, SURE = 32, 3, 8
-# Batches of other sizes, after which half of what a size says is forgotten; after so many it is no
-# longer sure; and what is left of its weight in any case.
+# Batches of other sizes after which half of a size's weight is lost; after which it is no longer
+# sure; and the least weight that remains.
 HALF_FADED, STALE, LEAST = 128, 1024, 1e-6
-# A batch so many times shorter than every one that a size remembers shows that those were of a
-# while in which the machine stood still: they are forgotten.
+# A batch this many times shorter than all remembered ones of its size shows that the machine was
+# stalled during those; they are forgotten.
 FAR_SHORTER = 8.0
-# Recent batches that the tail is taken from, the quantile, and after how many it is done anew.
+# How many recent batches the tail is computed from, its quantile, and after how many batches it is
+# computed again.
 RECENT, TAIL, REFRESH = 256, 0.99, 32
-# Until there are enough of them, the tail is taken to be this many times the mean.
+# With fewer batches than this, the tail is taken to be this many times the mean.
 FIRST_FACTOR, ENOUGH = 2.0, 32
-# What a batch took beyond so many times what is usual was no work of its own: a stall.
+# Time beyond this many times the usual is not a batch's own work, but a stall.
 MOST_SPREAD = 4.0
-# Of `Hindsight`: the weight of one observation, and seconds after which half of it is forgotten.
+# For `Hindsight`: the weight of one observation, and the seconds after which half is forgotten.
 PULL = 0.25
 HALF_LIFE = 1.0
 
@@ -31,8 +33,8 @@ class Line(NamedTuple):
 
     Attributes:
         a, b: a batch of n rows usually takes a·n + b seconds.
-        factor: how many times that the .99 quantile is, of batches that were not stalled.
-        stall: the .99 quantile of the seconds that a batch stands still, of whatever size.
+        factor: the .99 quantile as a multiple of the usual time, of batches that did not stall.
+        stall: the .99 quantile of the seconds that a batch stalls, whatever its size.
     """
 
     a: float = 0.0
@@ -41,24 +43,24 @@ class Line(NamedTuple):
     stall: float = 0.0
 
     def mean(self, rows: int) -> float:
-        """Expected seconds of a batch."""
+        """Return the expected seconds of a batch."""
         return self.a * rows + self.b
 
     def tail(self, rows: int, passes: int = 1) -> float:
-        """Seconds that all but a hundredth of such batches stay below.
+        """Return the seconds that all but a hundredth of such batches stay below.
 
-        Of several passes one after the other, the spreads add up as of independent ones.
+        The spreads of consecutive passes add up like independent ones.
         """
         mean = self.a * rows + self.b
         return passes * mean + math.sqrt(passes) * ((self.factor - 1) * mean + self.stall)
 
 
 class Outlook(NamedTuple):
-    """What there is to say of how long an engine would take.
+    """What a prediction of an engine's time is computed from.
 
     Attributes:
-        line: of its batches.
-        busy_until: when the batch that runs is expected to end; 0: none runs.
+        line: the prediction for its batches.
+        busy_until: when the running batch is expected to end; 0 if none runs.
         ahead: rows of real-time requests in the queue.
         most: rows of the largest batch.
     """
@@ -69,7 +71,7 @@ class Outlook(NamedTuple):
     most: int
 
     def predict(self, now: float, rows: int, passes: int = 1) -> float:
-        """The .99 quantile of the seconds until rows that came now would be done."""
+        """Predict the .99 quantile of the seconds until rows that arrive now would be done."""
         rest = self._rest(now)
         together = min(self.ahead + rows, max(rows, self.most))
         before = self.ahead + rows - together
@@ -77,19 +79,19 @@ class Outlook(NamedTuple):
         return rest + wait + self.line.tail(together, passes)
 
     def queued(self, now: float) -> float:
-        """Seconds until all rows in the queue are expected to be done; 0: there are none."""
+        """Predict the seconds until all rows in the queue are done; 0 if there are none."""
         return self._rest(now) + self.line.mean(self.ahead) if self.ahead else 0.0
 
     def _rest(self, now: float) -> float:
-        """Seconds that the batch which runs is still expected to take."""
+        """Return the seconds that the running batch is still expected to take."""
         return max(0.0, self.busy_until - now)
 
 
 class _Size:
-    """What batches between two powers of two have taken of late.
+    """Recent batches between two powers of two in size.
 
     Attributes:
-        last: the number of the latest of them, of all batches.
+        last: number of the latest of them, counting all batches.
         usual: rows and seconds that a third of them stay below.
     """
 
@@ -101,7 +103,7 @@ class _Size:
         self.usual = (1, 0.0)
 
     def add(self, number: int, rows: int, seconds: float) -> bool:
-        """One more; returns whether all before were far slower, and have been forgotten."""
+        """Add a batch; return whether all earlier ones were far slower and have been forgotten."""
         self.last = number
         forgets = bool(self._seconds) and seconds * FAR_SHORTER < self.usual[1]
         forgets = forgets and seconds * FAR_SHORTER < min(self._seconds)
@@ -114,8 +116,10 @@ class _Size:
         return forgets
 
     def look(self) -> bool:
-        """Take what is usual anew, if half of the batches are new or there are few; returns
-        whether it was done."""
+        """Recompute what is usual if half of the batches are new or there are few.
+
+        Returns whether it did.
+        """
         count = len(self._seconds)
         if count > SURE and self._since < count // 2:
             return False
@@ -125,41 +129,44 @@ class _Size:
         return True
 
     def weight(self, now: int) -> float:
-        """In the fit, when so many batches have been observed."""
+        """Return the weight in the fit once `now` batches have been observed."""
         return len(self._seconds) * max(LEAST, 0.5 ** ((now - self.last) / HALF_FADED))
 
     def is_sure(self, now: int) -> bool:
-        """Whether it is to be believed against what other sizes say."""
+        """Return whether to believe this size even if other sizes contradict it."""
         return len(self._seconds) >= SURE and now - self.last < STALE
 
 
 class LatencyModel:
-    """Seconds of a batch of n rows: usually a·n + b, and a .99 quantile.
+    """Predicts the seconds of a batch of n rows: usually a·n + b, and a .99 quantile.
 
-    A machine stands still now and then: another program has its processors, a thread is not woken.
-    That only ever makes a batch longer, by some milliseconds whatever its size. One such must not
-    have larger batches refused as late: who is refused is not run, and nothing is learnt of it.
+    A machine stalls now and then: another program uses its processors, or a thread is not woken. A
+    stall only makes a batch longer, by some milliseconds whatever its size. One stall must not
+    cause larger batches to be refused as late: a refused request does not run, so the model learns
+    nothing from it.
 
-    - Of each **size** (between two powers of two) counts what a third of its latest 32 batches
-      stay below: it stands until two thirds of them were stalled.
-    - A size of which little is known, from the warm-up or long ago, is **held by the others**: a
-      batch takes no longer than a larger one, and no more than so many times a smaller one as it
-      has more rows. So a stall in the warm-up counts only if the sizes beside were stalled too.
+    - For each **size** (between two powers of two), the value that a third of its latest 32 batches
+      stay below counts. It holds until two thirds of them have stalled.
+    - A size with few or only old observations, such as from the warm-up, is **bounded by the
+      others**: a batch takes no longer than a larger one, and its time grows at most in proportion
+      to its rows from a smaller one. So a stall in the warm-up counts only if the neighbouring
+      sizes stalled too.
     - The **line** is the least-squares fit of relative errors to these points, with a, b >= 0: one
-      row counts as much as a thousand. Sizes that have not been seen of late hardly count, but the
-      slope stays theirs while others say nothing of it.
-    - The **tail** is made of two: `factor`, the .99 quantile of seconds / usual below 4, in
+      row counts as much as a thousand. Sizes that have not been seen lately hardly count, but they
+      determine the slope while the others say nothing about it.
+    - The **tail** has two parts: `factor`, the .99 quantile of seconds / usual below 4, in
       proportion to the batch; and `stall`, the .99 quantile of the seconds beyond 4 times the
-      usual, the same for all. A row that took .08 s rather than 50 µs does not mean that 1,000
-      rows take 1,600 times as long.
-    - A batch 8 times **shorter** than all that its size remembers shows that these were stalled:
+      usual, the same for all sizes. A row that took .08 s rather than 50 µs does not mean that
+      1,000 rows take 1,600 times as long.
+    - A batch 8 times **shorter** than all remembered ones of its size shows that those stalled:
       they are forgotten at once.
 
-    Tests state how far predictions may be off. A prediction that is too long is found out only when
-    somebody is tried in spite of it (`cascade.probing`), or when an idle teacher measures
-    itself. One thread observes. Others may ask it meanwhile, as inside Triton, where the teacher is
-    observed beside the batches: what it predicts is one value, put in another's place when it is
-    whole.
+    Tests state how far predictions may be off. A prediction that is too long is only corrected when
+    a request is tried in spite of it (`cascade.probing`), or when an idle teacher measures itself.
+
+    One thread observes. Others may predict at the same time, as inside Triton, where the teacher is
+    observed beside the batches: the prediction is one value, replaced by another only when that is
+    complete.
     """
 
     def __init__(self) -> None:
@@ -171,11 +178,11 @@ class LatencyModel:
 
     @property
     def known(self) -> bool:
-        """Whether anything has been observed; a prediction before that is 0."""
+        """Whether anything has been observed; before that, predictions are 0."""
         return bool(self._sizes)
 
     def observe(self, rows: int, seconds: float) -> None:
-        """A batch of `rows` took `seconds`, both > 0."""
+        """Observe that a batch of `rows` took `seconds`, both > 0."""
         size = self._sizes.get(rows.bit_length())
         if size is None:
             size = self._sizes[rows.bit_length()] = _Size()
@@ -192,7 +199,7 @@ class LatencyModel:
             self._refresh()
 
     def _refresh(self) -> None:
-        """Take the tail anew, of what the recent batches took beside what is usual now."""
+        """Compute the tail again, from what recent batches took relative to what is usual now."""
         a, b, bound = self._line.a, self._line.b, MOST_SPREAD
         factors, stalls = [], []
         for rows, seconds in self._recent:
@@ -221,14 +228,14 @@ class LatencyModel:
             rows_sum += weight * rows
             seconds_sum += weight * seconds
         mean_rows, mean_seconds = rows_sum / weight_sum, seconds_sum / weight_sum
-        # About the means: of sizes that hardly count the slope would be lost to rounding.
+        # Relative to the means: otherwise rounding would lose the slope of sizes that hardly count.
         variance = covariance = rows_squared = rows_seconds = 0.0
         for weight, (rows, seconds) in zip(weights, points, strict=True):
             variance += weight * (rows - mean_rows) * (rows - mean_rows)
             covariance += weight * (rows - mean_rows) * (seconds - mean_seconds)
             rows_squared += weight * rows * rows
             rows_seconds += weight * rows * seconds
-        # Batches of one size say nothing of the slope: all of it goes to rows.
+        # Batches of one size say nothing about the slope, so all time is attributed to rows.
         if len(points) == 1 or variance <= 0:
             a, b = rows_seconds / rows_squared, 0.0
         else:
@@ -241,11 +248,11 @@ class LatencyModel:
         self._line = self._line._replace(a=a, b=b)
 
     def mean(self, rows: int) -> float:
-        """Expected seconds of a batch."""
+        """Return the expected seconds of a batch."""
         return self._line.mean(rows)
 
     def tail(self, rows: int, passes: int = 1) -> float:
-        """The .99 quantile of the seconds that some passes over so many rows take."""
+        """Return the .99 quantile of the seconds that some passes over so many rows take."""
         if passes == 1:
             a, b, factor, stall = self._line
             return factor * (a * rows + b) + stall
@@ -253,19 +260,18 @@ class LatencyModel:
 
     @property
     def line(self) -> Line:
-        """What it predicts now."""
+        """Return the current prediction."""
         return self._line
 
 
 def _quantile(values: list[float], count: int) -> float:
-    """The `TAIL` quantile of `count` values, of which those that are not given are the smallest
-    and 0."""
+    """Return the `TAIL` quantile of `count` values; those not given are the smallest, and 0."""
     given = int(TAIL * count) - (count - len(values))
     return sorted(values)[min(given, len(values) - 1)] if given >= 0 and values else 0.0
 
 
 def _held(points: list[tuple[int, float, bool]]) -> list[tuple[int, float]]:
-    """Rows and seconds of sizes, in increasing order; who is not sure is held by the others."""
+    """Return rows and seconds of sizes, in increasing order; sure sizes bound the others."""
     seconds = [each for _, each, _ in points]
     least = math.inf
     for place in range(len(points) - 1, -1, -1):
@@ -281,28 +287,30 @@ def _held(points: list[tuple[int, float, bool]]) -> list[tuple[int, float]]:
 
 
 class Hindsight:
-    """Seconds that work takes of late beyond what was predicted, for reasons its engine cannot see.
+    """Recent seconds beyond the prediction, for reasons that the engine cannot see.
 
-    A process that waits for a processor measures what it computes, not when it is woken to take the
-    next request. What it is late pulls the delay up; that comes down by itself, since who is no
-    longer asked shows nothing: then a few are sent to see.
+    A process that waits for a processor measures its computation, but not how late it is woken for
+    the next request. That lateness raises the delay. The delay falls by itself, since requests that
+    are no longer sent reveal nothing: after a while, a few are sent to find out.
     """
 
     def __init__(self) -> None:
         self._delay, self._at = 0.0, 0.0
 
     def delay(self, now: float) -> float:
-        """What to add to a prediction.
+        """Return the seconds to add to a prediction.
 
         Args:
-            now: seconds on a clock that only grows. Where it is stepped back nonetheless (a virtual
-                machine that is restored, a faked clock) nothing fades meanwhile.
+            now: seconds on a monotonic clock. If the clock steps back nonetheless (a restored
+                virtual machine, a faked clock), nothing fades meanwhile.
         """
         return self._delay * float(0.5 ** (max(0.0, now - self._at) / HALF_LIFE))
 
     def observe(self, now: float, predicted: float, took: float) -> None:
-        """Work that was predicted to take `predicted` seconds, without the delay, took longer or
-        less; or had taken so long when it was given up."""
+        """Observe how long work took beside its prediction.
+
+        The prediction is without the delay. Abandoned work counts with the seconds until then.
+        """
         delay, late = self.delay(now), took - predicted
         if late > delay:
             self._delay, self._at = delay + PULL * (late - delay), now

@@ -1,4 +1,4 @@
-"""The random numbers of a seed, as a network takes them: made here, or by a GPU's own threads."""
+"""The random numbers of a seed for a network, made here or on a GPU."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from numpy.typing import NDArray
 from cascade_server.engines.native.library import Argument, Library, load_library
 from cascade_server.engines.philox import BLOCK, Uniform, pass_over, position
 
-# Generators that are kept for `stream` to use again.
+# How many generators are kept for reuse by `stream`.
 MOST_SPARE = 64
 
 _SPARE: list[np.random.Generator] = []
-# The state of a generator from which nothing has been drawn.
+# The state of a new generator.
 _FRESH = dict(np.random.Philox(key=np.zeros(2, np.uint64)).state)
 
-# Philox's counter has four words, of which the first two count blocks. The third says what numbers
-# are for: drawing tokens, or places inside of bins. So the ones do not depend on how many of the
-# others were made.
+# Philox's counter has four words; the first two count blocks. The third says what numbers are for:
+# drawing tokens, or places inside bins. So numbers of one use do not depend on how many of the
+# other were made.
 DRAW, INSIDE = 0, 1
-# float64 numbers of a block.
+# float64 numbers per block.
 INSIDE_BLOCK = BLOCK // 2
-# Rows whose places inside of bins are made at once.
+# Rows whose places inside bins are made at once.
 INSIDE_ROWS = 4096
 
 
 def stream(seed: int, chunk: int = 0, start: int = 0) -> np.random.Generator:
-    """The random numbers of a seed.
+    """Return a generator of the random numbers of a seed.
 
     Args:
-        seed: the request's.
-        chunk: number of a message of a long answer; each has a stream of its own.
-        start: skip so many float32 numbers of the stream.
+        seed: the request's seed.
+        chunk: number of the message in a long answer; each message has a stream of its own.
+        start: how many float32 numbers of the stream to skip.
     """
     rng = _generator(seed, chunk, start // BLOCK, DRAW)
     if start % BLOCK:
@@ -46,8 +46,10 @@ def stream(seed: int, chunk: int = 0, start: int = 0) -> np.random.Generator:
 
 
 def _generator(seed: int, chunk: int, block: int, use: int) -> np.random.Generator:
-    """A generator at the beginning of a block. Resetting a spare one takes a tenth of the time that
-    making a new one takes."""
+    """Return a generator at the start of a block.
+
+    Resetting a spare generator takes a tenth of the time of making a new one.
+    """
     key = np.array([seed, chunk], np.uint64)
     counter = np.array([block % 2**64, block >> 64, use, 0], np.uint64)
     try:
@@ -61,15 +63,15 @@ def _generator(seed: int, chunk: int, block: int, use: int) -> np.random.Generat
 def inside_bins(
     seed: int, first: int, rows: int, width: int
 ) -> Callable[[Sequence[int]], NDArray[np.float64]]:
-    """Uniform numbers in [0, 1) that place each number of an answer inside its bin.
+    """Return uniform numbers in [0, 1) that place each number of an answer inside its bin.
 
-    The number of a row and column does not depend on which others are asked for.
+    The number of a row and column does not depend on the others that are made.
 
     Args:
-        seed: the request's.
-        first: rows of the whole answer before the first of these.
+        seed: the request's seed.
+        first: rows of the whole answer before these.
         rows: how many rows there are.
-        width: columns of the schema.
+        width: number of columns of the schema.
 
     Returns:
         A function from the indices of b columns in the schema to float64 [b, rows].
@@ -96,7 +98,7 @@ def inside_bins(
 def _inside_row(
     make: Callable[..., None], seed: int, row: int, width: int, columns: Sequence[int]
 ) -> NDArray[np.float64]:
-    """`inside_bins` of one row, by the compiled generator, which makes only these numbers."""
+    """Make the numbers of `inside_bins` for one row, with the compiled generator."""
     out = np.empty((len(columns), 1))
     places = array("q", columns)
     make(
@@ -107,17 +109,17 @@ def _inside_row(
 
 
 def recycle(rng: np.random.Generator) -> None:
-    """Give a generator from `stream` back, from which nothing will be drawn any more."""
+    """Return a generator to `stream` for reuse; nothing may draw from it afterwards."""
     if len(_SPARE) < MOST_SPARE:
         _SPARE.append(rng)
 
 
 def new_seed() -> int:
-    """A seed for a request without one; of 63 bits, so that it fits every language's integers."""
+    """Make a seed for a request without one; its 63 bits fit every language's integers."""
     return random.getrandbits(63)
 
 
-# Gives the next uniform numbers in [0, 1), float32 of the given shape.
+# Returns the next uniform numbers in [0, 1), float32 of the given shape.
 NoiseSource: TypeAlias = Callable[[tuple[int, int]], NDArray[np.float32]]
 
 
@@ -131,7 +133,7 @@ class StreamNoise:
         return self._rng.random(shape, dtype=np.float32)
 
     def later(self, shape: tuple[int, int]) -> Uniform:
-        """Where the next numbers are in the stream, which skips them: a GPU makes them."""
+        """Skip the next numbers and return their location in the stream, for a GPU to make them."""
         rows, width = shape
         seed, chunk, start = position(self._rng.bit_generator.state)
         pass_over(self._rng, rows * width)
@@ -139,5 +141,5 @@ class StreamNoise:
 
 
 def noise_of(rng: np.random.Generator) -> StreamNoise:
-    """The noise of a `stream`, as a `NoiseSource`."""
+    """Return the noise of a `stream`, as a `NoiseSource`."""
     return StreamNoise(rng)

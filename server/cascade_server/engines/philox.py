@@ -1,9 +1,9 @@
-"""NumPy's Philox generator, from any place of its stream, so that a GPU can make the same numbers.
+"""NumPy's Philox generator from any position of its stream, so that a GPU can make equal numbers.
 
 A seed's uniform numbers are those of `numpy.random.Generator(numpy.random.Philox(key=[seed,
 chunk])).random(dtype=float32)`. Philox (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2,
-3", SC 2011) is counter-based: each thread of a GPU can compute its own numbers, and no noise has to
-cross the bus. `gpu.kernels` has the device's version of `blocks`.
+3", SC 2011) is counter-based: each thread of a GPU can compute its own numbers, so no noise has to
+cross the bus. `gpu.kernels` has the GPU version of `blocks`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 ROUNDS = 10
 MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
-# float32 numbers of one block: four 64-bit words, two numbers each, the low half first.
+# float32 numbers per block: four 64-bit words, two numbers each, the low half first.
 BLOCK = 8
 
 
@@ -39,7 +39,7 @@ class Uniform:
     width: int
 
     def __getitem__(self, part: slice) -> Uniform:
-        """Those of some of the rows."""
+        """Return the numbers of some of the rows."""
         first, last, _ = part.indices(self.rows)
         start = self.start + first * self.width
         return Uniform(self.seed, self.chunk, start, max(0, last - first), self.width)
@@ -54,9 +54,9 @@ class Uniform:
 
 
 def position(state: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Seed, chunk, and how many float32 numbers were drawn, from a Philox generator's state.
+    """Return seed, chunk and the count of float32 numbers drawn, from a Philox generator's state.
 
-    It counts right only where nothing but float32 numbers has been drawn, as from `noise.stream`
+    The count is right only if nothing but float32 numbers has been drawn, as from `noise.stream`
     until the draw is complete.
     """
     seed, chunk = (int(word) for word in state["state"]["key"])
@@ -79,7 +79,10 @@ def pass_over(rng: np.random.Generator, count: int) -> None:
 
 
 def blocks(seed: int, chunk: int, counters: NDArray[np.uint64]) -> NDArray[np.float32]:
-    """The numbers of blocks of a stream, float32 [len(counters), 8]; its first block is 1."""
+    """Return the numbers of some blocks of a stream, float32 [len(counters), 8].
+
+    The first block is 1.
+    """
     c0, c1, c2, c3 = counters.astype(np.uint64), *(np.zeros(len(counters), np.uint64),) * 3
     key = [seed, chunk]
     for _ in range(ROUNDS):
@@ -99,7 +102,7 @@ def blocks(seed: int, chunk: int, counters: NDArray[np.uint64]) -> NDArray[np.fl
 
 
 def _product(factor: int, value: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], ...]:
-    """High and low words of a 64 x 64 bit product, from products of 32-bit halves."""
+    """Return high and low words of a 64 x 64 bit product, from products of 32-bit halves."""
     low32 = np.uint64(0xFFFFFFFF)
     shift = np.uint64(32)
     a1, a0 = np.uint64(factor >> 32), np.uint64(factor & 0xFFFFFFFF)

@@ -24,25 +24,25 @@ Tokens = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 Noise = NDArray[np.float32]
 
-# Batch sizes that are run once before a release answers: powers of two up to a full batch, which
-# is smaller for the teacher.
+# Batch sizes that run once before a release answers: powers of two up to a full batch, which is
+# smaller for the teacher.
 TEACHER_PART = 256
 WARM_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 LARGEST_WARM = {Tier.STUDENT: 1024, Tier.TEACHER: TEACHER_PART}
-# Rows of one run: larger requests are cut, so that memory is bounded and caches stay warm.
+# Rows of one run: larger requests are split, so that memory is bounded and caches stay warm.
 MAX_BATCH = 1024
-# Runs of up to 16 rows are made as they are. Larger ones are padded to one of 8 sizes for each
-# power of two; see `padded_rows`.
+# Runs of up to 16 rows are not padded. Larger ones are padded to one of 8 sizes per power of two;
+# see `padded_rows`.
 EXACT_ROWS, STEPS = 16, 8
 
 
 def padded_rows(rows: int) -> int:
-    """The rows to run the network with for `rows` rows: as many, or a few more.
+    """Return the rows to run the network with for `rows` rows: the same number or a few more.
 
     ONNX Runtime keeps a memory plan for each number of rows that it has ever run, which makes a run
     of one row a sixth shorter. With every number up to 256, a teacher's process grew by a fifth in
-    an hour. Padding leaves 48 sizes up to 256 and 64 up to 1,024, after which it grows no more. A
-    run has at most an eighth more rows, 3.6 % on average.
+    an hour. Padding leaves 48 sizes up to 256 and 64 up to 1,024; after that the process stops
+    growing. A run has at most an eighth more rows, 3.6 % on average.
     """
     if rows <= EXACT_ROWS:
         return rows
@@ -53,7 +53,7 @@ def padded_rows(rows: int) -> int:
 def _run(
     session: ort.InferenceSession, output: str, tokens: Tokens, observed: Mask, noise: Noise
 ) -> NDArray[Any]:
-    """One output of a run, without the rows that were added to pad it."""
+    """Run a network and return one output, without the rows that were added as padding."""
     rows = len(tokens)
     if more := padded_rows(rows) - rows:
         tokens = np.concatenate([tokens, np.zeros((more, tokens.shape[1]), tokens.dtype)])
@@ -75,9 +75,9 @@ def _one_arena() -> None:
     memory = ort.OrtMemoryInfo(
         "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
     )
-    # -1: ONNX Runtime's default. Strategy 0 grows to the next power of two. Runs have many sizes,
-    # and pieces of exactly the size that one asked for (strategy 1) seldom fit another: after
-    # 24,000 draws a teacher's process had 206 MiB with 1 and 185 with 0.
+    # -1 is ONNX Runtime's default. Strategy 0 grows to the next power of two. Runs have many sizes,
+    # and pieces of exactly one run's size (strategy 1) seldom fit another: after 24,000 draws a
+    # teacher's process had 206 MiB with 1 and 185 with 0.
     ort.create_and_register_allocator(
         memory,
         ort.OrtArenaCfg(
@@ -107,7 +107,7 @@ def _session(model: bytes, threads: int, name: str) -> ort.InferenceSession:
 
 
 def _check_noise(session: ort.InferenceSession, width: int, name: str) -> None:
-    """Refuse a graph that takes other noise than its release says, before any is made.
+    """Refuse a graph that takes other noise than its release says, before noise is made.
 
     Raises:
         ReleaseError: names the network and both widths.
@@ -130,35 +130,35 @@ class Runtime:
     """A release's student and teacher, or one of them, ready to draw.
 
     Attributes:
-        release: what they are of.
+        release: the release of these networks.
         columns: schema columns.
-        version: the release's.
-        identity: what tells this release from every other, in any process: table, version and a
-            digest of all that it is made of.
+        version: the release's version.
+        identity: distinguishes this release from every other, in any process: table, version and a
+            digest of all its content.
         slots: T, tokens of a row.
-        first_slot: of each column.
-        rows: what encodes and decodes several rows at once.
-        fields: of the wire's `Column`, which one holds each column's values.
-        student_noise, teacher_noise: uniform numbers a row.
-        noise_of_student: where those of a request lie.
-        steps: the teacher's passes for full fidelity; a row takes no more than it has columns
-            missing.
-        profile: tier, rows and seconds of a pass of each batch size, from the warm-up.
-        tiers: those that it has.
-        teacher_part: rows of one task of the teacher; larger requests go in parts, so that memory
-            is bounded and others get a turn.
+        first_slot: first slot of each column.
+        rows: encodes and decodes several rows at once.
+        fields: for each column, the field of the wire's `Column` that holds its values.
+        student_noise, teacher_noise: uniform numbers per row.
+        noise_of_student: where the student's numbers of a request lie.
+        steps: the teacher's passes at full fidelity; a row takes no more than it has missing
+            columns.
+        profile: tier, rows and seconds of a pass for each batch size, from the warm-up.
+        tiers: the tiers that it has.
+        teacher_part: rows of one task of the teacher. Larger requests are split, so that memory is
+            bounded and others get a turn.
         whole_passes: whether the teacher takes rows through all their passes in one call of
-            `complete`; otherwise it is asked pass by pass, with `denoise`.
-        makes_noise: whether the teacher takes noise that is yet to be made, with `generate`.
+            `complete`; otherwise each pass is a call of `denoise`.
+        makes_noise: whether the teacher makes its own noise, with `generate`.
         on_gpu: whether the networks run on a GPU of this machine.
-        student_by: what draws the student's rows, in words; "": it has no student.
+        student_by: what draws the student's rows, in words; "" if there is no student.
         rows_by: what encodes and writes single rows, in words.
 
     Args:
-        release: whose networks they are.
-        teacher_threads: of ONNX Runtime, for the teacher.
-        tiers: those that it is to have.
-        compiled: whether to draw the student by compiled code where that can be had.
+        release: the release whose networks to load.
+        teacher_threads: ONNX Runtime's threads for the teacher.
+        tiers: the tiers to load.
+        compiled: whether to draw the student with compiled code if it is available.
     """
 
     teacher_part = TEACHER_PART
@@ -212,10 +212,10 @@ class Runtime:
             self.student_by = "ONNX Runtime" if self._walk is None else "compiled code"
 
     def warm(self, pause: Callable[[], None] = lambda: None) -> None:
-        """Run every batch size, so that no request pays for a first time; fills `profile`.
+        """Run every batch size, so that no request pays for a first run; fills `profile`.
 
-        The largest come first: what they were given room for, the smaller find. Half of the time
-        is that of the largest, which is not run twice for that.
+        The largest sizes run first: smaller ones then find enough memory. The largest takes half of
+        the time, and for that reason does not run twice.
 
         Args:
             pause: called after each run.
@@ -239,7 +239,7 @@ class Runtime:
         self.profile.reverse()
 
     def passes(self, observed: Mask) -> int:
-        """The teacher's passes for full fidelity of the row with most columns missing."""
+        """Return the teacher's passes at full fidelity for the row with most missing columns."""
         missing = (~observed[:, self.first_slot]).sum(axis=1)
         return min(self.steps, int(missing.max(initial=0)))
 
@@ -251,41 +251,41 @@ class Runtime:
         return _in_parts(draw, tokens, observed, noise)
 
     def _run_student(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
-        """The student by ONNX Runtime, up to `MAX_BATCH` rows."""
+        """Run the student with ONNX Runtime, on up to `MAX_BATCH` rows."""
         return _run(self._sessions[Tier.STUDENT], "drawn", tokens, observed, noise)
 
     def denoise(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
-        """One pass of the teacher: a draw of every slot; noise uniform [n, sum of the sizes]."""
+        """Run one pass of the teacher: draw every slot; noise is uniform [n, sum of the sizes]."""
         if len(tokens) <= MAX_BATCH:
             return _run(self._sessions[Tier.TEACHER], "drawn", tokens, observed, noise)
         return _in_parts(self.denoise, tokens, observed, noise)
 
     def complete(self, tokens: Tokens, revealing_pass: Tokens, noise: Noise, passes: int) -> Tokens:
-        """All passes that rows have before them, where `whole_passes`.
+        """Run all remaining passes of rows, if `whole_passes`.
 
         Args:
-            tokens: int32 [n, T], 0 where nothing is known.
-            revealing_pass: int32 [n, T], the pass that reveals each slot, from 0; negative
-                where it is known.
+            tokens: int32 [n, T], 0 if nothing is known.
+            revealing_pass: int32 [n, T], the pass that reveals each slot, from 0; negative if it is
+                known.
             noise: uniform [n, sum of the sizes].
-            passes: the most that a row takes.
+            passes: the most passes of a row.
         """
         raise NotImplementedError(f"{type(self).__name__} makes the teacher's passes one by one")
 
     def generate(
         self, tokens: Tokens, observed: Mask, parts: Sequence[tuple[Uniform, int]]
     ) -> Tokens:
-        """Complete rows whose noise is yet to be made, where `makes_noise`.
+        """Complete rows and make their noise, if `makes_noise`.
 
         Args:
             tokens, observed: int32 and bool [n, T], n at most `teacher_part`.
-            parts: in their order, teacher_noise numbers a row, and the passes at most; n rows in
-                all.
+            parts: consecutive parts of the rows, n rows in all. Each gives teacher_noise numbers
+                per row and the most passes.
         """
         raise NotImplementedError(f"{type(self).__name__} makes no noise")
 
     def log_likelihood(self, tokens: Tokens, observed: Mask) -> NDArray[np.float64]:
-        """ln p(observed) of each row, in nats."""
+        """Return ln p(observed) of each row, in nats."""
 
         def log_prob(pairs: Tokens, known: Mask) -> NDArray[np.float32]:
             scores = []

@@ -1,4 +1,4 @@
-"""Accounts of processor time: each request carries one, and what runs for it charges it."""
+"""Accounts of processor time: each request has one, and work for the request is charged to it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Spent:
     """The processor time spent on one request so far, in any thread or process.
 
     Attributes:
-        seconds: of one processor core.
-        gpu_seconds: of one GPU.
+        seconds: seconds of one processor core.
+        gpu_seconds: seconds of one GPU.
     """
 
     seconds: float = 0.0
@@ -38,13 +38,13 @@ class Spent:
 def charge(
     spent: Iterable[Spent], weights: Sequence[float], seconds: float, gpu_seconds: float = 0.0
 ) -> None:
-    """Divide the time of a run among the requests that it was for.
+    """Divide the time of a run among its requests.
 
     Args:
         spent: the account of each request.
         weights: the share of each in the run, such as its rows times its passes.
-        seconds: of one processor core.
-        gpu_seconds: of one GPU.
+        seconds: seconds of one processor core.
+        gpu_seconds: seconds of one GPU.
     """
     whole = sum(weights)
     if whole > 0:

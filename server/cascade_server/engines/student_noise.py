@@ -1,15 +1,14 @@
-"""The student's noise for a request: each row's and draw's own numbers, made where they are read.
+"""The student's noise of a request: each row's and draw's own numbers, made only if they are read.
 
-A row takes a uniform number for each token of each slot, some thousand, and reads those of its
-missing columns. A generator that counts (`philox`) may begin anywhere; the compiled one, where it
-was built, does so at no cost and makes what is read. NumPy's takes as long to begin as to make a
-thousand numbers: what one row alone could leave out is not worth it. Draws of one row miss the same
-columns: their numbers of a column lie side by side, 32 or 8 draws together, and one beginning
-serves them all.
+A row has a uniform number for each token of each slot, some thousand in all, and reads those of its
+missing columns. A counter-based generator (`philox`) can start anywhere. The compiled one, if it
+was built, starts at no cost and makes only what is read. NumPy's takes as long to start as to make
+a thousand numbers, so a single row saves nothing by skipping. Draws of one row miss the same
+columns: their numbers of a column lie side by side, 32 or 8 draws together, and one start serves
+them all.
 
-Where the numbers of a row's draw lie depends on the row, the draw, how many draws a row there are
-and the table, and on nothing else: whoever shares the request, the batch or the frame, a seed gives
-the same rows.
+The position of the numbers of a row's draw depends only on the row, the draw, the number of draws
+per row and the table. So a seed gives the same rows whichever requests share its batch or frame.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from cascade_server.engines.noise import NoiseSource, recycle, stream
 Mask = NDArray[np.bool_]
 Noise = NDArray[np.float32]
 
-# Draws of a row whose numbers lie together, column by column; of what is left, fewer than the
-# least of them, each draw's lie together.
+# How many draws of a row have their numbers together, column by column. Of the remaining draws,
+# fewer than the smallest block, each has its own numbers together.
 BLOCKS = (32, 8)
-# Numbers that are made and not looked at rather than to begin anew behind them.
+# Up to this many unused numbers, making them is cheaper than starting again behind them.
 GAP = 1024
-# What stands where no number is looked at; of (0, 1), whose logarithms are finite.
+# Stands for numbers that are not read; in (0, 1), so that its logarithms are finite.
 UNREAD = 0.5
-# Of a number.
+# Bytes per number.
 SINGLE_BYTES = 4
 
 
@@ -52,20 +51,20 @@ class StudentNoise:
     """Where the numbers of a release's student lie in the stream of a seed.
 
     Attributes:
-        width: uniform numbers a row.
+        width: uniform numbers per row.
 
     Args:
-        layout: of the release's rows. A slot's numbers are one for each of its tokens and one more,
-            in the order of the slots, and those of a column's slots lie together.
-        library: makes the numbers; None, or why there is none: NumPy does.
+        layout: layout of the release's rows. A slot has one number for each of its tokens and one
+            more, in the order of the slots; the numbers of a column's slots lie together.
+        library: makes the numbers. If it is None, or says why there is none, NumPy makes them.
     """
 
     def __init__(self, layout: TokenLayout, library: Library | str | None = None) -> None:
         ends = np.cumsum([0, *(size + 1 for size in layout.sizes)]).tolist()
         self.width: int = ends[-1]
-        # Of each column in the order of the slots, which that of the schema need not be.
+        # In the order of the slots, which may differ from the order of the schema.
         self._first_slot = np.sort(layout.first_slot)
-        # Where each column's numbers begin among a draw's, and where the last one's end.
+        # Where each column's numbers begin within a draw's, and where the last column's end.
         self._ends: list[int] = [*(ends[slot] for slot in self._first_slot), self.width]
         self._slots = len(layout.sizes)
         self._compiled: Any = None
@@ -82,13 +81,13 @@ class StudentNoise:
         """Write the noise of some draws, one after another.
 
         Args:
-            out: float32 [n, width], numbers of [0, 1). Where a column is known, what it held may
-                stay.
-            seed: the request's.
-            first_row: rows of the caller's before the request's.
-            draws: of each row.
+            out: float32 [n, width], filled with numbers of [0, 1). Entries of known columns may
+                keep their old values.
+            seed: the request's seed.
+            first_row: rows of the caller before those of the request.
+            draws: draws of each row.
             observed: bool [rows, T], which slots of the request's rows are known.
-            begin: draws of the request before the first of these.
+            begin: draws of the request before these.
         """
         if (
             self._compiled is not None
@@ -139,7 +138,7 @@ class StudentNoise:
         draws: range,
         missing: Sequence[int],
     ) -> None:
-        """Write some draws' numbers, of a block that begins at `base` and has `size` draws."""
+        """Write the numbers of some draws of a block that begins at `base` and has `size` draws."""
         ends, count = self._ends, len(draws)
         whole = count == size
         for first, last in self._together(missing, size if whole else 0):
@@ -155,7 +154,10 @@ class StudentNoise:
                 out[:, ends[column] : ends[column + 1]] = made[here].reshape(count, -1)
 
     def _together(self, missing: Sequence[int], draws: int) -> Iterator[tuple[int, int]]:
-        """Missing columns as ranges, first and last, that are made at once; 0 draws: each alone."""
+        """Return missing columns as (first, last) ranges to make at once.
+
+        If `draws` is 0, each column is a range.
+        """
         first = last = -1
         for column in missing:
             if first < 0:
@@ -168,7 +170,7 @@ class StudentNoise:
             yield first, last
 
     def source(self, seed: int, first_row: int, draws: int, observed: Mask) -> NoiseSource:
-        """The noise of a request, asked for a part at a time; arguments are `fill`'s."""
+        """Return the noise of a request, to be made in parts; arguments are those of `fill`."""
         begin = 0
 
         def noise(shape: tuple[int, int]) -> Noise:
@@ -182,7 +184,7 @@ class StudentNoise:
 
 
 def blocks(draws: int) -> Iterator[tuple[int, int]]:
-    """A row's draws in blocks: the first draw of each, and how many there are."""
+    """Split a row's draws into blocks: the first draw of each, and its number of draws."""
     start = 0
     for size in BLOCKS:
         while draws - start >= size:

@@ -22,8 +22,8 @@ class StudentTask:
         observed: bool [n, T], which tokens are known.
         noise: uniform float32 [n, student_noise], from the request's own seed, so that the result
             does not depend on which requests share the batch.
-        drawn: int32 [n, T]; None until it is done.
-        spent: is charged with the run.
+        drawn: int32 [n, T]; None until the task is done.
+        spent: the account that the run is charged to.
     """
 
     tokens: Tokens
@@ -50,9 +50,9 @@ class TeacherTask:
     """Rows on their way through the teacher; a batch may mix requests at different passes.
 
     Attributes:
-        underway: the rows, and how far they are.
-        whole: whether one run takes them through all their passes, rather than through one.
-        spent: is charged with the runs.
+        underway: the rows and their progress.
+        whole: whether one run takes the rows through all their passes, rather than one.
+        spent: the account that the runs are charged to.
     """
 
     underway: TeacherRows
@@ -79,11 +79,11 @@ class SeededTask:
     Attributes:
         tokens: int32 [n, T].
         observed: bool [n, T], which tokens are known.
-        noise: where to find teacher_noise numbers a row in the stream of a seed.
-        steps: passes at most.
-        passes: passes that they take.
-        drawn: int32 [n, T]; None until it is done.
-        spent: is charged with the run.
+        noise: location of teacher_noise numbers per row in the stream of a seed.
+        steps: the most passes.
+        passes: passes that the rows take.
+        drawn: int32 [n, T]; None until the task is done.
+        spent: the account that the run is charged to.
     """
 
     tokens: Tokens
@@ -121,7 +121,7 @@ def run_student(runtime: Runtime, tasks: Sequence[StudentTask]) -> None:
 
 
 def run_teacher(runtime: Runtime, tasks: Sequence[TeacherTask | SeededTask]) -> None:
-    """Take tasks one pass further or, if the runtime makes all passes in one run, to their end."""
+    """Take tasks one pass further, or to their end if the runtime makes all passes in one run."""
     seeded = [task for task in tasks if isinstance(task, SeededTask)]
     if seeded:
         _run_seeded(runtime, seeded)

@@ -1,6 +1,7 @@
-"""The interface of a release's teacher, and the one that runs in this process.
+"""The interface of a release's teacher, and the teacher that runs in this process.
 
-`teacher_link` has the one that runs in a process of its own, `triton` the one on Triton servers.
+`teacher_link` has the teacher that runs in a process of its own, `triton` the one on Triton
+servers.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from cascade_server.terms import Tier
 AWAY = "the teacher's process is away; it is being started again"
 # Seconds without a request after which a teacher measures its passes again.
 MEASURE_SECONDS = 20.0
-# Passes of one row that a measurement makes at most. It ends once the predicted seconds of a pass
-# are at most so many times the measured ones.
+# The most passes of one row in a measurement. It ends when the predicted seconds of a pass are at
+# most this many times the measured ones.
 MOST_MEASURED, FAR_LESS = 256, 2.0
-# A measurement ends with one pass of more rows, of these sizes in turn.
+# A measurement ends with one pass of more rows; these sizes take turns.
 MEASURED_ROWS = (16, 256)
 BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
@@ -43,16 +44,16 @@ class TeacherInput:
     """Rows for the teacher to complete.
 
     Attributes:
-        tokens: int32 [n, T], n <= `most_rows` of the teacher that is asked.
+        tokens: int32 [n, T], n <= the teacher's `most_rows`.
         observed: bool [n, T], which tokens are known.
-        noise: uniform float32 [n, teacher_noise]; for a runtime that `makes_noise`, where to find
+        noise: uniform float32 [n, teacher_noise]; for a runtime that `makes_noise`, the location of
             these numbers in the stream of a seed.
-        steps: passes at most.
+        steps: the most passes.
         alone: whether no other rows may share the passes. The number of rows in a pass may change
-            the last bit of a probability and so, once in many millions, a draw. A job that is
-            interrupted has to write the same bytes again, and so has its rows drawn alone.
-        inside: the stage of a call that they are drawn for; None: it is not traced.
-        spent: is charged with the passes.
+            the last bit of a probability and so, once in many millions, a draw. An interrupted job
+            must write the same bytes again when it resumes, so its rows are drawn alone.
+        inside: the stage of the call that needs the rows; None if the call is not traced.
+        spent: the account that the passes are charged to.
     """
 
     tokens: Tokens
@@ -68,7 +69,7 @@ class Teacher(Protocol):
     """Draws rows of several requests together, pass by pass.
 
     Attributes:
-        most_rows: rows of one input at most; larger requests are sent in parts.
+        most_rows: the most rows of one input; larger requests are sent in parts.
     """
 
     most_rows: int
@@ -80,45 +81,47 @@ class Teacher(Protocol):
 
         Args:
             given: the rows.
-            deadline: seconds on the clock of deadlines; infinite: none.
+            deadline: seconds on the clock of deadlines; infinite if there is none.
             offline: whether real-time rows go first.
 
         Returns:
-            int32 [n, T], and the seconds that they waited before their first pass.
+            int32 [n, T], and the seconds that the rows waited before their first pass.
 
         Raises:
-            DeadlinePassed: the deadline passed before they were done.
+            DeadlinePassed: the deadline passed before the rows were done.
             NotReady: the teacher cannot be reached.
         """
 
     async def log_likelihood(
         self, tokens: Tokens, observed: Mask, deadline: float, spent: Spent | None = None
     ) -> NDArray[np.float64]:
-        """ln p(observed) of each row, float64 [n] in nats; raises as `draw`.
+        """Return ln p(observed) of each row, float64 [n] in nats; raises as `draw`.
 
         Args:
             tokens, observed: int32 and bool [n, T].
-            deadline: seconds on the clock of deadlines; infinite: none.
-            spent: is charged with it; None: nobody asks.
+            deadline: seconds on the clock of deadlines; infinite if there is none.
+            spent: the account that the work is charged to; None for no account.
         """
 
     def predict(self, rows: int, passes: int) -> float:
-        """Predicted seconds for rows and passes, queue included, at the .99 quantile; infinite
-        while the teacher cannot be reached."""
+        """Predict the seconds for rows and passes, queue included, at the .99 quantile.
+
+        The prediction is infinite while the teacher cannot be reached.
+        """
 
     def statistics(self) -> EngineStatistics:
-        """Counts of what has been run, and what waits."""
+        """Return counts of past runs and of waiting requests."""
 
     def away(self) -> str:
-        """Why predictions are infinite, for the caller."""
+        """Return why predictions are infinite, for the caller."""
 
 
 class LocalTeacher:
-    """A teacher in a thread of this process: in the event loop a pass would hold up every request.
+    """A teacher in a thread of this process: in the event loop, a pass would delay every request.
 
     Args:
-        runtime: the release.
-        executor: has the one thread.
+        runtime: the release's runtime.
+        executor: has one thread.
         processor_clock: measures the processor time of passes; see `Engine`.
         pace: slows jobs down; see `Engine`.
     """
@@ -169,16 +172,16 @@ class LocalTeacher:
         return rows.tokens, queued
 
     async def measure(self, within: float) -> None:
-        """Make passes over no one's rows, to learn anew how long a pass takes.
+        """Make passes for no request, to learn again how long a pass takes.
 
         It makes passes of one row until the prediction is close to what they take, usually one;
         then one of more rows, of another size each time. All other rows go first.
 
         Args:
-            within: seconds to do that in.
+            within: seconds that the measurement may take.
 
         Raises:
-            DeadlinePassed: their turn did not come.
+            DeadlinePassed: the passes did not get their turn.
         """
         engine = self.engine
         deadline = engine.clock() + within
@@ -193,7 +196,7 @@ class LocalTeacher:
         await self._draw_nothing(min(rows, self.most_rows), deadline)
 
     async def _draw_nothing(self, rows: int, deadline: float) -> None:
-        """One pass over rows of which nothing is known."""
+        """Make one pass over rows with no known columns."""
         tokens = np.zeros((rows, self._runtime.slots), np.int32)
         noise = np.full((rows, self._runtime.teacher_noise), 0.5, np.float32)
         nothing = TeacherInput(tokens, np.zeros(tokens.shape, np.bool_), noise, steps=1)

@@ -1,4 +1,4 @@
-"""The teacher of another process, as a worker asks it."""
+"""A worker's connection to the teacher in another process."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from cascade_server.engines.teacher_wire import (
 from cascade_server.errors import DeadlinePassed, NotReady, TeacherFailed
 from cascade_server.telemetry.call_trace import stage_going_on
 
-# Seconds between attempts to reach it.
+# Seconds between attempts to connect.
 RECONNECT_SECONDS = 0.05
 
 
 class TeacherLink:
-    """A connection to the teacher's process, made again whenever it breaks.
+    """A connection to the teacher's process that reconnects whenever it breaks.
 
     Args:
-        path: of its socket.
-        clock: monotonic seconds, the same as deadlines'.
+        path: path of the process's socket.
+        clock: monotonic seconds, the clock of deadlines.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,33 +54,33 @@ class TeacherLink:
         self.connected = asyncio.Event()
 
     def teacher(self, runtime: Runtime) -> RemoteTeacher:
-        """A release's teacher over this connection."""
+        """Return a release's teacher over this connection."""
         return RemoteTeacher(self, runtime.identity, runtime.teacher_part)
 
     def start(self) -> None:
-        """Connect to the teacher's process, and again whenever it has been started anew."""
+        """Connect to the teacher's process, and reconnect whenever it restarts."""
         self._task = asyncio.create_task(self._keep_connected())
 
     def stop(self) -> None:
-        """Let go of the connection; what waits fails."""
+        """Close the connection; waiting calls fail."""
         if self._task is not None:
             self._task.cancel()
 
     def outlook(self, identity: str) -> tuple[Outlook, EngineStatistics] | None:
-        """What the process said last of a release; None while it is away."""
+        """Return the process's last report about a release; None while the process is away."""
         return self._outlooks.get(identity)
 
     async def call(self, said: Said, content: bytes, patient: bool = False) -> Frame:
-        """Send a request and wait for its answer; cancelling cancels it there too.
+        """Send a request and wait for its answer; cancelling the call cancels the request too.
 
         Args:
-            said, content: the request.
-            patient: whether it is not sent before the process has read what was sent earlier. What
-                is cancelled meanwhile then leaves nothing behind that waits to be read.
+            said, content: kind and content of the request.
+            patient: whether to send only after the process has read everything sent earlier. If the
+                call is cancelled before that, it leaves nothing behind for the process to read.
 
         Raises:
             NotReady: the process is away, or went away.
-            DeadlinePassed, TeacherFailed: it says so.
+            DeadlinePassed, TeacherFailed: the process reported so.
         """
         if patient and self._writer is not None:
             with contextlib.suppress(ConnectionError):
@@ -145,9 +145,9 @@ class RemoteTeacher:
 
     def __init__(self, link: TeacherLink, identity: str, most_rows: int) -> None:
         self._link, self._identity, self.most_rows = link, identity, most_rows
-        # Rows that were sent and have not come back, which the process may not yet have told of.
+        # Rows that were sent and have not come back; the process may not have reported them yet.
         self._underway = 0
-        # The process has the lowest priority.
+        # The process has the lowest priority, so it may be woken late.
         self._hindsight = Hindsight()
 
     async def draw(
@@ -185,7 +185,7 @@ class RemoteTeacher:
         return scores
 
     def _check(self) -> None:
-        # Nor does it know a release that has come to the repository since it started.
+        # Nor does the process know a release that was added to the repository since it started.
         if self._link.outlook(self._identity) is None:
             raise NotReady(AWAY)
 
@@ -193,7 +193,7 @@ class RemoteTeacher:
         return self._told(rows, passes) + self._hindsight.delay(self._link.clock())
 
     def _told(self, rows: int, passes: int) -> float:
-        """The prediction, as far as the process can tell."""
+        """Return the prediction, as far as the process can tell."""
         told = self._link.outlook(self._identity)
         if told is None:
             return math.inf
@@ -203,7 +203,7 @@ class RemoteTeacher:
         return outlook.predict(self._link.clock(), rows, passes)
 
     def statistics(self) -> EngineStatistics:
-        """See `Teacher`; what the process said last, of all workers."""
+        """See `Teacher`; these are the process's last reported counts, for all workers."""
         told = self._link.outlook(self._identity)
         return EngineStatistics() if told is None else told[1]
 

@@ -1,4 +1,4 @@
-"""The teacher in a process of its own: what it computes never delays a worker's event loop."""
+"""The teacher in a process of its own, so that it never delays a worker's event loop."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from cascade_server.telemetry.tracer import Tracer
 
 log = logging.getLogger("cascade.server")
 
-# Seconds between looks at what workers should know of the queue, where it has changed.
+# Seconds between checks whether workers need news of the queue.
 OUTLOOK_SECONDS = 0.005
 
 
 class TeacherServer:
-    """Answers workers on a Unix socket; their requests share the passes of the network.
+    """Serves the teacher to workers on a Unix socket; their requests share the network's passes.
 
     Args:
-        runtimes: the releases whose teachers are asked.
-        path: of the socket.
-        measure_seconds: after which a teacher that nobody asked measures a pass again. AUTO asks
-            no teacher that was predicted to be late, so that one which was slow once, beside full
-            processors, would be taken for slow for ever.
-        tracer: is told of work for calls that are traced; None: nobody is.
-        threads: of a pass.
-        pace: of jobs; see `Engine`.
+        runtimes: the releases whose teachers it serves.
+        path: path of the socket.
+        measure_seconds: seconds without a request after which a teacher measures a pass again. AUTO
+            does not ask a teacher that is predicted to be late, so one that was slow once, on a
+            busy machine, would be predicted slow for ever.
+        tracer: receives the work for traced calls; None for no tracing.
+        threads: threads of a pass.
+        pace: slows jobs down; see `Engine`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class TeacherServer:
         self._tracer = tracer
         self._path, self._measure_seconds = path, measure_seconds
         self._thread = ThreadPoolExecutor(1, "teacher")
-        # Little else than passes is done in this process.
+        # With several threads: this process does little else than passes.
         clock = time.process_time if threads > 1 else time.thread_time
         self._teachers = {
             runtime.identity: LocalTeacher(runtime, self._thread, clock, pace)
@@ -68,19 +68,19 @@ class TeacherServer:
         }
         self._writers: set[asyncio.StreamWriter] = set()
         self._told: dict[str, bytes] = {}
-        # Requests that have not been answered, and whether there are any.
+        # Count of unanswered requests, and whether there are any.
         self._open = 0
         self._has_work = asyncio.Event()
 
     async def start(self) -> None:
-        """Listen; whoever connects is told first how every teacher does."""
+        """Listen; every new connection is first sent the outlook of every teacher."""
         self._tell()
         self._server = await asyncio.start_unix_server(self._connected, self._path)
         self._telling = asyncio.create_task(self._keep_telling())
         self._measuring = asyncio.create_task(self._keep_measuring())
 
     def stop(self) -> None:
-        """Hang up; what is underway is dropped."""
+        """Close all connections; work in progress is dropped."""
         self._telling.cancel()
         self._measuring.cancel()
         self._server.close()
@@ -101,7 +101,8 @@ class TeacherServer:
                         tasks[frame.number].cancel()
                     continue
                 task = tasks[frame.number] = asyncio.create_task(self._answer(frame, writer))
-                # Not the task itself: one that is cancelled before it has begun never ends itself.
+                # Not in the task itself: a task that is cancelled before it starts never runs its
+                # cleanup.
                 task.add_done_callback(partial(_forget, tasks, frame.number))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the worker is gone
@@ -134,7 +135,7 @@ class TeacherServer:
             tokens, queued = await teacher.draw(given, deadline, offline)
             if self._tracer is not None and given.inside is not None:
                 rows, ended = len(tokens), time.monotonic()
-                # Others may share its passes, and it waits for those that are underway.
+                # Other rows may share its passes, and it waits for passes that are already running.
                 about: dict[str, Attribute] = {"cascade.rows": rows, "cascade.steps": given.steps}
                 self._tracer.worked("queue", given.inside, began, began + queued, {})
                 self._tracer.worked("teacher", given.inside, began + queued, ended, about)
@@ -151,7 +152,7 @@ class TeacherServer:
                 self._tell()
                 await asyncio.sleep(OUTLOOK_SECONDS)
             self._has_work.clear()
-            # An idle teacher has nothing new to tell.
+            # An idle teacher has nothing new to report.
             self._tell()
 
     async def _keep_measuring(self) -> None:
@@ -163,14 +164,16 @@ class TeacherServer:
                     try:
                         await teacher.measure(self._measure_seconds)
                     except DeadlinePassed:
-                        pass  # others keep the processors; it is as slow as was learnt
-                    except Exception:  # which must not end the measuring of all teachers
+                        # Other programs keep the processors busy; the teacher is as slow as the
+                        # model says.
+                        pass
+                    except Exception:  # one teacher's fault must not stop measuring the others
                         log.exception("the teacher failed")
                     self._tell()
                 seen[identity] = teacher.engine.statistics().runs
 
     def _tell(self) -> None:
-        """Tell every worker what has changed since."""
+        """Tell every worker what has changed since the last report."""
         for identity, teacher in self._teachers.items():
             engine = teacher.engine
             content = pack_outlook(identity, engine.outlook(), engine.statistics())

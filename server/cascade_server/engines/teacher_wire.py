@@ -1,8 +1,9 @@
-"""What a worker and the teacher's process say to each other over a Unix socket.
+"""The protocol between a worker and the teacher's process over a Unix socket.
 
-A frame is its length, a kind and the number of the call, then a header of its kind and the bytes of
-arrays. Both ends are of one version, started by one supervisor, on one machine: there is nothing to
-negotiate, deadlines are of the machine's monotonic clock, and arrays are in its byte order.
+A frame is its length, a kind and the number of the call, then a header specific to the kind and the
+bytes of arrays. One supervisor starts both ends, in the same version and on the same machine: there
+is nothing to negotiate, deadlines are on the machine's monotonic clock, and arrays are in its byte
+order.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ SCORED = struct.Struct("<dd")
 
 
 class Said(IntEnum):
-    """Kinds of frames; from a worker up to CANCEL, from the teacher after it."""
+    """Kinds of frames: up to CANCEL from a worker, after it from the teacher."""
 
     DRAW = 1
     SCORE = 2
@@ -48,7 +49,7 @@ class Said(IntEnum):
 
 @dataclass(frozen=True)
 class Frame:
-    """One message between a worker and the teacher's process, either way."""
+    """One message between a worker and the teacher's process, in either direction."""
 
     said: Said
     number: int
@@ -59,17 +60,17 @@ class Frame:
 
 
 async def read_frame(reader: asyncio.StreamReader) -> Frame:
-    """The next frame.
+    """Read the next frame.
 
     Raises:
-        asyncio.IncompleteReadError: the other end is gone.
+        asyncio.IncompleteReadError: the other end has closed the connection.
     """
     length, said, number = FRAME.unpack(await reader.readexactly(FRAME.size))
     return Frame(Said(said), number, await reader.readexactly(length))
 
 
 def pack_draw(identity: str, given: TeacherInput, deadline: float, offline: bool) -> bytes:
-    """Rows of a release to complete."""
+    """Pack rows of a release to complete."""
     name = identity.encode()
     noise = given.noise
     if isinstance(noise, Uniform):
@@ -94,7 +95,7 @@ def pack_draw(identity: str, given: TeacherInput, deadline: float, offline: bool
 
 
 def unpack_draw(content: bytes) -> tuple[str, TeacherInput, float, bool]:
-    """What `pack_draw` was given."""
+    """Return the arguments of `pack_draw`."""
     length, n, slots, width, steps, deadline, *flags = DRAW.unpack_from(content)
     offline, seeded, alone, is_traced = flags
     name, offset = _name(content, DRAW.size, length)
@@ -124,7 +125,7 @@ def _packed_inside(inside: TraceContext | None) -> bytes:
 def pack_score(
     identity: str, tokens: Tokens, observed: NDArray[np.bool_], deadline: float
 ) -> bytes:
-    """Rows of a release to score."""
+    """Pack rows of a release to score."""
     name = identity.encode()
     header = SCORE.pack(len(name), *tokens.shape, deadline)
     arrays = np.ascontiguousarray(tokens, np.int32), np.ascontiguousarray(observed, np.bool_)
@@ -132,7 +133,7 @@ def pack_score(
 
 
 def unpack_score(content: bytes) -> tuple[str, Tokens, NDArray[np.bool_], float]:
-    """What `pack_score` was given."""
+    """Return the arguments of `pack_score`."""
     length, n, slots, deadline = SCORE.unpack_from(content)
     name, offset = _name(content, SCORE.size, length)
     tokens = np.frombuffer(content, np.int32, n * slots, offset).reshape(n, slots)
@@ -141,38 +142,38 @@ def unpack_score(content: bytes) -> tuple[str, Tokens, NDArray[np.bool_], float]
 
 
 def pack_drawn(tokens: Tokens, queued: float, spent: Spent) -> bytes:
-    """Completed rows, the seconds that they waited, and what was spent on them."""
+    """Pack completed rows, the seconds that they waited, and the time spent on them."""
     header = DRAWN.pack(queued, spent.seconds, spent.gpu_seconds, *tokens.shape)
     return header + np.ascontiguousarray(tokens, np.int32).tobytes()
 
 
 def unpack_drawn(content: bytes) -> tuple[Tokens, float, Spent]:
-    """What `pack_drawn` was given; the rows may be written to."""
+    """Return the arguments of `pack_drawn`; the rows are writable."""
     queued, seconds, gpu_seconds, n, slots = DRAWN.unpack_from(content)
     tokens = np.frombuffer(content, np.int32, n * slots, DRAWN.size).reshape(n, slots)
     return tokens.copy(), queued, Spent(seconds, gpu_seconds)
 
 
 def pack_scored(scores: NDArray[np.float64], spent: Spent) -> bytes:
-    """Scores of rows, and what was spent on them."""
+    """Pack scores of rows, and the time spent on them."""
     return SCORED.pack(spent.seconds, spent.gpu_seconds) + scores.tobytes()
 
 
 def unpack_scored(content: bytes) -> tuple[NDArray[np.float64], Spent]:
-    """What `pack_scored` was given."""
+    """Return the arguments of `pack_scored`."""
     spent = Spent(*SCORED.unpack_from(content))
     return np.frombuffer(content, np.float64, offset=SCORED.size), spent
 
 
 def pack_outlook(identity: str, outlook: Outlook, statistics: EngineStatistics) -> bytes:
-    """How a release's engine does."""
+    """Pack the outlook and statistics of a release's engine."""
     name = identity.encode()
     numbers = (*outlook.line, outlook.busy_until, *astuple(statistics))
     return OUTLOOK.pack(len(name), *numbers, outlook.ahead, outlook.most) + name
 
 
 def unpack_outlook(content: bytes) -> tuple[str, Outlook, EngineStatistics]:
-    """What `pack_outlook` was given."""
+    """Return the arguments of `pack_outlook`."""
     length, a, b, factor, stall, busy_until, *counts = OUTLOOK.unpack_from(content)
     *statistics, ahead, most = counts
     name, _ = _name(content, OUTLOOK.size, length)

@@ -1,8 +1,9 @@
-"""Takes a teacher that keeps failing out of use, such as one whose GPU is gone, and tries it again.
+"""Stops using a teacher that keeps failing, such as one whose GPU is gone, and retries it later.
 
-Whatever a teacher raises becomes `TeacherFailed`, on which the router lets the student answer where
-it may. After a few failures in a row its predictions are infinite, as if it could not be reached,
-so that no request is routed to it; now and then one is let through to see whether it works again.
+Any error of a teacher becomes `TeacherFailed`, after which the router lets the student answer if it
+may. After a few failures in a row the teacher's predictions are infinite, as if it could not be
+reached, so that no request is routed to it; now and then one request is let through to see whether
+it works again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from cascade_server.errors import ServerError, TeacherFailed
 
 log = logging.getLogger("cascade.server")
 
-# Failures in a row after which a teacher is left alone, and for how many seconds after each.
+# Failures in a row after which a teacher is not used, and for how many seconds after each.
 MOST_FAILURES, REST_SECONDS = 3, 5.0
 LEFT_ALONE = (
     f"has failed {MOST_FAILURES} times in a row: AUTO is answered by the student, and one call in "
@@ -33,10 +34,10 @@ LEFT_ALONE = (
 
 
 class Failures:
-    """Decides when something that keeps failing is left alone. Times are monotonic seconds.
+    """Decides when to stop using something that keeps failing. Times are monotonic seconds.
 
     Attributes:
-        in_a_row: failures since it last worked; requests that fail in the same pass count as one.
+        in_a_row: failures since the last success; requests that fail in the same pass count as one.
     """
 
     def __init__(self) -> None:
@@ -44,20 +45,24 @@ class Failures:
         self._last = self._rests_until = -math.inf
 
     def rests(self, now: float) -> bool:
-        """Whether no request is to be sent to it."""
+        """Return whether no request should be sent."""
         return self.in_a_row >= MOST_FAILURES and now < self._rests_until
 
     def begins(self, now: float) -> None:
-        """Note that a request is sent to it. If it has been failing, that request is a trial, and
-        no others are sent until it has ended."""
+        """Note that a request is sent.
+
+        If the teacher has been failing, that request is a trial, and no others are sent until it
+        has ended.
+        """
         if self.in_a_row >= MOST_FAILURES:
             self._rests_until = now + REST_SECONDS
 
     def failed(self, began: float, now: float) -> bool:
-        """Note a failure of a request that began at `began`.
+        """Note the failure of a request that began at `began`.
 
         Returns:
-            Whether it counts: it does not if another request of the same pass has failed before.
+            Whether the failure counts: it does not if another request of the same pass failed
+            before.
         """
         if began < self._last:
             return False
@@ -66,17 +71,17 @@ class Failures:
         return True
 
     def worked(self) -> bool:
-        """Note a success; returns whether it had been left alone before."""
+        """Note a success; return whether it had been out of use."""
         was_left_alone, self.in_a_row = self.in_a_row >= MOST_FAILURES, 0
         return was_left_alone
 
 
 class WatchedTeacher:
-    """A `Teacher` that turns failures of another one into `TeacherFailed`, and counts them.
+    """A `Teacher` that turns failures of another teacher into `TeacherFailed`, and counts them.
 
     Args:
-        teacher: the other one.
-        name: of its release, for the log.
+        teacher: the other teacher.
+        name: the release's name, for the log.
         clock: monotonic seconds.
     """
 
@@ -102,17 +107,17 @@ class WatchedTeacher:
             return await self._teacher.log_likelihood(tokens, observed, deadline, spent)
 
     def predict(self, rows: int, passes: int) -> float:
-        """As `Teacher.predict`; infinite also while the teacher is left alone."""
+        """As `Teacher.predict`; also infinite while the teacher is out of use."""
         if self._failures.in_a_row and self._failures.rests(self._clock()):
             return math.inf
         return self._teacher.predict(rows, passes)
 
     def statistics(self) -> EngineStatistics:
-        """Counts of the other teacher."""
+        """Return the counts of the other teacher."""
         return self._teacher.statistics()
 
     def away(self) -> str:
-        """Why predictions are infinite, for the caller."""
+        """Return why predictions are infinite, for the caller."""
         if self._failures.rests(self._clock()):
             times = self._failures.in_a_row
             return f"the teacher has failed {times} times in a row and is left alone; {self._why}"
@@ -120,7 +125,7 @@ class WatchedTeacher:
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Count whether the work in the block fails, and log when that changes the use."""
+        """Count whether the work in the block fails, and log if that changes the teacher's use."""
         began = self._clock()
         self._failures.begins(began)
         try:

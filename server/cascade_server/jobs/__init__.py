@@ -1,1 +1,1 @@
-"""Offline jobs: how they are asked for, how their rows are drawn, and who works them off."""
+"""Offline jobs: their submission, the drawing of their rows, and the processes that run them."""

@@ -1,4 +1,4 @@
-"""What is known of a job's rows: one condition for all, one for each value, or rows to complete."""
+"""The known values of a job's rows: one condition for all, one per value, or rows to complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cascade_server.engines.runtime import Runtime
 from cascade_server.wire import rows as wire
 
-# What arrays of a kind's values hold, and what stands where there is none.
+# Array types by a column's kind, and placeholders for missing values.
 DTYPES: Mapping[Kind, Any] = {
     Kind.BOOLEAN: np.bool_,
     Kind.INTEGER: np.int64,
@@ -28,14 +28,14 @@ PLACEHOLDERS: Mapping[Kind, Any] = {Kind.CATEGORICAL: ""}
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """Conditions of a job, of which each row has one.
+    """Conditions of a job; each row has one.
 
     Attributes:
-        count: how many there are, m.
-        given: m values by column: None is NULL, `ABSENT` is not known.
+        count: number of conditions, m.
+        given: m values by column: None is NULL, `ABSENT` is unknown.
         encoded: the same as tokens.
-        ends: int64 [m], the row behind the last one of each; None: each has `draws` rows, or the
-            one has all.
+        ends: int64 [m], the row after the last one of each; None: each has `draws` rows, or a
+            single condition has all.
         draws: rows of each.
     """
 
@@ -46,7 +46,7 @@ class Conditions:
     draws: int
 
     def of_rows(self, first: int, rows: int) -> NDArray[np.int64]:
-        """The number of the condition of each of some rows of the job: int64 [rows]."""
+        """Return the condition's number for each of some rows of the job: int64 [rows]."""
         if self.count == 1:
             return np.zeros(rows, np.int64)
         places = np.arange(first, first + rows, dtype=np.int64)
@@ -55,7 +55,7 @@ class Conditions:
         return np.searchsorted(self.ends, places, side="right")
 
     def values(self, of_row: NDArray[np.int64]) -> Mapping[str, Sequence[Any]]:
-        """What is given of rows, as `Codec.decode_columns` takes it."""
+        """Return the given values of rows, for `Codec.decode_columns`."""
         if self.count == 1:
             return self.given
         numbers = of_row.tolist()
@@ -63,12 +63,12 @@ class Conditions:
 
 
 def conditions_of(specification: Specification, message: bytes, runtime: Runtime) -> Conditions:
-    """What a specification says of its rows.
+    """Return the conditions in a specification.
 
     Args:
-        specification: of the job.
-        message: rows to complete, as `Rows` of the wire; empty: there are none.
-        runtime: of the release.
+        specification: the job's specification.
+        message: rows to complete, as `Rows` of the wire; empty if there are none.
+        runtime: the release's runtime.
 
     Raises:
         UnknownColumn, ValueNotAllowed, BadRequest: names what is wrong and what is allowed.
@@ -85,18 +85,19 @@ def conditions_of(specification: Specification, message: bytes, runtime: Runtime
         count, ends = len(counts), np.cumsum([rows for _, rows in counts], dtype=np.int64)
     for name, value in specification.given.items():
         given[name] = [value] * count
-    # A value that stands in a million rows is to be one that there is.
+    # Strict: a value that will be in a million rows must exist.
     encoded = runtime.release.codec.encode_partial(given, count, strict=True)
     return Conditions(count, given, encoded, ends, specification.draws)
 
 
 class GivenColumns:
-    """Given values as arrays, to be put back over what was decoded: a token may stand for a range
-    of numbers, or for several categories.
+    """Given values as arrays, which overwrite the decoded ones.
+
+    Decoding is not exact: a token may stand for a range of numbers, or for several categories.
 
     Args:
-        conditions: whose values they are.
-        kinds: of the table's columns.
+        conditions: provide the values.
+        kinds: kinds of the table's columns.
     """
 
     def __init__(self, conditions: Conditions, kinds: Mapping[str, Kind]) -> None:
@@ -105,7 +106,7 @@ class GivenColumns:
         }
 
     def put_back(self, columns: dict[str, ColumnData], of_row: NDArray[np.int64]) -> None:
-        """Write over columns of rows, whose conditions have these numbers."""
+        """Overwrite columns of rows, given the numbers of their conditions."""
         for name, data in columns.items():
             if name not in self._columns:
                 continue
@@ -119,7 +120,7 @@ class GivenColumns:
 
 
 def _arrays(values: Sequence[Any], kind: Kind) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """A column's values, which of them are NULL, and which are known."""
+    """Return a column's values, which of them are NULL, and which are known."""
     known = np.array([value is not ABSENT for value in values], np.bool_)
     null = np.array([value is None for value in values], np.bool_)
     python, placeholder = wire.PYTHON[kind], PLACEHOLDERS.get(kind, 0)

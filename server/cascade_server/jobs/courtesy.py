@@ -1,9 +1,8 @@
-"""How much of the processors an executor takes: all that are idle, or little while calls come.
+"""How much processor time an executor uses: all that is idle, but little while calls arrive.
 
-The lowest priority does not make a neighbour unnoticed. A processor that is busy, with whatever, is
-later to answer than one that is not, and caches are shared. So while calls are answered in real
-time the threads of an executor take turns, so that one processor fewer has something to do, and
-rest after each: the more calls there are, the longer.
+The lowest priority alone still disturbs others: a busy processor answers later than an idle one,
+and caches are shared. So while real-time calls are answered, the threads of an executor take turns,
+which leaves one more processor idle, and rest after each turn; the more calls, the longer.
 """
 
 from __future__ import annotations
@@ -14,22 +13,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# Seconds after the last call for which threads take turns, and between looks for calls.
+# Seconds after the last call in which threads take turns, and between checks for calls.
 HOLD, LOOK = 1.0, 0.005
-# Calls a second from which on a job rests for as long as it may: RESTS times as long as it works.
-# With fewer it rests less, in proportion.
+# From this many calls a second on, a job rests for the longest time: RESTS times as long as it
+# works. With fewer calls it rests less, in proportion.
 MANY_CALLS, RESTS = 100.0, 7.0
 
 
 class Courtesy:
-    """Lets the threads of one executor work, at once or one after another with rests.
+    """Lets the threads of one executor work: at the same time, or in turns with rests.
 
     Args:
-        answered: how many calls have been answered in real time so far, by all processes of the
+        answered: returns the number of real-time calls answered so far by all processes of the
             server.
         clock: monotonic seconds.
-        processor_clock: processor seconds of this thread. To wait for a processor is no work after
-            which to rest.
+        processor_clock: processor seconds of this thread. Time spent waiting for a processor is not
+            work, and needs no rest.
         sleep: rests for so many seconds.
     """
 
@@ -47,12 +46,12 @@ class Courtesy:
         self._one_at_a_time, self._looking = threading.Lock(), threading.Lock()
 
     def is_due(self) -> bool:
-        """Whether calls are being answered, or were a moment ago."""
+        """Return whether calls are being answered, or were a moment ago."""
         with self._looking:
             now = self._clock()
             if now >= self._look_at:
                 number, elapsed = self._answered(), max(now - self._looked, LOOK)
-                # A mean over about as long as courtesy lasts.
+                # The average covers about as long as courtesy lasts.
                 weight = 1.0 - math.exp(-elapsed / HOLD)
                 self._rate += weight * ((number - self._number) / elapsed - self._rate)
                 if number != self._number:
@@ -61,14 +60,17 @@ class Courtesy:
             return now < self._until
 
     def rest_after(self, seconds: float) -> float:
-        """Seconds to rest after so many of a processor; 0 where no calls come."""
+        """Return the seconds to rest after so many processor seconds; 0 if there are no calls."""
         if not self.is_due():
             return 0.0
         return RESTS * min(1.0, self._rate / MANY_CALLS) * max(0.0, seconds)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """A piece of work of some milliseconds; while calls are answered alone, and then a rest."""
+        """Do a piece of work of some milliseconds in the block.
+
+        While calls are answered, it runs alone and a rest follows.
+        """
         if not self.is_due():
             yield
             return

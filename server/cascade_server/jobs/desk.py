@@ -1,4 +1,4 @@
-"""Where a worker asks the ledger: in a thread, since a ledger waits for the disk and for others."""
+"""A worker's access to the ledger: in a thread, since a ledger waits for disk and for locks."""
 
 from __future__ import annotations
 
@@ -48,32 +48,33 @@ NO_PARQUET = (
     "where it runs"
 )
 CANCELLED = "cancelled by a caller"
-# Of one message of a file's bytes.
+# Bytes of a file per message.
 READ_BYTES = 512 * 1024
-# Seconds for which whoever submits waits for a store or a database to say what is left of earlier
-# results. What it does not say until then cannot be told.
+# Seconds for which a submission waits for a store or database to report earlier results. What is
+# not reported by then counts as unknown.
 LOOK_SECONDS = 5.0
-# Looks at once, of one worker: one that gets no answer may last far longer than it is waited for.
+# Simultaneous look-ups of one worker; one without an answer may take far longer than its caller
+# waits.
 LOOKS = 4
 
 
 def folder_of(state_dir: Path) -> Path:
-    """Where a server has its ledger and the results that are its own."""
+    """Return the folder of a server's ledger and of results stored locally."""
     return state_dir / FOLDER
 
 
 class Desk:
-    """Asks the ledger of a server's state folder.
+    """Accesses the ledger in a server's state folder.
 
     Args:
-        config: where the folder is, and what there may be.
-        control: the line to the supervisor, who has executors started; None: there is none.
+        config: the folder, and the limits.
+        control: the connection to the supervisor, which starts executors; None if there is none.
     """
 
     def __init__(self, config: ServerConfig, control: Control | None) -> None:
         self._config, self._control = config, control
         self._thread = ThreadPoolExecutor(1, "ledger")
-        # Of their own: others, who wait for a disk, are not to wait for a network.
+        # Separate threads: tasks that wait for a disk should not wait for a network.
         self._looks = ThreadPoolExecutor(LOOKS, "outputs")
         self._gate = gate_of(config)
         self._audit = None
@@ -83,7 +84,7 @@ class Desk:
         self.limits = Limits(config.max_jobs, config.job_disk_bytes)
 
     def close(self) -> None:
-        """Let go of the ledger; what waits for it is dropped."""
+        """Close the ledger; waiting tasks are dropped."""
         self._looks.shutdown(wait=False, cancel_futures=True)
         self._thread.shutdown(wait=True, cancel_futures=True)
         if self._ledger is not None:
@@ -91,21 +92,21 @@ class Desk:
 
     @property
     def folder(self) -> Path:
-        """The server's own; raises NotAllowed where it has none."""
+        """The server's own folder; raises NotAllowed if it has none."""
         if self._config.state_dir is None:
             raise NotAllowed(NO_FOLDER)
         return folder_of(self._config.state_dir)
 
     async def submit(self, asked: Asked) -> tuple[Job, bool]:
-        """Write a job down, and have it worked off.
+        """Record a job, and have it run.
 
         Returns:
-            The job, and whether it was there before.
+            The job, and whether it existed before.
 
         Raises:
-            NotAllowed: the server is not run in a way in which there are jobs.
+            NotAllowed: the server's configuration does not allow jobs.
             NotReady: the ledger cannot be written now.
-            JobsError: as `Ledger.submit`, and PolicyForbids where no executor may run it.
+            JobsError: as `Ledger.submit`, and PolicyForbids if no executor may run it.
         """
         if self._control is None:
             raise NotAllowed(ALONE)
@@ -116,7 +117,7 @@ class Desk:
         folder, output = self.folder, asked.specification.output
 
         def output_of(name: str) -> tuple[str, bool]:
-            # What is written as one thing when all is made is made here.
+            # Output that is written as a whole after all rows are made is made here.
             if output and not is_delivered(output):
                 return output, False
             return str(results_of(folder, name)), True
@@ -126,7 +127,7 @@ class Desk:
         found = await self._ask(
             lambda ledger: ledger.submit(asked, output_of, self.limits, remains, self._admit)
         )
-        # It is written down: if the server stops just now, the next one works it off.
+        # The job is recorded: if the server stops now, the next one runs it.
         with contextlib.suppress(NotReady):
             await self._control.ask("work")
         return found
@@ -135,23 +136,24 @@ class Desk:
         if self._gate is not None:
             self._gate.admit(job)
         elif self._audit is not None and job.tenant:
-            # Where there is a policy, it is its gate that writes this down.
+            # With a policy, its gate writes this line.
             self._audit.append({"event": "submitted", **submission(job)})
 
     def terms(self, table: str) -> Terms:
-        """What is said of a table's synthetic rows, by the policy as it is; raises PolicyRefused
-        where it cannot be read."""
+        """Return the terms for a table's synthetic rows under the current policy.
+
+        Raises PolicyRefused if the policy cannot be read.
+        """
         return Terms() if self._gate is None else self._gate.terms(table)
 
     def decisions(self, job: Job) -> tuple[Decision, ...]:
-        """Which executors may run a job, and why others may not; none: there is no policy."""
+        """Return which executors may run a job, and why others may not; empty without a policy."""
         return () if self._gate is None else self._gate.decisions(job)
 
     async def _remains(self, asked: Asked) -> Remains:
-        """What is left of earlier results: of jobs that could be reused, and where the job's own
-        files are to go.
+        """Find what is left of earlier results: of reusable jobs, and at the job's own destination.
 
-        It is looked for before the ledger is asked to write, for nobody is to wait for a network
+        This happens before the ledger is locked for writing, so that nobody waits for a network
         while it is locked.
         """
         gone, output = set[str](), asked.specification.output
@@ -168,10 +170,10 @@ class Desk:
                     return Remains(gone)
                 if is_delivered(output):
                     return Remains(gone, (), await self._look(lambda: is_taken(output)))
-                # Whoever is done by now has written all that he writes.
+                # Jobs that are done by now will write nothing more.
                 done = await self._ask(lambda ledger: ledger.done_at(output))
                 nothing = await self._look(lambda: is_empty(self._store(output, "")))
-        except (TimeoutError, NotAllowed, NotReady):  # it cannot be told in time, or not here
+        except (TimeoutError, NotAllowed, NotReady):  # unknown in this time, or to this server
             return Remains(gone)
         if nothing is None:
             return Remains(gone)
@@ -182,18 +184,18 @@ class Desk:
         try:
             return await self._look(lambda: is_still_there(job, parts, self.store(job)))
         except (NotAllowed, NotReady):
-            return True  # this server cannot look
+            return True  # this server cannot look there
 
     async def _look(self, look: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._looks, look)
 
     async def job(self, name: str) -> Job:
-        """One job of whoever asks; raises as `Ledger.job`, NotAllowed and NotReady."""
+        """Return a job of the caller; raises as `Ledger.job`, NotAllowed and NotReady."""
         caller = asking()
         return await self._ask(lambda ledger: own(ledger.job(name), caller))
 
     async def job_and_parts(self, name: str) -> tuple[Job, list[Part]]:
-        """The same, and its files that are whole, its manifest last."""
+        """Return the same, and its complete files, the manifest last."""
 
         caller = asking()
 
@@ -203,7 +205,7 @@ class Desk:
         return await self._ask(both)
 
     async def job_and_part(self, name: str, number: int) -> tuple[Job, Part | None]:
-        """The same, and one of its files by its number; None: it is not whole."""
+        """Return the same, and one of its files by number; None if it is not complete."""
 
         caller = asking()
 
@@ -213,7 +215,7 @@ class Desk:
         return await self._ask(both)
 
     async def job_and_leading(self, name: str) -> tuple[Job, int]:
-        """The same, and how many of its files are whole up to the first that is not."""
+        """Return the same, and how many of its files are complete before the first that is not."""
 
         caller = asking()
 
@@ -223,14 +225,14 @@ class Desk:
         return await self._ask(both)
 
     async def jobs(self, most: int) -> list[Job]:
-        """The newest jobs of whoever asks, newest first."""
+        """Return the caller's newest jobs, newest first."""
         caller = asking()
         tenant = None if caller.sees_all_tenants else caller.tenant
         found = await self._ask(lambda ledger: ledger.jobs(most, tenant))
         return [job for job in found if caller.grant.sees(job.specification.table)]
 
     async def cancel(self, name: str) -> Job:
-        """End a job; raises as `Ledger.cancel`. Its files are removed."""
+        """End a job and remove its files; raises as `Ledger.cancel`."""
         caller = asking()
 
         def cancelled(ledger: Ledger) -> Job:
@@ -245,11 +247,11 @@ class Desk:
         return job
 
     def store(self, job: Job) -> Store:
-        """Where a job's results are.
+        """Return the store of a job's results.
 
         Raises:
             NotAllowed: this server cannot read there.
-            NotReady: it cannot now.
+            NotReady: it cannot read there now.
         """
         return self._store(job.output, job.id)
 
@@ -263,11 +265,11 @@ class Desk:
             raise NotReady(f"{output} cannot be opened now: {why}") from exc
 
     async def read(self, job: Job, part: Part, offset: int) -> bytes:
-        """Bytes of a file that is whole, from one of them on; none at its end.
+        """Read bytes of a complete file from an offset on; returns none at the end.
 
         Raises:
-            BadRequest: there are not so many.
-            NotReady: they cannot be read.
+            BadRequest: the offset is beyond the file.
+            NotReady: the bytes cannot be read.
             NotAllowed: as `store`.
         """
         if offset > part.bytes:
@@ -309,10 +311,10 @@ class Desk:
 
 
 def own(job: Job, caller: Caller) -> Job:
-    """A job of whoever asks, of a table that it sees.
+    """Check that a job is the caller's, and of a table that the caller may see.
 
     Raises:
-        UnknownJob: it is none; another's is told from one that there is not by nobody.
+        UnknownJob: it is not. Another caller's job looks the same as one that does not exist.
     """
     if not caller.owns(job.tenant) or not caller.grant.sees(job.specification.table):
         raise UnknownJob.of(job.id)
@@ -320,7 +322,7 @@ def own(job: Job, caller: Caller) -> Job:
 
 
 def submission(job: Job) -> Mapping[str, object]:
-    """A job that is written down, for the audit log."""
+    """Return a recorded job's fields for the audit log."""
     made = job.specification
     return {
         "job": job.id,

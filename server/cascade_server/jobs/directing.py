@@ -1,4 +1,4 @@
-"""When executors are started: decided beside whoever decides about releases, for the supervisor."""
+"""Decides when executors start, beside the director of releases, for the supervisor."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cascade_server.supervision.crews import Begin, Crew, Crews, Member, Role
 
 log = logging.getLogger("cascade.server")
 
-# Seconds between looks at the ledger where nobody has said that there is work: jobs that are to be
-# forgotten, or that are there when a server starts.
+# Seconds between checks of the ledger without notice of work: for jobs to be forgotten, or jobs
+# that exist when a server starts.
 CHECK_SECONDS = 600.0
 NAME = "executors"
 
@@ -27,11 +27,11 @@ class Generation(Protocol):
 
 
 class Inner(Protocol):
-    """Who decides about all else: a `Director`, and what answers now."""
+    """Decides everything else: a `Director`, with the generation that answers now."""
 
     @property
     def current(self) -> Generation | None:
-        """None: nothing does yet."""
+        """The generation that answers; None if none does yet."""
 
     def said(self, member: Member, what: dict[str, Any]) -> None: ...
     def ready(self, crew: Crew) -> None: ...
@@ -43,18 +43,18 @@ class Inner(Protocol):
 
 
 class JobsDirector:
-    """Has executors started when there is work; all else it hands on. A `Director`.
+    """Starts executors when there is work, and delegates everything else. A `Director`.
 
-    Executors end by themselves when there is nothing left to do, and rest until they are woken. So
-    a server without jobs has none. They ask the teacher of the processes that answer: with the next
-    ones come new executors, who go on where the old ones were.
+    Executors end by themselves when there is nothing left to do, and rest until they are woken, so
+    a server without jobs has none. They use the teacher of the processes that answer: the next
+    generation gets new executors, which continue where the old ones were.
 
     Args:
-        inner: decides about all else.
-        crews: who starts processes.
-        roles: the executors beside these processes that answer.
-        next_work: when there is something to do, in seconds since 1970-01-01 UTC.
-        clock: such seconds.
+        inner: decides everything else.
+        crews: starts processes.
+        roles: returns the executors for a generation.
+        next_work: returns when there is work, in seconds since 1970-01-01 UTC.
+        clock: returns such seconds.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class JobsDirector:
             return
         left = due - self._clock()
         if left <= 0:
-            # Whoever is started does not end before it is done.
+            # A started executor does not end before the work is done.
             self._is_wanted = True
         else:
             self._check_at = min(self._check_at, now + left)
@@ -142,5 +142,5 @@ class JobsDirector:
         roles = self._roles(current)
         if roles:
             self._crew = self._crews.start(NAME, roles, Begin.NEXT)
-            # None of them is waited for, and one that dies before it is ready is started again.
+            # Nobody waits for executors to be ready, and one that dies before that is restarted.
             self._crews.serves(self._crew)

@@ -1,6 +1,6 @@
-"""Draws the rows of jobs: with the teacher in its own process, or the student in this one.
+"""Draws the rows of jobs: with the teacher in its own process, or with the student in this one.
 
-The random numbers of a row depend only on the seed and on the row's place in the job. While some
+The random numbers of a row depend only on the seed and the row's position in the job. While some
 rows are decoded and written, the next are drawn.
 """
 
@@ -38,11 +38,11 @@ T = TypeVar("T")
 # Rows that are drawn, decoded and written together, by tier.
 SLABS = {"student": 4096, "teacher": 1024}
 # Rows of one run, by tier. The teacher's process fills its batches with rows of several callers; a
-# part of this size fills one by itself, so that no other rows share its passes.
+# part of this size fills a batch alone, so that no other rows share its passes.
 PARTS = {"student": 512, "teacher": 256}
-# Parts that the teacher is sent at once, so that it always has the next one.
+# Parts sent to the teacher at the same time, so that it always has the next one.
 IN_FLIGHT = 4
-# Seconds to wait for a teacher's process that is being restarted, and between looks.
+# Seconds to wait for a teacher's process that is being restarted, and between checks.
 PATIENCE, LOOK = 20.0, 0.05
 
 
@@ -52,11 +52,11 @@ class Opened:
 
     Attributes:
         runtime: the release, with its student or without networks.
-        own_teacher: a teacher in this process, where the teacher's process does not have the
-            release; None: it has.
-        job: the specification, as JSON, of which `conditions` and `columns` are.
-        spent: what was computed for rows that have not been counted yet.
-        conditions: what is known of each row.
+        own_teacher: a teacher in this process, if the teacher's process does not have the release;
+            else None.
+        job: the JSON specification that `conditions` and `columns` belong to.
+        spent: time spent on rows that have not been counted yet.
+        conditions: the known values of each row.
         columns: the same as arrays.
     """
 
@@ -68,7 +68,7 @@ class Opened:
     columns: GivenColumns = field(init=False)
 
     def prepare(self, specification: Specification, message: bytes) -> None:
-        """Read the conditions of a job, unless they are those that were read last."""
+        """Read the conditions of a job, unless they were read last time."""
         job = specification.to_json()
         if self.job == job:
             return
@@ -78,18 +78,18 @@ class Opened:
 
 
 class _InTurns(Executor):
-    """An executor that does each piece of work in a turn.
+    """An executor that does each piece of work in its own turn.
 
     Args:
         thread: does the work.
-        turn: gives the turn; see `Courtesy.turn`.
+        turn: gives a turn; see `Courtesy.turn`.
     """
 
     def __init__(self, thread: Executor, turn: Callable[[], AbstractContextManager[None]]) -> None:
         self._thread, self._turn = thread, turn
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Have work done in the thread, once its turn has come."""
+        """Do work in the thread once it has its turn."""
 
         def work() -> T:
             with self._turn():
@@ -103,13 +103,13 @@ class ReleaseDrawing:
 
     Args:
         repository: the folder of the model repository.
-        loop: the event loop, of another thread, that talks to the teacher's process.
-        teachers: the connection to that process, started in that loop; None: the teacher runs in
+        loop: the event loop, in another thread, for connections to the teacher's process.
+        teachers: the connection to that process, started in that loop; None if the teacher runs in
             this process.
         teacher_threads: threads of a pass in this process; one if `courtesy` is given, since a turn
             is for one processor.
-        courtesy: has drawing threads take turns and rest; None: they do not.
-        metering: counts what is made for jobs; None: nobody asks.
+        courtesy: makes drawing threads take turns and rest; None for no limit.
+        metering: counts usage by jobs; None to count nothing.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class ReleaseDrawing:
         self._opened: dict[tuple[str, str], Opened] = {}
 
     def close(self) -> None:
-        """Let go of the thread; what has not begun is dropped."""
+        """Stop the thread; work that has not started is dropped."""
         self._drawing.shutdown(wait=False, cancel_futures=True)
 
     def rows(
@@ -138,8 +138,8 @@ class ReleaseDrawing:
         """See `Drawing`.
 
         Raises:
-            JobFailed: the release is gone or is another one, or its conditions do not fit it.
-            JobWaits: the teacher's process is away for longer than it takes to start it again.
+            JobFailed: the release is gone or has changed, or the conditions do not fit it.
+            JobWaits: the teacher's process is away for longer than a restart takes.
         """
         opened = self._open(specification)
         try:
@@ -155,7 +155,7 @@ class ReleaseDrawing:
                 tokens = ahead.result()
                 if number + 1 < len(slabs):
                     ahead = self._begin(specification, opened, *slabs[number + 1])
-                # To write them is part of the turn.
+                # Writing them is part of the turn.
                 with self._turn():
                     yield self._decoded(specification, opened, tokens, first, patience_ends - first)
                 self._count(opened, first, patience_ends - first)
@@ -165,7 +165,7 @@ class ReleaseDrawing:
             ahead.cancel()
 
     def _count(self, opened: Opened, first: int, rows: int) -> None:
-        """Count rows that were drawn and are written."""
+        """Count rows that were drawn and written."""
         if self._metering is not None:
             observed = opened.conditions.encoded.observed[opened.conditions.of_rows(first, rows)]
             unknown = observed.size - int(np.count_nonzero(observed))
@@ -186,7 +186,7 @@ class ReleaseDrawing:
     def _begin(
         self, specification: Specification, opened: Opened, first: int, patience_ends: int
     ) -> Future[Tokens]:
-        """Have rows [first, until) of a job drawn."""
+        """Start drawing rows [first, patience_ends) of a job."""
         if specification.by_teacher:
             work = self._by_teacher(specification, opened, first, patience_ends)
             return self._in_loop(work)
@@ -231,10 +231,11 @@ class ReleaseDrawing:
     async def _part_by_teacher(
         self, specification: Specification, opened: Opened, first: int, rows: int
     ) -> Tokens:
-        """Rows of one batch of the teacher; asked for again where its process was started anew."""
+        """Draw the rows of one batch of the teacher; tries again if its process was restarted."""
         runtime, encoded = opened.runtime, opened.conditions.encoded
         of_row = opened.conditions.of_rows(first, rows)
-        # As many passes as whichever row of the job needs most of them, whoever is beside it.
+        # All batches use the passes that the job's most demanding row needs, so that the rows of a
+        # batch do not matter.
         steps = max(1, runtime.passes(encoded.observed))
         rng = stream(specification.seed, start=first * runtime.teacher_noise)
         noise = noise_of(rng)((rows, runtime.teacher_noise))
@@ -247,14 +248,14 @@ class ReleaseDrawing:
             try:
                 drawn, _ = await teacher.draw(given, float("inf"), offline=True)
                 if opened.own_teacher is None:
-                    # What is computed in this process is counted with all else that it does.
+                    # Work in this process is counted with everything else that it does.
                     opened.spent.add(given.spent.seconds, given.spent.gpu_seconds)
                 return drawn
             except NotReady:
-                continue  # it is waited for, but not for ever
+                continue  # wait for it, but not for ever
 
     async def _teacher(self, runtime: Runtime) -> Teacher:
-        """The release's teacher in its own process, once that is there.
+        """Return the release's teacher in its own process, once that is up.
 
         Raises:
             NotReady: it has been away for too long.
@@ -271,7 +272,7 @@ class ReleaseDrawing:
     # Releases.
 
     def _open(self, specification: Specification) -> Opened:
-        """The release of a job, loaded; raises JobFailed where it is not there any more."""
+        """Return a job's release, loaded; raises JobFailed if it no longer exists."""
         name = f"{specification.table} version {specification.version}"
         try:
             found = read_manifest(
@@ -285,7 +286,7 @@ class ReleaseDrawing:
                 )
             key = specification.release, specification.tier
             if key not in self._opened:
-                # One at a time: a job of another release comes seldom, and its networks are large.
+                # One at a time: jobs seldom change the release, and its networks are large.
                 self._opened.clear()
                 self._opened[key] = self._loaded(specification)
             return self._opened[key]
@@ -301,12 +302,12 @@ class ReleaseDrawing:
             tiers = () if self._is_served(identity) else (Tier.TEACHER,)
         runtime = open_runtime(release, self._repository, self._threads, tiers, "cpu")
         if tiers == (Tier.TEACHER,):
-            # A turn of a pass, each: decoding and writing come in between.
+            # One turn per pass, so that decoding and writing come in between.
             return Opened(runtime, LocalTeacher(runtime, _InTurns(self._drawing, self._turn)))
         return Opened(runtime)
 
     def _is_served(self, identity: str) -> bool:
-        """Whether the teacher's process has a release; it is waited for if it is being started."""
+        """Return whether the teacher's process has a release; wait if that process is starting."""
         teachers = self._teachers
         if teachers is None:
             return False
@@ -315,7 +316,7 @@ class ReleaseDrawing:
             try:
                 async with asyncio.timeout(PATIENCE):
                     await teachers.connected.wait()
-                    # It tells of all releases one after another.
+                    # It reports all releases one after another.
                     await asyncio.sleep(LOOK)
             except TimeoutError:
                 raise JobWaits(AWAY, Cause.AWAY) from None

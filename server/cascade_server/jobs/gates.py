@@ -1,4 +1,4 @@
-"""A server's policy for jobs, and the log of what is decided by it."""
+"""A server's policy for jobs, and the log of its decisions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from cascade_server.errors import ConfigError
 
 
 def gate_of(config: ServerConfig) -> Gate | None:
-    """What decides about a server's jobs, each time anew; None: it has no policy, or no folder."""
+    """Return the gate that decides about a server's jobs; None if it has no policy or no folder.
+
+    The gate reads the policy for each decision.
+    """
     if config.policy is None or config.state_dir is None:
         return None
     name = config.executor_name or (RAY if config.draws_on_ray else LOCAL)
@@ -22,7 +25,7 @@ def gate_of(config: ServerConfig) -> Gate | None:
 
 
 def check_policy(path: Path) -> None:
-    """Refuse a file that is no policy; raises ConfigError."""
+    """Check that a file is a valid policy; raises ConfigError."""
     try:
         read_policy(path)
     except PolicyRefused as exc:

@@ -1,4 +1,4 @@
-"""A job of the ledger as the wire has it."""
+"""Converts a job of the ledger to the wire's message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def job_message(
     parts: Sequence[Part] = (),
     decisions: Sequence[Decision] = (),
 ) -> pb.Job:
-    """A job, and, where they are asked for, its files that are whole and who may run it."""
+    """Return a job as a message, with its complete files and possible executors if given."""
     made = job.specification
     out = pb.Job(
         id=job.id,
@@ -33,7 +33,7 @@ def job_message(
         files=len(job.plan),
         files_done=job.shards_done,
         bytes=job.bytes,
-        # Where the rows are to be, for who cannot know where they are meanwhile.
+        # The destination of the rows, if their present location is not known.
         output=made.output or job.output,
         format=made.format,
         created=_microseconds(job.created),

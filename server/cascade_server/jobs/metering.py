@@ -1,4 +1,4 @@
-"""What jobs take: all of an executor's processor time, and what the teacher has computed for it."""
+"""Usage by jobs: all processor time of an executor, and the teacher's time for it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from cascade_server.engines.spent import Spent
 
 
 class JobMetering:
-    """Counts what the jobs of one executor take, which does nothing else.
+    """Counts the usage by jobs of one executor, which does nothing else.
 
-    What it does between the rows of two jobs, to write and to commit, is the earlier one's; what it
-    did before its first, to begin and to load a release, is that one's.
+    Work between the rows of two jobs, such as writing and committing, is charged to the earlier
+    job. Work before the first job, such as starting and loading a release, is charged to that job.
 
     Args:
-        counts: where it is written down.
+        counts: where the counts are stored.
         clock: processor seconds of the process, which began at 0.
     """
 
@@ -28,19 +28,19 @@ class JobMetering:
         self._until, self._key = 0.0, UsageKey("", UsageTier.JOB)
 
     def works_for(self, table: str, tenant: str = "") -> None:
-        """From now on it works for another job, or goes on with this one."""
+        """Charge another job from now on, or continue with the same one."""
         key = UsageKey(table, UsageTier.JOB, tenant)
         if self._key.table:
             self.made(0, 0, Spent(), answers=0)
         self._key = key
 
     def made(self, rows: int, tokens: int, elsewhere: Spent, answers: int = 1) -> None:
-        """Count rows that were made, and all that was done since the last were.
+        """Count rows that were made, and all work since the last count.
 
         Args:
-            rows, tokens: made; tokens as in `Used`.
-            elsewhere: what other processes have spent on them.
-            answers: parts of the job that they are.
+            rows, tokens: amounts that were made; tokens as in `Used`.
+            elsewhere: time that other processes have spent on them.
+            answers: number of parts of the job that they are.
         """
         now = self._clock()
         seconds, self._until = now - self._until + elsewhere.seconds, now

@@ -1,7 +1,7 @@
-"""Prometheus metrics of offline jobs, as the ledger has them when it is asked.
+"""Prometheus metrics of offline jobs, from the ledger at the time of the scrape.
 
-All that is told is in the ledger: it has been counted there in the transactions in which it
-happened, by whichever process, of this server or of one before it.
+All numbers are in the ledger. They were counted in the transaction of each event, by whichever
+process, of this server or of an earlier one.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ NONE = JobStatistics(dict.fromkeys(JobState, 0), 0, 0.0, 0.0, 0, {})
 
 
 class JobsCollector(Collector):
-    """How many jobs there are, what becomes of them, and what they take of the disk.
+    """The number of jobs, their outcomes, and their disk usage.
 
     Args:
-        state_dir: of the server.
-        limit_bytes: of results in the server's own folder.
-        tables: those that are served. Their series are there from the start, at 0, and so are
-            those of every cause: a counter that appears with its first event has no rate.
+        state_dir: the server's state directory.
+        limit_bytes: limit for results in the server's own folder.
+        tables: the served tables. Their series, and those of every cause, exist from the start at
+            0: a counter that first appears with an event has no rate.
     """
 
     def __init__(self, state_dir: Path, limit_bytes: int, tables: Collection[str]) -> None:
@@ -42,11 +42,11 @@ class JobsCollector(Collector):
         self._limit, self._tables = limit_bytes, sorted(tables)
 
     def describe(self) -> list[Metric]:
-        """Nothing: what there is is asked for when it is scraped."""
+        """Return nothing: the metrics are determined at each scrape."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """A metric for each number of the ledger; of one that cannot be read, that it cannot."""
+        """Yield a metric for each number of the ledger, or that it cannot be read."""
         found = self._statistics()
         yield GaugeMetricFamily(
             "cascade_job_ledger_up",
@@ -58,7 +58,7 @@ class JobsCollector(Collector):
             yield from self._counters(found)
 
     def _statistics(self) -> JobStatistics | None:
-        # Nobody has asked for a job yet; whoever scrapes makes no ledger.
+        # No job has been submitted yet; a scrape must not create a ledger.
         if not self._path.exists():
             return NONE
         try:

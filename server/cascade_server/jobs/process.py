@@ -1,4 +1,4 @@
-"""The life of an executor: a process of the lowest priority, which is there while there is work."""
+"""The main function of an executor: a process of lowest priority that lives while there is work."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from cascade_server.supervision.control import Control
 from cascade_server.supervision.crews import Post
 
 NICENESS = 19
-# Seconds for which an executor with nothing to do looks round for more before it ends, and between
-# the looks: to load a release anew takes as long.
+# Seconds for which an idle executor looks for more work before it ends, and between checks: loading
+# a release again takes as long.
 LINGER, LOOK = 3.0, 0.2
 
 
@@ -42,20 +42,20 @@ async def execute(
     answered: Callable[[], int],
     counts: ComputeCounts | None = None,
 ) -> None:
-    """Work off jobs until there are none, or until SIGTERM.
+    """Run jobs until there are none, or until SIGTERM.
 
     Args:
-        config: of the generation of processes that answers: its teacher is asked.
-        post: the line to the supervisor.
-        answered: how many calls that generation has answered in real time.
-        counts: where it is counted what jobs take; None: nobody asks.
+        config: configuration of the generation that answers, whose teacher it uses.
+        post: the connection to the supervisor.
+        answered: returns how many real-time calls that generation has answered.
+        counts: where to count the usage by jobs; None to count nothing.
 
     Raises:
         ServerError: the ledger cannot be used.
     """
     assert config.state_dir is not None
     os.nice(NICENESS)
-    # All threads that are started from now on, too.
+    # Includes all threads that are started from now on.
     loading.all_yield_to_all()
     folder, stop = folder_of(config.state_dir), threading.Event()
     loop = asyncio.get_running_loop()
@@ -98,7 +98,7 @@ def _work(
     stop: threading.Event,
     metering: JobMetering | None,
 ) -> None:
-    """Work off what there is, and what comes in the seconds after it."""
+    """Run the jobs that exist, and those that arrive in the seconds after."""
     assert config.state_dir is not None
 
     def turns_to(job: Job) -> None:
@@ -129,13 +129,15 @@ def _work(
 
 
 def owners_of(state_dir: Path) -> Path:
-    """Where the executors of a state folder hold their locks."""
+    """Return the folder where the executors of a state folder hold their locks."""
     return folder_of(state_dir) / "owners"
 
 
 def next_work(config: ServerConfig) -> float | None:
-    """When there is something to do in a server's folder for jobs, in seconds since 1970-01-01
-    UTC; None: there is nothing. Jobs that its policy keeps from its executors are nothing to do.
+    """Return when there is work in a server's job folder, or None.
+
+    The time is in seconds since 1970-01-01 UTC. Jobs that the policy forbids to its executors do
+    not count.
 
     Raises:
         ServerError: the ledger cannot be used.
@@ -148,7 +150,7 @@ def next_work(config: ServerConfig) -> float | None:
     try:
         key = "" if gate is None else gate.now().key
     except PolicyRefused:
-        # Whoever is to work waits until it can be read, and says so.
+        # The executor waits until it can be read, and reports that.
         key = ""
     try:
         with Ledger(path) as ledger:

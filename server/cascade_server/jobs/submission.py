@@ -1,4 +1,4 @@
-"""From a `SubmitJobRequest` to a specification: what is left open is decided, all else checked."""
+"""Converts a `SubmitJobRequest` to a specification: fills in defaults and checks the rest."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TIERS = {
     synthesis_pb2.TIER_STUDENT: "student",
 }
 LONGEST_TOKEN = 128
-# Values of a number that are balanced where none is named: of more, it is a measure of something.
+# Most values of a number that are balanced if none are named: with more, it is a measurement.
 MOST_LISTED = 20
 
 
@@ -42,14 +42,14 @@ def asked_of(
     may_be_anywhere: bool,
     terms: Terms,
 ) -> Asked:
-    """A job that can be made, as far as anybody can tell.
+    """Return the requested job, checked as far as possible.
 
     Args:
-        request: as it came.
-        runtime: of the release that answers; the job keeps to it.
-        config: what there may be.
-        may_be_anywhere: whether who asks is the user that the server runs as; see `outputs`.
-        terms: of the table's synthetic rows.
+        request: the request as it arrived.
+        runtime: runtime of the release that answers; the job stays with this release.
+        config: the limits.
+        may_be_anywhere: whether the caller is the user that the server runs as; see `outputs`.
+        terms: terms for the table's synthetic rows.
 
     Raises:
         BadRequest, UnknownColumn, ValueNotAllowed, SpecificationRefused: names what is wrong and
@@ -87,7 +87,7 @@ def asked_of(
         output=checked_output(request.output, may_be_anywhere, config.job_outputs),
         format=request.format or "parquet",
     )
-    # Refuses what the table does not have, before anybody waits for it.
+    # Refuses values that the table does not have, before anybody waits for the job.
     conditions_of(made, conditions, runtime)
     made.to_json()
     shard_rows = rows_of_shard(len(names), made.by_teacher)
@@ -113,7 +113,7 @@ def _given(request: pb.SubmitJobRequest, runtime: Runtime) -> dict[str, Cell]:
 
 
 def _rows(request: pb.SubmitJobRequest) -> int:
-    """Rows of the job, which its conditions may say."""
+    """Return the job's number of rows, which may follow from its conditions."""
     if not request.HasField("conditions"):
         if request.draws > 1:
             raise BadRequest(
@@ -160,7 +160,7 @@ def _balance(
 
 
 def _values(balance: pb.Balance, runtime: Runtime) -> list[Cell]:
-    """The values to balance: those named, or all that the column has."""
+    """Return the values to balance: the named ones, or all values of the column."""
     name = balance.column
     if balance.HasField("values"):
         columns = wire.read_rows(balance.values, runtime.fields)

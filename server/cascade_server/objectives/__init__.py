@@ -1,1 +1,1 @@
-"""What is promised, as values: objectives, burn rates, how canaries are judged, alerting rules."""
+"""Service level objectives, burn rates, the judgement of canaries, and alerting rules."""

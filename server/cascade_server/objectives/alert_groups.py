@@ -1,4 +1,4 @@
-"""Alerts that follow from no objective, as groups of a rules file."""
+"""Groups of a rules file for alerts that follow from no objective."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 
 class Alert(NamedTuple):
-    """What a person is woken for, or told of.
+    """An alert that wakes or informs a person.
 
     Attributes:
-        name: CamelCase, as Prometheus's are.
+        name: in CamelCase, as is usual in Prometheus.
         severity: `page` or `ticket`.
-        expression: in PromQL.
-        holds: how long it has to, such as "5m".
-        title: what is the matter.
+        expression: PromQL expression.
+        holds: how long the expression must hold, such as "5m".
+        title: what is wrong.
         summary: what to do.
     """
 
@@ -27,7 +27,7 @@ class Alert(NamedTuple):
 
 
 def alert_group(name: str, alerts: Iterable[Alert]) -> dict[str, Any]:
-    """A group of alerts, as a rules file has it."""
+    """Return alerts as a group of a rules file."""
     return {
         "name": name,
         "rules": [

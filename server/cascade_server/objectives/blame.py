@@ -1,7 +1,8 @@
-"""Whose fault it is that a call was not answered; pure decisions.
+"""Decides whose fault it is that a call was not answered; pure.
 
-What the server is to blame for spends an error budget. What no server could have answered is its
-caller's, is counted apart, and neither spends a budget nor has AUTO step down for others.
+The server's failures spend an error budget. A call that no server could have answered is its
+caller's fault: it is counted separately, spends no budget and does not make AUTO step down for
+others.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import TypeAlias
 
 import grpc
 
-# What the server is to blame for. The rest is the caller's: a request that cannot be, a table that
-# is not there, a call it gave up.
+# Statuses that are the server's fault. All others are the caller's: an invalid request, a table
+# that does not exist, a call that the caller gave up.
 BLAMED = (
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -21,44 +22,43 @@ BLAMED = (
     grpc.StatusCode.INTERNAL,
     grpc.StatusCode.UNKNOWN,
 )
-# How a call ends for which there was not enough time.
+# Statuses of calls that ran out of time.
 OUT_OF_TIME = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
-# Seconds below which no server answers anything: to read a request and to write an answer take
-# longer on any machine.
+# No server answers in less time, in seconds: reading a request and writing an answer take longer on
+# any machine.
 LEAST_SECONDS = 5e-5
-# A call that had the process to itself and was refused for want of time would have been refused by
-# any idle server. It is still the server's fault where it gave so many times what others took: then
-# the server has become slow.
+# A call that had the process to itself and was refused for lack of time would have been refused by
+# any idle server. It is still the server's fault if its deadline was this many times the usual
+# duration: then the server has become slow.
 ALONE_FACTOR = 2.0
-# A caller whose deadline passes hangs up when its own clock says so. That is before the server's
-# does by as much as gRPC rounded the deadline up: a hundredth at most, and milliseconds of short
-# ones.
+# A caller hangs up when its deadline passes on its own clock. The server's deadline is later,
+# because gRPC rounds it up: by a hundredth at most, or by milliseconds if it is short.
 EARLY_SHARE, EARLY_SECONDS = 0.01, 0.005
 
 
 class CallerFault(StrEnum):
-    """Why a call that was not answered is its caller's own."""
+    """Why an unanswered call is its caller's fault."""
 
     HUNG_UP = "hung up"
     DEADLINE_TOO_SHORT = "deadline too short"
     BAD_REQUEST = "bad request"
 
 
-# How a call is counted to have ended: by its status, but where the caller gave it less time than
-# any server needs, whatever status it was told.
+# How a call counts: by its status, unless its caller gave it less time than any server needs,
+# whatever the status.
 Ending: TypeAlias = grpc.StatusCode | CallerFault
 
 
 def why_hung_up(elapsed: float, remaining: float) -> grpc.StatusCode:
-    """How a call counts whose caller is gone, which gRPC tells a server whatever the reason.
+    """Return the status of a call whose caller is gone; gRPC reports no reason for that.
 
     Args:
-        elapsed: seconds since the call came.
-        remaining: seconds to its deadline; infinite where there is none.
+        elapsed: seconds since the call arrived.
+        remaining: seconds until its deadline; infinite if it has none.
 
     Returns:
-        DEADLINE_EXCEEDED if the deadline is as good as over, else CANCELLED.
+        DEADLINE_EXCEEDED if the deadline has almost passed, else CANCELLED.
     """
     if math.isinf(remaining):
         return grpc.StatusCode.CANCELLED
@@ -68,13 +68,13 @@ def why_hung_up(elapsed: float, remaining: float) -> grpc.StatusCode:
 
 
 def ending_of(code: grpc.StatusCode, given: float, idle: float, alone: bool) -> Ending:
-    """How a call counts that ended with a status.
+    """Return how a call with a status counts.
 
     Args:
-        code: its status.
-        given: seconds from its arrival to its deadline; infinite where there is none.
-        idle: seconds that such a call takes a server that does nothing else; 0: not known yet.
-        alone: whether the server did nothing else from its arrival to its end.
+        code: the call's status.
+        given: seconds from its arrival to its deadline; infinite if it has none.
+        idle: seconds that such a call takes on an idle server; 0 if unknown.
+        alone: whether the server handled no other call from its arrival to its end.
 
     Returns:
         DEADLINE_TOO_SHORT if it ran out of time that would not have been enough for any server;
@@ -88,7 +88,7 @@ def ending_of(code: grpc.StatusCode, given: float, idle: float, alone: bool) -> 
 
 
 def caller_fault(ending: Ending) -> CallerFault | None:
-    """What the caller is to blame for; None: it was answered, or the server is to blame."""
+    """Return the caller's fault; None if the call was answered, or the server is to blame."""
     if isinstance(ending, CallerFault):
         return ending
     if ending is grpc.StatusCode.OK or ending in BLAMED:

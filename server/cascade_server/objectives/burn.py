@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-# Seconds of the windows that burn rates are taken over, by what the field calls them.
+# Seconds of the windows for burn rates, by their usual names.
 WINDOWS = {"5m": 300, "30m": 1800, "1h": 3600, "6h": 21_600, "1d": 86_400, "3d": 259_200}
 
 
@@ -24,9 +24,9 @@ class Alert(StrEnum):
 
 @dataclass(frozen=True)
 class Pair:
-    """Burning faster than `factor` over both windows is worth an alert.
+    """An alert is due if the burn rate exceeds `factor` over both windows.
 
-    The long window says that it matters, the short one that it still goes on.
+    The long window shows that the errors matter, the short one that they continue.
     """
 
     alert: Alert
@@ -35,10 +35,10 @@ class Pair:
     long: str
 
 
-# Bad events of the long window before an alert: of three calls one that is late burns the budget of
-# a hundredth 33 times too fast, and is nothing to get up for.
+# Least number of bad events in the long window for an alert: one late call of three burns a budget
+# of one hundredth 33 times too fast, and is no reason to wake anybody.
 LEAST_BAD = 10
-# The gravest first.
+# The most severe first.
 PAIRS = (
     Pair(Alert.PAGE, 14.4, "5m", "1h"),
     Pair(Alert.PAGE, 6.0, "30m", "6h"),
@@ -48,39 +48,39 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Events:
-    """Of some window: how many there were, and how many of them were good."""
+    """All events and good events of a window."""
 
     good: int
     total: int
 
     @property
     def bad(self) -> int:
-        """How many were not good."""
+        """Number of events that were not good."""
         return self.total - self.good
 
     @property
     def error_ratio(self) -> float:
-        """The share that was bad; 0 where there were none."""
+        """Share of events that were bad; 0 if there were none."""
         return self.bad / self.total if self.total else 0.0
 
 
 def burn_rate(events: Events, target: float) -> float:
-    """How many times faster than allowed a window's events spend the budget."""
+    """Return how many times faster than allowed the events of a window spend the budget."""
     return events.error_ratio / (1 - target)
 
 
 def budget_remaining(events: Events, target: float) -> float:
-    """The share of the budget that is left after its window's events; below 0: overspent."""
+    """Return the share of the budget left after its window's events; below 0 if overspent."""
     return 1 - burn_rate(events, target)
 
 
 def alert_of(windows: Mapping[str, Events], target: float, least_bad: int = LEAST_BAD) -> Alert:
-    """The gravest alert that is called for.
+    """Return the most severe alert that is due.
 
     Args:
         windows: events by the windows of `WINDOWS`.
-        target: the share of them that is to be good.
-        least_bad: how many have to be bad, in the longer window of a pair.
+        target: the share of events that should be good.
+        least_bad: least number of bad events in the longer window of a pair.
     """
     for pair in PAIRS:
         short, long = (burn_rate(windows[name], target) for name in (pair.short, pair.long))

@@ -1,9 +1,9 @@
-"""Whether a canary is promoted, rolled back, or on trial still: a pure decision.
+"""Decides whether a canary is promoted, rolled back, or stays on trial; pure.
 
-A version on trial is held to the objectives of its table, and is not blamed for what the stable
-version does as badly at the same time. It is looked at again and again, so a difference counts only
-when it is next to impossible by chance: the Chernoff bound says how likely so many bad events are
-at most, were the canary as good as it has to be.
+A version on trial must meet its table's objectives, but is not blamed for errors that the stable
+version makes as often at the same time. It is judged again and again, so a difference counts only
+if it is next to impossible by chance: the Chernoff bound gives the highest probability of so many
+bad events if the canary were as good as required.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cascade_server.terms import ServiceClass
 
 
 class Verdict(StrEnum):
-    """What is to be done."""
+    """What to do with a canary."""
 
     WAIT = "wait"
     PROMOTE = "promote"
@@ -29,14 +29,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class CanaryConfig:
-    """What it takes.
+    """The conditions of a decision.
 
     Attributes:
-        seconds: that a trial takes at least before a promotion.
-        calls: of the canary, likewise.
-        chance: the probability by chance below which a canary is worse.
-        stable_z: of the stable version's own share of bad events the upper bound counts, so many
-            standard errors above it (Wilson's).
+        seconds: least duration of a trial before a promotion.
+        calls: least number of the canary's calls before a promotion.
+        chance: a canary is worse if the probability of its errors by chance is below this.
+        stable_z: the stable version's share of bad events is taken at its upper bound (Wilson's),
+            this many standard errors above.
     """
 
     seconds: float = ServerConfig.canary_seconds
@@ -47,10 +47,10 @@ class CanaryConfig:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one objective: calls of the stable version and of the canary, during the trial.
+    """Calls of the stable version and of the canary during the trial, for one objective.
 
-    An event is a call, also of fidelity, whose budget counts rows: what is told by chance from what
-    is not has to be independent, and the rows of an answer are not.
+    An event is a call even for fidelity, whose budget counts rows: a statistical test needs
+    independent events, and the rows of an answer are not independent.
     """
 
     objective: Objective
@@ -60,19 +60,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict and its reason, in words for a log."""
+    """A verdict and its reason in words, for a log."""
 
     verdict: Verdict
     reason: str
 
 
 def judge(outcomes: Sequence[Outcome], elapsed: float, config: CanaryConfig) -> Judged:
-    """What to do with a canary.
+    """Decide what to do with a canary.
 
     Args:
-        outcomes: of its table's objectives.
+        outcomes: one for each of its table's objectives.
         elapsed: seconds since the trial began.
-        config: what it takes.
+        config: the conditions.
     """
     waiting = ""
     calls = answered(outcomes)
@@ -100,10 +100,10 @@ def judge(outcomes: Sequence[Outcome], elapsed: float, config: CanaryConfig) -> 
 
 
 def answered(outcomes: Sequence[Outcome]) -> int:
-    """Calls that the canary has answered, of the classes of which anything is promised.
+    """Return the calls that the canary has answered, in classes with objectives.
 
-    All objectives of a class count the same answers; availability what was refused as well, and for
-    much of that the canary was never asked.
+    All objectives of a class count the same answers. Availability also counts refused calls, most
+    of which never reached the canary.
     """
     calls: dict[ServiceClass, int] = {}
     for each in outcomes:
@@ -114,13 +114,16 @@ def answered(outcomes: Sequence[Outcome]) -> int:
 
 
 def allowed_ratio(outcome: Outcome, config: CanaryConfig) -> float:
-    """The share of bad events that a canary may have: its objective's, or the stable version's."""
+    """Return the share of bad events that a canary may have.
+
+    It is the objective's or the stable version's, whichever is larger.
+    """
     budget = 1 - outcome.objective.target
     return max(budget, upper(_bad(outcome.stable), outcome.stable.total, config.stable_z))
 
 
 def upper(bad: int, total: int, z: float) -> float:
-    """Wilson's upper bound of a share; 0 where nothing is known."""
+    """Return Wilson's upper bound of a share; 0 if nothing is known."""
     if not total:
         return 0.0
     p, n = bad / total, total
@@ -130,7 +133,7 @@ def upper(bad: int, total: int, z: float) -> float:
 
 
 def evidence(bad: int, total: int, allowed: float) -> float:
-    """-ln of the most that the chance of so many bad events can be, were their share `allowed`.
+    """Return -ln of a bound on the chance of so many bad events if their share is `allowed`.
 
     Chernoff: P(X >= k) <= exp(-n KL(k/n || p)) for k/n > p.
     """

@@ -1,4 +1,4 @@
-"""Alerts for the certificate that a server shows: it expires, or a new one is not taken."""
+"""Alerts for the server's certificate: it expires, or a new one is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cascade_server.objectives.alert_groups import Alert, alert_group
 from cascade_server.objectives.metric_names import CERTIFICATE_EXPIRY, CERTIFICATE_REFUSED
 
 DAY = 86_400
-# What renews certificates does so when a third of their time is left; of ninety days, thirty.
+# Certificates are usually renewed when a third of their time is left: thirty of ninety days.
 SOON, LATE = 14 * DAY, 2 * DAY
 
 ALERTS = (
@@ -40,5 +40,5 @@ ALERTS = (
 
 
 def certificate_group() -> dict[str, Any]:
-    """The alerts as a group of a rules file."""
+    """Return the alerts as a group of a rules file."""
     return alert_group("cascade-certificate", ALERTS)

@@ -1,4 +1,4 @@
-"""`cascade slo`: what else objectives are good for, with no server running."""
+"""`cascade slo`: other uses of objectives, which need no running server."""
 
 from __future__ import annotations
 

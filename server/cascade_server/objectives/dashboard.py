@@ -1,9 +1,9 @@
 """The Grafana dashboard of `deploy/grafana/cascade.json`: `python -m
 cascade_server.objectives.dashboard FILE`, which `make dashboard` runs.
 
-Written by a program rather than by hand: numbers and places of panels follow from their order, and
-all read the names that the server's code has. A test runs every query by a Prometheus that has
-scraped a real server, and reads the file by Grafana's own schema.
+A program writes it: positions and numbers of panels follow from their order, and all queries use
+the metric names of the server's code. A test runs every query on a Prometheus that has scraped a
+real server, and checks the file against Grafana's own schema.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from cascade_server.objectives import metric_names as names
 UID, TITLE = "cascade-server", "Cascade"
 WIDTH, HEIGHT = 24, 8
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-# What every query of a table's series has: those of the tables that are chosen above.
+# A matcher in every query of a table's series: the tables chosen at the top of the dashboard.
 TABLE = 'table=~"$table"'
 RATE = "[$__rate_interval]"
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of Prometheus, and what its series are called in the legend."""
+    """A Prometheus query, and the name of its series in the legend."""
 
     expression: str
     legend: str
@@ -36,14 +36,14 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture.
+    """One panel.
 
     Attributes:
-        title, about: what it shows; what to think of it.
-        queries: in their order.
-        unit: Grafana's name: "s", "percentunit", "reqps", "bytes", "short".
+        title, about: what it shows, and how to read it.
+        queries: the queries, in order.
+        unit: Grafana's name of the unit: "s", "percentunit", "reqps", "bytes", "short".
         kind: Grafana's name of the visualisation.
-        width: of 24.
+        width: out of 24.
     """
 
     title: str
@@ -55,19 +55,22 @@ class Panel:
 
 
 def rate(metric: str, by: str, *matchers: str) -> str:
-    """A counter's increase a second, by some labels."""
+    """Return the query of a counter's increase per second, by some labels."""
     return f"sum by ({by}) (rate({metric}{{{', '.join(matchers)}}}{RATE}))"
 
 
 def quantile(q: float, by: str, *matchers: str) -> str:
-    """Of the time that the server takes."""
+    """Return the query of a quantile of the server's time per call."""
     buckets = rate(f"{names.DURATION}_bucket", f"le, {by}", *matchers)
     return f"histogram_quantile({q}, {buckets})"
 
 
 def of_objective(name: str, worst: str = "max") -> str:
-    """What servers themselves say of their objectives, and of several the worst: `max` of what is
-    burnt, `min` of what is left. Rules record the same names without `instance`."""
+    """Return the query of a metric that servers expose about their objectives.
+
+    Of several servers, the worst counts: `max` of what is burnt, `min` of what is left. Rules
+    record the same names without `instance`.
+    """
     return f'{worst} by (table, class, sloth_slo) ({name}{{{TABLE}, instance!=""}})'
 
 
@@ -345,7 +348,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
 
 
 def dashboard() -> dict[str, Any]:
-    """The Grafana dashboard, as the JSON document that Grafana imports."""
+    """Return the dashboard as the JSON document that Grafana imports."""
     return {
         "uid": UID,
         "title": TITLE,
@@ -429,7 +432,7 @@ def _panel(panel: Panel, number: int, x: int, y: int) -> dict[str, Any]:
 
 
 def as_json() -> str:
-    """As the file has it."""
+    """Return the content of the dashboard's file."""
     return json.dumps(dashboard(), indent=2) + "\n"
 
 

@@ -1,6 +1,6 @@
-"""Alerts for jobs: what a person is woken for, or told of.
+"""Alerts for jobs.
 
-Their bounds follow from no objective: when a job is late, its owner knows, and the server does not.
+Their thresholds follow from no objective: only a job's owner knows when it is late.
 """
 
 from __future__ import annotations
@@ -63,5 +63,5 @@ ALERTS = (
 
 
 def job_group() -> dict[str, Any]:
-    """The alerts as a group of a rules file."""
+    """Return the alerts as a group of a rules file."""
     return alert_group("cascade-jobs", ALERTS)

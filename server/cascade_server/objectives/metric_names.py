@@ -1,7 +1,7 @@
-"""What metrics and their labels are called, for those that the server exposes and for the rules.
+"""Names of metrics and their labels, as the server exposes them and rules read them.
 
-The service's own follow Prometheus: base units, `_total`. Those of objectives are Sloth's
-(https://sloth.dev), so that its dashboards and everybody's habits fit.
+The service's own names follow Prometheus: base units, `_total`. Names for objectives are those of
+Sloth (https://sloth.dev), so that its dashboards work.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ ROWS = "cascade_rows_total"
 CERTIFICATE_EXPIRY = "cascade_tls_certificate_expiry_timestamp_seconds"
 CERTIFICATE_REFUSED = "cascade_tls_files_refused"
 
-# The label of a call that nobody drew for.
+# The label of a call that no tier drew for.
 NO_TIER = "none"
 
 # Upper bounds in seconds; the thresholds of latency objectives are added.
@@ -34,7 +34,7 @@ INFO = "sloth_slo_info"
 
 
 def identity(service: str, objective: Objective) -> dict[str, str]:
-    """The labels that tell one objective's series from all others."""
+    """Return the labels that tell one objective's series from all others."""
     return {
         "sloth_id": f"{service}-{objective.name}",
         "sloth_service": service,
@@ -43,5 +43,5 @@ def identity(service: str, objective: Objective) -> dict[str, str]:
 
 
 def descriptive(objective: Objective) -> dict[str, str]:
-    """Labels for people and routes."""
+    """Return the labels for people and for routing."""
     return {"table": objective.table, "class": str(objective.service)}

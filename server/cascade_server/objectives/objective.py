@@ -1,4 +1,4 @@
-"""What is promised: service level objectives by table and class of service, from `slo.yaml`.
+"""Service level objectives by table and class of service, from `slo.yaml`.
 
 window_days: 30
 least_bad_events: 10
@@ -10,8 +10,8 @@ objectives:
     availability: {target: 0.999}
     fidelity: {tier: teacher, target: 0.2}
 
-`*` stands for every table that has no objective of its own for that class and kind; each table is
-held to it, and has its error budget, by itself.
+`*` stands for every table that has no objective of its own for that class and kind. The objective
+applies to each table separately, with a separate error budget.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from cascade_server.objectives.burn import LEAST_BAD
 from cascade_server.terms import ServiceClass, Tier
 
 EVERY = "*"
-# What a deployment may be called in rules and metrics.
+# Allowed names of a deployment in rules and metrics.
 SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 LONGEST_WINDOW_DAYS = 90
 LONGEST_THRESHOLD_MS = 3_600_000
@@ -51,16 +51,17 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Objective:
-    """One promise, and so one error budget.
+    """One objective, which has one error budget.
 
     Attributes:
-        table: its name; `EVERY` until `SloConfig.for_tables` puts a table's name in its place.
+        table: name of the table; `EVERY` until `SloConfig.for_tables` replaces it by a table's
+            name.
         service: the class of service.
         kind: what it is about.
-        target: the share of events that is to be good, in (0, 1).
-        threshold: of latency; seconds, an answer that takes as long is still good.
-        tier: of fidelity; a row of this tier or a higher one is good.
-        least_bad: bad events before anybody is told: see `burn.alert_of`.
+        target: the share of events that should be good, in (0, 1).
+        threshold: for latency; seconds within which, inclusive, an answer is good.
+        tier: for fidelity; a row of this tier or a higher one is good.
+        least_bad: least number of bad events for an alert; see `burn.alert_of`.
     """
 
     table: str
@@ -73,7 +74,7 @@ class Objective:
 
     @property
     def name(self) -> str:
-        """What tells it from every other objective: "credit-realtime-latency-50ms"."""
+        """A name that identifies the objective: "credit-realtime-latency-50ms"."""
         parts = [self.table, self.service, self.kind]
         if self.threshold is not None:
             parts.append(f"{1e3 * self.threshold:.10g}ms")
@@ -86,8 +87,8 @@ class Objective:
         return self.tier is None or TIERS.index(tier) >= TIERS.index(self.tier)
 
 
-# What is promised where nothing else is said. Nothing on fidelity: which share of the answers the
-# teacher can give depends on the deadlines that callers set.
+# The default objectives. There is none for fidelity: the share of answers that the teacher can give
+# depends on the callers' deadlines.
 DEFAULTS = (
     Objective(EVERY, ServiceClass.REALTIME, Kind.LATENCY, 0.99, threshold=0.05),
     Objective(EVERY, ServiceClass.REALTIME, Kind.AVAILABILITY, 0.999),
@@ -102,8 +103,8 @@ class SloConfig:
     """The objectives of a deployment.
 
     Attributes:
-        service: what the deployment is called in rules and metrics.
-        window_days: what an error budget is for.
+        service: name of the deployment in rules and metrics.
+        window_days: length of an error budget's window.
         objectives: as in the file, `EVERY` included.
     """
 
@@ -113,14 +114,14 @@ class SloConfig:
 
     @property
     def window(self) -> int:
-        """Seconds of an error budget."""
+        """Seconds of an error budget's window."""
         return self.window_days * 86_400
 
     def for_tables(self, tables: Collection[str]) -> tuple[Objective, ...]:
-        """The objectives of these tables, by name of the table, then in the order of the file.
+        """Return the objectives of these tables, by table name, then in the file's order.
 
         Raises:
-            ConfigError: an objective is for a table that is none of them.
+            ConfigError: an objective names another table.
         """
         for each in self.objectives:
             if each.table != EVERY and each.table not in tables:
@@ -141,7 +142,10 @@ class SloConfig:
 
 
 def promised(objectives: Iterable[Objective]) -> dict[str, float]:
-    """By table, seconds of real time's latency objective; of several, of the highest target."""
+    """Return real time's latency threshold in seconds, by table.
+
+    Of several thresholds, the one with the highest target counts.
+    """
     found: dict[str, Objective] = {}
     for each in objectives:
         if each.service is ServiceClass.REALTIME and each.threshold is not None:
@@ -155,10 +159,11 @@ def load_slo(path: Path) -> SloConfig:
     """Read `slo.yaml`.
 
     Raises:
-        ConfigError: it cannot be read, or something in it is not allowed; names the key, its value
-            and what is allowed.
+        ConfigError: the file cannot be read, or has a value that is not allowed; names the key, its
+            value and what is allowed.
     """
-    from cascade_tables.yaml_files import load_yaml  # a server without the file needs no PyYAML
+    # a server without the file does not need PyYAML
+    from cascade_tables.yaml_files import load_yaml
 
     try:
         content = load_yaml(path)
@@ -171,7 +176,7 @@ def load_slo(path: Path) -> SloConfig:
 
 
 def parse_slo(content: Any) -> SloConfig:
-    """The content of `slo.yaml`, checked.
+    """Check and convert the content of `slo.yaml`.
 
     Raises:
         ConfigError: as `load_slo`.
@@ -224,7 +229,7 @@ def _entry(entry: Any, where: str, least_bad: int) -> Iterable[Objective]:
     for kind in kinds:
         if kind not in keys:
             continue
-        # Several thresholds, say 90 % within 5 ms and 99 % within 50 ms, are a list.
+        # Several thresholds, such as 90 % within 5 ms and 99 % within 50 ms, are a list.
         values = keys[kind] if isinstance(keys[kind], list) else [keys[kind]]
         if not values:
             raise _not_allowed(f"{where}.{kind}", values, "a mapping, or a list of mappings")
@@ -248,7 +253,7 @@ def _objective(value: Any, where: str, bare: Objective) -> Objective:
             raise _not_allowed(
                 f"{where}.threshold_ms", threshold, f"milliseconds above 0, up to {most}"
             )
-        # 0.05 rather than 0.050000000000000003: it is the name of a bucket.
+        # 0.05 rather than 0.050000000000000003, because it is the name of a bucket.
         objective = replace(objective, threshold=float(f"{threshold / 1e3:.12g}"))
     if bare.kind is Kind.FIDELITY:
         if keys["tier"] not in TIERS:

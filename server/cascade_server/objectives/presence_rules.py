@@ -1,7 +1,7 @@
-"""An alert for servers that are not there: of calls that nobody counts no budget burns.
+"""An alert for servers that are down: calls that are not counted burn no budget.
 
-A ratio without events is absent, and so is each ratio of servers that are all down, or cannot be
-scraped: every other alert is silent then.
+A ratio without events is absent. If all servers are down or cannot be scraped, all ratios are
+absent, and every other alert is silent.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from cascade_server.objectives.metric_names import OBJECTIVE
 
 
 def presence_group(service: str) -> dict[str, Any]:
-    """The alert as a group of a rules file; `service`: what the deployment is called."""
-    # What a server exposes, which has an instance; rules record the same name without one.
+    """Return the alert as a group of a rules file; `service` is the deployment's name."""
+    # Series that a server exposes have an instance; rules record the same names without one.
     chosen = f'sloth_service={json.dumps(service)}, instance!=""'
     alert = Alert(
         "CascadeServersGone",

@@ -1,10 +1,10 @@
-"""Prometheus rules of objectives: recordings and multiwindow, multi-burn-rate alerts, as Sloth's.
+"""Prometheus rules for objectives: recordings and multiwindow, multi-burn-rate alerts, as in Sloth.
 
-For each objective three groups: the ratio of bad events over each window, from the server's own
-counters; what follows from it; and two alerts. They differ from Sloth's in four things. A ratio
-without events is absent rather than NaN. The ratio of the whole period weighs events, not moments.
-They read recorded series only (`instance=""`): the server exposes some of the same names.
-And nobody is told of a handful of bad events (`Objective.least_bad`).
+Each objective has three groups: the ratio of bad events over each window, from the server's own
+counters; values derived from it; and two alerts. They differ from Sloth's rules in four ways. A
+ratio without events is absent rather than NaN. The ratio of the whole period weighs events, not
+moments. Rules read recorded series only (`instance=""`), because the server exposes some of the
+same names. And a handful of bad events raises no alert (`Objective.least_bad`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cascade_server.objectives.objective import TIERS, Kind, Objective, SloConfi
 from cascade_server.objectives.presence_rules import presence_group
 from cascade_server.objectives.report import OK
 
-# What the ratio of the whole period is made of: events a second, over five minutes.
+# Inputs of the ratio of the whole period: events per second, over five minutes.
 ERRORS, EVENTS = "slo:sli_errors:rate5m", "slo:sli_events:rate5m"
 ON = "on(sloth_id, sloth_slo, sloth_service) group_left"
 
@@ -33,8 +33,11 @@ Rule = dict[str, Any]
 
 
 def rules(config: SloConfig, tables: Collection[str]) -> dict[str, Any]:
-    """The content of a rules file: for the objectives of some tables, for offline jobs, for the
-    certificate of a server that has one, and for servers that are not there."""
+    """Return the content of a rules file.
+
+    It has rules for the objectives of some tables, for offline jobs, for the certificate if the
+    server has one, and for servers that are down.
+    """
     groups = []
     for objective in config.for_tables(tables):
         labels = slo_names.identity(config.service, objective) | slo_names.descriptive(objective)
@@ -58,7 +61,7 @@ def rules(config: SloConfig, tables: Collection[str]) -> dict[str, Any]:
 
 
 def sli_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]) -> list[Rule]:
-    """The share of events that was bad, over each window and the whole period."""
+    """Return rules for the share of bad events, over each window and the whole period."""
     found = []
     for window in WINDOWS:
         bad, all_ = rates(objective, window)
@@ -72,7 +75,8 @@ def sli_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]
     bad, all_ = rates(objective, "5m")
     found += [_record(ERRORS, bad, labels), _record(EVENTS, all_, labels)]
     period, chosen = f"{config.window_days}d", selector(config, objective)
-    if period not in WINDOWS:  # two rules of one name would each overwrite what the other records
+    # otherwise two rules of one name would overwrite each other's recordings
+    if period not in WINDOWS:
         found.append(
             _record(
                 slo_names.ERROR_RATIO.format(window=period),
@@ -85,7 +89,7 @@ def sli_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]
 
 
 def rates(objective: Objective, window: str) -> tuple[str, str]:
-    """Bad events and all events a second, in PromQL."""
+    """Return bad events and all events per second, in PromQL."""
     labels = {"table": objective.table, "class": str(objective.service)}
     if objective.kind is Kind.AVAILABILITY:
         blamed = "|".join(code.name for code in BLAMED)
@@ -107,7 +111,7 @@ def rates(objective: Objective, window: str) -> tuple[str, str]:
 
 
 def meta_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]) -> list[Rule]:
-    """What is promised, and how the budget fares."""
+    """Return rules for the objective itself and the state of its budget."""
     chosen, period = selector(config, objective), f"{config.window_days}d"
     current = slo_names.ERROR_RATIO.format(window="5m")
     whole = slo_names.ERROR_RATIO.format(window=period)
@@ -134,12 +138,12 @@ def meta_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str
 
 
 def alert_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]) -> list[Rule]:
-    """A page and a ticket."""
+    """Return the rules for a page and a ticket."""
     chosen = selector(config, objective)
     found = []
 
     def enough_bad(window: str) -> str:
-        # A rate times seconds is a whole number but for rounding.
+        # A rate times seconds is a whole number except for rounding.
         bad, _ = rates(objective, window)
         return f"    and on () ({bad} * {WINDOWS[window]} > {objective.least_bad} - 0.5)"
 
@@ -159,7 +163,8 @@ def alert_rules(config: SloConfig, objective: Objective, labels: Mapping[str, st
             {
                 "alert": f"Cascade{objective.kind.capitalize()}Burn",
                 "expr": "\nor ignoring (sloth_window)\n".join(conditions) + "\n",
-                # Those of the series too: without them promtool takes the rules for duplicates.
+                # Includes the labels of the series, without which promtool reports the rules as
+                # duplicates.
                 "labels": {**labels, "severity": str(alert), "sloth_severity": str(alert)},
                 "annotations": {
                     "title": f"({alert}) {{{{$labels.sloth_service}}}} {{{{$labels.sloth_slo}}}}: "
@@ -173,7 +178,7 @@ def alert_rules(config: SloConfig, objective: Objective, labels: Mapping[str, st
 
 
 def promise(objective: Objective) -> str:
-    """An objective in words, for the people whom an alert wakes."""
+    """Describe an objective in words, for people who receive an alert."""
     share, whose = f"{100 * objective.target:.10g} %", f"of {objective.table}'s {objective.service}"
     if objective.kind is Kind.AVAILABILITY:
         return f"{share} {whose} calls are answered"
@@ -183,7 +188,7 @@ def promise(objective: Objective) -> str:
 
 
 def selector(config: SloConfig, objective: Objective) -> str:
-    """The PromQL braces that choose an objective's recorded series, and none that is scraped."""
+    """Return the PromQL selector of an objective's recorded series, excluding scraped ones."""
     return _braces({**slo_names.identity(config.service, objective), "instance": ""})
 
 
@@ -196,7 +201,7 @@ def _rate(metric: str, labels: Mapping[str, str], window: str, *matchers: str) -
 
 
 def _braces(labels: Mapping[str, str], *matchers: str) -> str:
-    # A string of JSON is one of PromQL.
+    # A JSON string is also a PromQL string.
     equal = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in labels.items()]
     return "{" + ", ".join([*equal, *matchers]) + "}"
 
@@ -208,7 +213,7 @@ HEADER = """\
 
 
 def as_kubernetes(document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The same rules as the resource that the Prometheus Operator takes them from."""
+    """Return the same rules as a resource for the Prometheus Operator."""
     labels = {"app.kubernetes.io/name": name}
     return {
         "apiVersion": "monitoring.coreos.com/v1",
@@ -219,11 +224,11 @@ def as_kubernetes(document: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def to_yaml(document: Mapping[str, Any]) -> str:
-    """A rules file; expressions of several lines stay so."""
+    """Write a rules file; expressions of several lines stay so."""
     import yaml  # no other part of a server needs it
 
     class Dumper(yaml.SafeDumper):
-        """Writes what has several lines as a block."""
+        """Writes strings of several lines as blocks."""
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
         style = "|" if "\n" in value else None

@@ -1,4 +1,4 @@
-"""How objectives are being kept, as values: what a person, a metric and the cascade are told."""
+"""The state of objectives as values, for people, metrics and the cascade."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ OK = grpc.StatusCode.OK
 
 @dataclass(frozen=True)
 class Status:
-    """How one objective is doing.
+    """The state of one objective.
 
     Attributes:
-        objective: it.
-        events: of its whole window.
-        budget_remaining: a share; below 0 where it is overspent.
+        objective: the objective.
+        events: events of its whole window.
+        budget_remaining: share of the budget that is left; below 0 if it is overspent.
         windows: events by the windows of `burn.WINDOWS`.
-        burn_rates: likewise.
-        alert: what they call for.
+        burn_rates: burn rates by the same windows.
+        alert: the alert that is due.
     """
 
     objective: Objective
@@ -41,8 +41,8 @@ class Report:
 
     Attributes:
         service: the deployment's name.
-        window: seconds of an error budget.
-        since: when counting began, Unix seconds; not before the window did.
+        window: seconds of an error budget's window.
+        since: when counting began, Unix seconds; not before the start of the window.
         statuses: in the order of the objectives.
     """
 
@@ -57,7 +57,7 @@ class Latencies:
     """Latency of the last hour's answers.
 
     Attributes:
-        count: answers.
+        count: number of answers.
         quantiles: seconds, by `QUANTILES`.
     """
 

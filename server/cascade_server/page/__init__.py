@@ -1,7 +1,7 @@
-"""The operations page: what is promised, what is missed and why, for whoever watches a server.
+"""The operations page: which objectives are missed and why, for people who watch a server.
 
-It is served by the process that keeps the books, from what it sees there anyway; no worker is asked
-for anything. `reading` and `past` turn counts that only grow into rates, percentiles and the last
-hour; `snapshot` makes one value of all that is known, `findings` says what is wrong in it, and
-`serving` gives it to browsers.
+The process that keeps the books serves it from data that it sees anyway; no request goes to a
+worker. `reading` and `past` turn counters into rates, percentiles and the last hour; `snapshot`
+combines everything known in one value, `findings` says what is wrong in it, and `serving` sends it
+to browsers.
 """

@@ -1,7 +1,7 @@
-"""Why a promise is missed: what was seen at the same time, the likeliest first.
+"""Finds why an objective is missed: what was observed at the same time, the most likely first.
 
-Each rule looks for one thing that went wrong, and says what it saw. The first that finds something
-is named; none of them guesses.
+Each rule looks for one problem, and says what it saw. The first rule with a result is the cause; no
+rule guesses.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ from typing import Any
 
 Snapshot = Mapping[str, Any]
 Objective = Mapping[str, Any]
-# Share of the calls that failed which one status code has to have to be what happened.
+# Least share of the failed calls for one status code to be the explanation.
 MOSTLY = 0.5
-# Seconds after which a reload is no explanation any more.
+# Seconds after which a reload no longer explains anything.
 RELOADED = 600.0
-# Seconds by which a death and the trouble that it makes may be apart: what is counted has ten
-# seconds in a cell.
+# Most seconds between a death and its consequences: counts are in cells of ten seconds.
 NEAR = 15.0
 
 
 @dataclass(frozen=True)
 class Cause:
-    """What explains a miss.
+    """The explanation of a missed objective.
 
     Attributes:
-        what: a sentence; "": nothing was seen.
-        remedies: what to do, a sentence or command each.
+        what: a sentence; "" if nothing was found.
+        remedies: what to do, one sentence or command each.
     """
 
     what: str = ""
@@ -45,7 +44,7 @@ NOTHING_SEEN = Cause(
 
 
 def cause_of(snapshot: Snapshot, objective: Objective) -> Cause:
-    """The likeliest cause of a missed objective."""
+    """Return the most likely cause of a missed objective."""
     for rule in RULES:
         found = rule(snapshot, objective)
         if found is not None:
@@ -54,12 +53,12 @@ def cause_of(snapshot: Snapshot, objective: Objective) -> Cause:
 
 
 def needs_teacher(objective: Objective) -> bool:
-    """Whether only the teacher can keep it."""
+    """Return whether only the teacher can meet the objective."""
     return objective["class"] in ("full", "offline") or objective["kind"] == "fidelity"
 
 
 def worker_away(snapshot: Snapshot, objective: Objective) -> Cause | None:
-    """A process that answers is gone, or stuck."""
+    """Check for a process that answers calls and is gone or stuck."""
     away = [
         each
         for each in snapshot["processes"]
@@ -82,7 +81,7 @@ def worker_away(snapshot: Snapshot, objective: Objective) -> Cause | None:
 
 
 def teacher_away(snapshot: Snapshot, objective: Objective) -> Cause | None:
-    """Nobody draws with the full network, which these calls need."""
+    """Check for a missing teacher, which these calls need."""
     needs = needs_teacher(objective)
     for each in snapshot["processes"]:
         if "teacher" in each["name"] and each["state"] in ("away", "starting") and needs:
@@ -104,7 +103,7 @@ def teacher_away(snapshot: Snapshot, objective: Objective) -> Cause | None:
 
 
 def canary_worse(snapshot: Snapshot, objective: Objective) -> Cause | None:
-    """A version on trial answers some of the calls, and worse."""
+    """Check for a version on trial that answers some of the calls, and worse."""
     for each in snapshot["releases"]:
         trial = each.get("trial")
         if each["table"] == objective["table"] and trial and trial["is_worse"]:
@@ -116,7 +115,7 @@ def canary_worse(snapshot: Snapshot, objective: Objective) -> Cause | None:
 
 
 def by_code(snapshot: Snapshot, objective: Objective) -> Cause | None:
-    """Most calls that failed lately failed in one way."""
+    """Check whether most recent failures have one status code."""
     if objective["kind"] != "availability":
         return None
     failed = {
@@ -174,7 +173,7 @@ CODES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 
 def full_house(snapshot: Snapshot, objective: Objective) -> Cause | None:
-    """Calls are refused or nearly so, and those that are let in wait."""
+    """Check whether calls are refused, or almost, and admitted ones wait."""
     totals = snapshot["totals"]
     refused = sum(
         each["per_second"] for each in snapshot["refused"] if each["code"] == "RESOURCE_EXHAUSTED"
@@ -190,7 +189,7 @@ def full_house(snapshot: Snapshot, objective: Objective) -> Cause | None:
 
 
 def stepped_down(snapshot: Snapshot, objective: Objective) -> Cause | None:
-    """The teacher is left out to keep another promise."""
+    """Check whether the teacher is left out to meet another objective."""
     if objective["kind"] != "fidelity":
         return None
     for each in snapshot["tables"]:
@@ -203,7 +202,7 @@ def stepped_down(snapshot: Snapshot, objective: Objective) -> Cause | None:
 
 
 def process_died(snapshot: Snapshot, objective: Objective) -> Cause | None:
-    """A process that these calls need died at the time, and is back."""
+    """Check for a process that these calls need, which died at the time and is back."""
     since = objective["since"]
     for each in snapshot["processes"]:
         is_needed = each["name"].startswith("worker ") or (
@@ -220,7 +219,7 @@ def process_died(snapshot: Snapshot, objective: Objective) -> Cause | None:
 
 
 def reloaded(snapshot: Snapshot, objective: Objective) -> Cause | None:
-    """New releases were loaded just before."""
+    """Check for new releases that were loaded just before."""
     taken, since = snapshot["generation_since"], objective["since"]
     if not taken or since is None or not taken - 60 <= since <= taken + RELOADED:
         return None
@@ -237,7 +236,7 @@ def reloaded(snapshot: Snapshot, objective: Objective) -> Cause | None:
 
 
 def job_beside(snapshot: Snapshot, objective: Objective) -> Cause | None:
-    """Offline work shares the machine."""
+    """Check for offline work on the same machine."""
     if objective["kind"] != "latency" or not snapshot["jobs"]:
         return None
     running = [each for each in snapshot["jobs"].get("list", ()) if each["state"] == "RUNNING"]

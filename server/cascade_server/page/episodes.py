@@ -1,4 +1,4 @@
-"""Since when a promise is missed: pure arithmetic on counts by age."""
+"""Finds since when an objective is missed, from counts by age; pure."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Sequence
 
 from cascade_server.objectives.burn import Events, burn_rate
 
-# Cells without a bad event for so long end what was going on before them; so do good ones.
+# This many cells in a row without a bad event, or within the budget, end an episode.
 QUIET = 12
 
 
 def since(
     cells: Sequence[Events], target: float, step: float, now: float, quiet: int = QUIET
 ) -> float | None:
-    """When the trouble began that goes on still, or went on last.
+    """Return when the current or the last episode began.
 
     Args:
-        cells: events of equal lengths of time, the newest last.
-        target: the share of them that is to be good.
+        cells: events of periods of equal length, the newest last.
+        target: the share of events that should be good.
         step: seconds of a cell.
         now: seconds since 1970-01-01 UTC.
-        quiet: cells in a row that burn no faster than allowed, after which trouble before them was
-            another one's.
+        quiet: after this many cells in a row that burn no faster than allowed, an earlier episode
+            is a separate one.
 
     Returns:
-        The begin of its first cell, in the same seconds; None: in none of the cells does the budget
-        burn faster than allowed.
+        The start of its first cell, in the same seconds; None if no cell burns the budget faster
+        than allowed.
     """
     first, calm = None, 0
     for age, events in enumerate(reversed(cells)):
@@ -41,5 +41,5 @@ def since(
 
 
 def reaches_back(cells: Sequence[Events], target: float, quiet: int = QUIET) -> bool:
-    """Whether trouble is as old as the cells, so that older ones may tell when it began."""
+    """Return whether the episode is as old as the cells, so that older cells may show its start."""
     return any(burn_rate(each, target) > 1 for each in cells[:quiet])

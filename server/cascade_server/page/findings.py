@@ -1,8 +1,8 @@
-"""What is wrong, since when, why, and what to do: decided from a snapshot, by pure functions.
+"""Decides from a snapshot what is wrong, since when, why, and what to do; pure.
 
-Who is paged at night reads one sentence. So that nobody answers at all comes first, then promises
-that are missed; what broke comes with them as their likely cause, and what broke without having
-hurt anybody yet comes after. A cause is named only where it was seen; where none was, that is said.
+A person who is paged at night reads one sentence. So a complete outage comes first, then missed
+objectives, with failures as their likely cause, and last failures that have no effect yet. A cause
+is named only if it was observed; otherwise the finding says that none was.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from cascade_server.page.causes import cause_of
 
 Snapshot = Mapping[str, Any]
 CLASS_WORDS = {"realtime": "real-time", "full": "full-fidelity", "offline": "offline"}
-# Share of the room inside that is taken when a server is nearly full, and of a disk.
+# Share of its capacity at which a server, or a disk, counts as nearly full.
 NEARLY_FULL = 0.9
-# Seconds for which what has ended well is still worth a word.
+# Seconds for which a problem that is over is still reported.
 LATELY = 600.0
-# Seconds for which requests may wait for an engine that does nothing.
+# Seconds for which requests may wait for an idle engine.
 STUCK = 10.0
-# Findings that are told, the gravest of them.
+# Most findings to report, the most severe first.
 MOST = 50
-# States of a process that answers nobody and should.
+# States of a process that should answer calls and does not.
 GONE = ("away", "silent")
 
 
 class Level(StrEnum):
-    """What a finding asks of a person; as alerts, and below them."""
+    """How urgently a person must react to a finding: the levels of alerts, and lower ones."""
 
     PAGE = "page"  # get up
     TICKET = "ticket"  # look at it within days
-    NOTICE = "notice"  # to know
+    NOTICE = "notice"  # for information
     OK = "ok"
 
 
@@ -42,15 +42,15 @@ LEVELS = tuple(Level)
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One problem.
 
     Attributes:
-        level: what it asks of a person.
-        kind: the heading of docs/operations.md that says what to do at length.
+        level: how urgent it is.
+        kind: the heading in docs/operations.md with detailed instructions.
         what: a sentence.
-        since: when it began, seconds since 1970-01-01 UTC; None: not known.
-        cause: what was seen that explains it, a sentence; "": nothing was.
-        remedies: what to do, a sentence or command each.
+        since: when it began, seconds since 1970-01-01 UTC; None if unknown.
+        cause: the observed cause, a sentence; "" if none was found.
+        remedies: what to do, one sentence or command each.
     """
 
     level: Level
@@ -62,7 +62,7 @@ class Finding:
 
 
 def state_of(snapshot: Snapshot) -> dict[str, Any]:
-    """The whole: how grave, in a sentence, and each finding, the gravest first."""
+    """Return the overall state: its level, a sentence, and each finding, the most severe first."""
     found = sorted(findings(snapshot), key=lambda each: LEVELS.index(each.level))
     level = found[0].level if found else Level.OK
     sentence, since, cause = summary(snapshot, found)
@@ -78,7 +78,7 @@ def state_of(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def summary(snapshot: Snapshot, found: Sequence[Finding]) -> tuple[str, float | None, str]:
-    """What is wrong in one sentence, since when, and why; or that nothing is."""
+    """Return one sentence on what is wrong, since when, and why; or that nothing is."""
     if found and found[0].level in (Level.PAGE, Level.TICKET):
         first = found[0]
         others = sum(each.level is first.level for each in found) - 1
@@ -91,7 +91,7 @@ def summary(snapshot: Snapshot, found: Sequence[Finding]) -> tuple[str, float | 
 
 
 def measured(snapshot: Snapshot) -> str:
-    """How much there is that the state is judged by."""
+    """Describe how much data the state is based on."""
     objectives, quiet = snapshot["objectives"], snapshot["objectives_without_calls"]
     served = counted(snapshot["tables_served"], "table")
     if not objectives:
@@ -102,7 +102,7 @@ def measured(snapshot: Snapshot) -> str:
 
 
 def findings(snapshot: Snapshot) -> Iterable[Finding]:
-    """All that is wrong, in no order."""
+    """Yield all problems, in no particular order."""
     yield from nobody_answers(snapshot)
     yield from promises(snapshot)
     yield from processes(snapshot)
@@ -114,7 +114,7 @@ def findings(snapshot: Snapshot) -> Iterable[Finding]:
 
 
 def promises(snapshot: Snapshot) -> Iterable[Finding]:
-    """Objectives whose budgets burn: those that call for somebody, and those that may soon."""
+    """Yield objectives whose budgets burn: those with an alert, and those that may get one soon."""
     for each in snapshot["objectives"]:
         burn = each["burn_rates"]["5m"]
         level = {"page": Level.PAGE, "ticket": Level.TICKET}.get(each["alert"], Level.NOTICE)
@@ -143,7 +143,7 @@ def promises(snapshot: Snapshot) -> Iterable[Finding]:
 
 
 def kept_lately(snapshot: Snapshot, objective: Mapping[str, Any]) -> str:
-    """How a promise is kept, over the shortest while in which it is missed."""
+    """Describe how an objective was met, over the shortest window in which it is missed."""
     for good, events, words in (
         ("recent_good_share", "recent_events", "in the last 5 minutes"),
         ("hour_good_share", "hour_events", "in the last hour"),
@@ -155,7 +155,7 @@ def kept_lately(snapshot: Snapshot, objective: Mapping[str, Any]) -> str:
 
 
 def nobody_answers(snapshot: Snapshot) -> Iterable[Finding]:
-    """No process is left that could."""
+    """Yield a finding if no process is left that could answer."""
     workers = [each for each in snapshot["processes"] if each["name"].startswith("worker ")]
     nobody = bool(workers) and all(each["state"] in GONE for each in workers)
     if nobody:
@@ -175,7 +175,7 @@ def nobody_answers(snapshot: Snapshot) -> Iterable[Finding]:
 
 
 def processes(snapshot: Snapshot) -> Iterable[Finding]:
-    """Processes that are away, silent, or were lately."""
+    """Yield processes that are away or silent, or were recently."""
     at = snapshot["at"]
     for each in snapshot["processes"]:
         name = sentence_case(each["name"])
@@ -225,7 +225,7 @@ def processes(snapshot: Snapshot) -> Iterable[Finding]:
 
 
 def overload(snapshot: Snapshot) -> Iterable[Finding]:
-    """A server that is full, or nearly so."""
+    """Yield a finding if the server is full, or nearly so."""
     totals = snapshot["totals"]
     refused = sum(
         each["per_second"] for each in snapshot["refused"] if each["code"] == "RESOURCE_EXHAUSTED"
@@ -269,7 +269,7 @@ OVERLOADED = (
 
 
 def releases(snapshot: Snapshot) -> Iterable[Finding]:
-    """Releases that were refused, canaries that are worse, loading that lasts."""
+    """Yield refused releases, canaries that are worse, and loading that takes long."""
     for each in snapshot["releases"]:
         name = f"{each['table']} version {each['version']}"
         if each["state"] == "refused":
@@ -309,7 +309,7 @@ def releases(snapshot: Snapshot) -> Iterable[Finding]:
 
 
 def stores(snapshot: Snapshot) -> Iterable[Finding]:
-    """A second level of the cache that is of no use."""
+    """Yield a finding if the second level of the cache is of no use."""
     cache = snapshot["cache"]
     failing = cache["second_level_failing"] if cache else {}
     if failing:
@@ -325,7 +325,7 @@ def stores(snapshot: Snapshot) -> Iterable[Finding]:
 
 
 def jobs(snapshot: Snapshot) -> Iterable[Finding]:
-    """Jobs that cannot go on."""
+    """Yield jobs that cannot go on."""
     found = snapshot["jobs"]
     if found is None:
         return
@@ -360,7 +360,7 @@ def jobs(snapshot: Snapshot) -> Iterable[Finding]:
 
 
 def defects(snapshot: Snapshot) -> Iterable[Finding]:
-    """What must not be: engines that are stuck, work that was begun too late."""
+    """Yield defects: engines that are stuck, tasks that started too late."""
     for each in snapshot["engines"]:
         name = f"The {each['tier']} of {each['table']} version {each['version']}"
         if each["waiting"] and (each["idle_seconds"] or 0) > STUCK:
@@ -377,11 +377,11 @@ def defects(snapshot: Snapshot) -> Iterable[Finding]:
         )
 
 
-# Words.
+# Formatting.
 
 
 def percent(number: float) -> str:
-    """A share as people read it, with the digits in which it is told from 1."""
+    """Format a share for people, with enough digits to tell it from 1."""
     value = 100 * number
     if 99 < value < 100:
         left = 100 - value
@@ -391,21 +391,21 @@ def percent(number: float) -> str:
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """A number and what it is of."""
+    """Format a number with its noun."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def times(number: int) -> str:
-    """A number of times in words: once, twice, 3 times."""
+    """Format a number of times in words: once, twice, 3 times."""
     return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
 
 
 def some(names: Sequence[str], most: int = 3) -> str:
-    """The first of some names, and how many more there are."""
+    """Return the first of some names, and the number of the others."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
 def sentence_case(text: str) -> str:
-    """The same, with a capital at its begin."""
+    """Return the text with a capital first letter."""
     return text[:1].upper() + text[1:]

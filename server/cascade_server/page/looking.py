@@ -1,4 +1,4 @@
-"""Looks at all that is known of a server, and makes a snapshot of it; in a thread of its own."""
+"""Makes snapshots of everything known about a server, in a separate thread."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from cascade_server.terms import ServiceClass
 log = logging.getLogger("cascade.server")
 
 FINE_SECONDS, COARSE_SECONDS = 10.0, 300.0
-# Objectives whose past is looked through: the worst, where many are missed.
+# The most objectives whose past is searched: the worst, if many are missed.
 MOST_EPISODES = 100
 HOUR_SECONDS = 3600.0
 
 
 @dataclass
 class Grown:
-    """By how much counts have grown within a while, which are only known as they are now."""
+    """The growth of counts within a period, if only their current values are known."""
 
     seconds: float
 
@@ -46,10 +46,10 @@ class Grown:
         self._seen: deque[tuple[float, Mapping[str, int]]] = deque()
 
     def look(self, at: float, counts: Mapping[str, int]) -> dict[str, int]:
-        """What was counted since the oldest look within the while."""
+        """Return the counts since the oldest reading within the period."""
         while self._seen and self._seen[0][0] < at - self.seconds:
             self._seen.popleft()
-        # One a ten seconds is enough to know.
+        # One reading per ten seconds is enough.
         if not self._seen or at - self._seen[-1][0] >= FINE_SECONDS:
             self._seen.append((at, dict(counts)))
         before = self._seen[0][1]
@@ -61,13 +61,13 @@ class Grown:
 
 
 class _Seen(NamedTuple):
-    """What is known beside the past.
+    """What is known besides the past.
 
     Attributes:
-        facts, releases: as the supervisor says.
-        standing: how each trial stands, by table.
-        events: of the last hour.
-        failures: of the shared cache in the last minute, by why.
+        facts, releases: from the supervisor.
+        standing: state of each trial, by table.
+        events: events of the last hour.
+        failures: failures of the shared cache in the last minute, by reason.
     """
 
     facts: tuple[ProcessFacts, ...]
@@ -78,13 +78,13 @@ class _Seen(NamedTuple):
 
 
 class Look:
-    """Makes snapshots; called from one thread.
+    """Makes snapshots; call it from one thread only.
 
     Args:
-        config: of the server, with the port that it listens on.
-        ledger: whose books are looked at, and objectives reported.
-        statistics: of all processes.
-        sections: what other rooms provide; one that is called "jobs" has its own place.
+        config: the server's configuration, with the port that it listens on.
+        ledger: provides the books and the report on objectives.
+        statistics: returns the statistics of all processes.
+        sections: parts from other packages; the one named "jobs" has its own place.
         wall, clock: seconds since 1970-01-01 UTC, and monotonic ones.
     """
 
@@ -107,7 +107,7 @@ class Look:
         self._complained: set[str] = set()
 
     def snapshot(self) -> dict[str, Any]:
-        """All that is known now."""
+        """Return everything that is known now."""
         seen = self._look()
         now, found = self._wall(), self.past.found
         minute, lately = self.past.last_minute(), self.past.last_five_minutes()
@@ -154,7 +154,7 @@ class Look:
         return out
 
     def packed(self) -> bytes:
-        """A snapshot as JSON; of one that cannot be made, that it cannot."""
+        """Return a snapshot as JSON, or an error if none can be made."""
         try:
             return packed(self.snapshot())
         except Exception as exc:
@@ -171,11 +171,11 @@ class Look:
         return packed({"at": self._wall(), "state": state})
 
     def packed_past(self, table: str, service: ServiceClass) -> bytes:
-        """The last hour of a table, "": of all, and class, as JSON."""
+        """Return the last hour of a table ("": all tables) and class, as JSON."""
         return packed({"table": table, "class": str(service), **self.past.series(table, service)})
 
     def remember(self) -> None:
-        """Look at what is counted, while nobody watches."""
+        """Read the counts while nobody watches."""
         try:
             self._look()
         except Exception as exc:
@@ -183,8 +183,10 @@ class Look:
             self._complain("what the operations page remembers", exc)
 
     def _look(self) -> _Seen:
-        """Read what is counted, and what the supervisor says, whether somebody watches or not: who
-        opens the page is to see what went before."""
+        """Read the counts and the supervisor's report, whether or not anybody watches.
+
+        A person who opens the page should also see the time before.
+        """
         self.past.look()
         at, cache = self._clock(), self.past.found.cache
         facts, releases = unpacked(self._books.told.read()[0])
@@ -202,7 +204,7 @@ class Look:
         )
 
     def _since(self, report: Report, now: float) -> dict[str, float | None]:
-        """When the trouble of objectives began that burn, by name."""
+        """Return by name when the current episodes of burning objectives began."""
         burning = [
             number
             for number, status in enumerate(report.statuses)
@@ -244,7 +246,7 @@ class Look:
         }
 
     def _told(self, found: pb.GetStatisticsResponse, now: float, seen: _Seen) -> dict[str, Any]:
-        """What the supervisor says: processes, releases, and which of them answer."""
+        """Return what the supervisor reports: processes, releases, and which of them answer."""
         releases, standing = seen.releases, seen.standing
         listed = releases.get("releases", [])
         for each in listed:
@@ -267,14 +269,14 @@ class Look:
         }
 
     def _provided(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """What the sections give, and why those that failed did."""
+        """Return the sections' content, and the errors of those that failed."""
         given: dict[str, Any] = {}
         failing: dict[str, str] = {}
         for section in self._sections:
             try:
                 value = section.provide()
                 if value is not None:
-                    # What cannot be sent fails here, rather than the whole page.
+                    # A value that cannot be sent fails here, and not the whole page.
                     given[section.name] = json.loads(json.dumps(value, allow_nan=False))
             except Exception as exc:
                 # A section may ask anything, such as a ledger: only its own part is to be missing.
@@ -283,7 +285,7 @@ class Look:
         return given, failing
 
     def _complain(self, what: str, exc: Exception) -> None:
-        """Once of each kind, not every second."""
+        """Log each kind of error once, not every second."""
         key = f"{what}: {type(exc).__name__}: {exc}"
         if key not in self._complained and len(self._complained) < 100:
             self._complained.add(key)
@@ -291,9 +293,9 @@ class Look:
 
 
 def packed(found: Mapping[str, Any]) -> bytes:
-    """As JSON.
+    """Convert to JSON.
 
     Raises:
-        ValueError: a number in it is none that JSON has.
+        ValueError: a number does not exist in JSON.
     """
     return json.dumps(found, separators=(",", ":"), allow_nan=False).encode()

@@ -1,4 +1,4 @@
-"""The operations page's life, in the process that keeps the books."""
+"""Starts and stops the operations page, in the process that keeps the books."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from cascade_server.page.serving import PageServer
 
 
 class OperationsPage:
-    """What is served at `ops_port`.
+    """The HTTP server at `ops_port`.
 
     Args:
-        config: of the server, with the port that it listens on.
-        ledger: whose books are shown.
-        statistics: of all processes.
-        prices: of what is used.
-        sections: what other rooms provide; see `Section`.
+        config: the server's configuration, with the port that it listens on.
+        ledger: provides the books.
+        statistics: returns the statistics of all processes.
+        prices: prices of usage.
+        sections: parts from other packages; see `Section`.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class OperationsPage:
         self._server = PageServer(self._publisher, (config.ops_host, *config.ops_names))
 
     async def start(self) -> str:
-        """Listen, and begin to remember; returns the page's address.
+        """Listen, and start recording the past; return the page's address.
 
         Raises:
-            ConfigError: the address cannot be listened on.
+            ConfigError: the server cannot listen on the address.
         """
         host, port = self._config.ops_host, self._config.ops_port or 0
         try:

@@ -1,4 +1,4 @@
-"""The last minute and the last hour: rates and percentiles, in a bounded room."""
+"""The last minute and the last hour: rates and percentiles, in bounded memory."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from cascade_server.page.reading import (
 from cascade_server.terms import ServiceClass, Tier
 
 K = TypeVar("K")
-# Seconds of a step, steps of a minute, of five minutes, and of the hour that is remembered.
+# Seconds of a step; steps of a minute, of five minutes, and of the hour that is kept.
 STEP, MINUTE, FIVE_MINUTES, HOUR = 10.0, 6, 30, 360
-# What is remembered of each step, of each table and class; rates are a second, times are seconds.
+# Values kept for each step, table and class; rates are per second, times in seconds.
 FIELDS = ("answered", "failed", "faults", "student", "teacher", "rows", "p50", "p99")
-# Tables and classes with a past of their own; those that are asked later have none.
+# Tables and classes with a past of their own; any that are first used later have none.
 MOST_SERIES = 400
-# The table of the past of all of them together.
+# The table name for the past of all tables together.
 EVERY = ""
 
 
 class Past:
-    """What happened in the last hour, by steps of ten seconds.
+    """The events of the last hour, in steps of ten seconds.
 
-    It is looked at by one thread alone.
+    Only one thread may use it.
 
     Args:
-        books: what is counted.
-        statistics: of all processes.
+        books: provide the counts.
+        statistics: returns the statistics of all processes.
         wall, clock: seconds since 1970-01-01 UTC, and monotonic ones.
     """
 
@@ -65,11 +65,11 @@ class Past:
         self._steps = 0
         self.found = pb.GetStatisticsResponse()
         self.look()
-        # What was counted before is no part of the first step.
+        # Earlier counts do not belong to the first step.
         self._begun, self._open = self.reading, Step(0.0)
 
     def look(self) -> None:
-        """Read all counters; once ten seconds are over, the step is remembered."""
+        """Read all counters; after ten seconds, close the step and keep it."""
         self.found = self._statistics()
         self.reading = reading_of(self._books, self.found, self._clock())
         new = self._sketches.look(self._books.clock(), self.reading.calls)
@@ -79,7 +79,7 @@ class Past:
 
     def _close(self) -> None:
         if len(self._closed) >= MINUTE:
-            # Of steps before the last minute no percentiles are asked for.
+            # Percentiles are not needed for steps before the last minute.
             old = self._closed[-MINUTE]
             self._closed[-MINUTE] = Step(old.seconds, old.calls, old.rows, old.pooled, old.outside)
         place = self._steps % HOUR
@@ -98,23 +98,23 @@ class Past:
 
     @property
     def steps(self) -> int:
-        """How many steps there have been; whoever has seen so many need not ask for the past."""
+        """Number of steps so far; a client that has seen this many need not fetch the past."""
         return self._steps
 
     def last_minute(self) -> Step:
-        """All that was counted in the last minute, and in the seconds of the step that is open."""
+        """Return the counts of the last minute, plus those of the open step."""
         return together([*list(self._closed)[-MINUTE:], self._open])
 
     def last_five_minutes(self) -> Step:
-        """The same of five minutes, without latencies of the first four."""
+        """Return the same for five minutes, without latencies of the first four."""
         return together([*self._closed, self._open])
 
     def series(self, table: str, service: ServiceClass) -> dict[str, Any]:
-        """The last hour of a table (`EVERY`: of all together) and class.
+        """Return the last hour of a table (`EVERY`: all tables) and class.
 
         Returns:
-            "at": when each step ended, seconds since 1970-01-01 UTC; and a list for each of
-            `FIELDS`, equally long. Where nothing was answered there are no percentiles: None.
+            "at": when each step ended, seconds since 1970-01-01 UTC; and a list of equal length for
+            each of `FIELDS`. Percentiles are None for steps without answers.
         """
         known = self._series.get((table, service))
         order = [number % HOUR for number in range(max(0, self._steps - HOUR), self._steps)]
@@ -130,7 +130,7 @@ class Past:
 
 
 def values_of(step: Step) -> dict[Served, list[float]]:
-    """What is remembered of a step, by table and class, and of all tables by class."""
+    """Return the values to keep of a step, by table and class, and by class over all tables."""
     found: dict[Served, list[float]] = {}
     sketches: dict[Served, Sketch] = dict(step.sketches)
 
@@ -159,7 +159,7 @@ def values_of(step: Step) -> dict[Served, list[float]]:
 
 
 def together(steps: Iterable[Step]) -> Step:
-    """Several steps as one."""
+    """Combine several steps into one."""
     steps = list(steps)
     return Step(
         seconds=max(sum(each.seconds for each in steps), 1e-3),
@@ -172,7 +172,7 @@ def together(steps: Iterable[Step]) -> Step:
 
 
 def totals(parts: Iterable[Any]) -> dict[Any, int]:
-    """Counts of several steps, added up by their keys."""
+    """Add up the counts of several steps by key."""
     out: dict[Any, int] = {}
     for part in parts:
         for key, number in part.items():
@@ -181,7 +181,7 @@ def totals(parts: Iterable[Any]) -> dict[Any, int]:
 
 
 def summed(*parts: Any) -> dict[Served, Sketch]:
-    """Latencies of several steps, added up by table and class."""
+    """Add up the latencies of several steps by table and class."""
     out: dict[Served, Sketch] = {}
     for part in parts:
         for key, counts in part.items():

@@ -1,4 +1,4 @@
-"""One snapshot a second, however many watch; none while nobody does."""
+"""Publishes one snapshot a second, however many clients watch, and none while nobody does."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from cascade_server.terms import ServiceClass
 T = TypeVar("T")
 # Seconds between snapshots while somebody watches.
 EVERY_SECONDS = 1.0
-# Of the thread that looks: who is answered does not wait for who is watched.
+# Niceness of the thread that makes snapshots: calls have priority over the page.
 NICENESS = 10
 
 
 class Publisher:
-    """Has snapshots made, and lets those who watch know.
+    """Makes snapshots, and notifies the clients that watch.
 
     Args:
-        make: gives what makes them; called in the thread that then looks.
+        make: returns what makes them; called in the thread that then uses it.
     """
 
     def __init__(self, make: Callable[[], Look]) -> None:
@@ -42,7 +42,7 @@ class Publisher:
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to remember what happens."""
+        """Start recording the past."""
         self._look = await self._in_thread(self._make)
         self._running = asyncio.create_task(self._run())
 
@@ -55,7 +55,10 @@ class Publisher:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def snapshot(self) -> bytes:
-        """The newest; one that is a second old is made anew, once for all who ask meanwhile."""
+        """Return the newest snapshot.
+
+        If it is a second old, a new one is made, once for all callers.
+        """
         if time.monotonic() - self._made < EVERY_SECONDS:
             return self._latest
         if self._building is None or self._building.done():
@@ -63,12 +66,12 @@ class Publisher:
         return await asyncio.shield(self._building)
 
     async def newest(self) -> tuple[int, bytes]:
-        """The newest, as `snapshot`, and its number."""
+        """Return the newest snapshot, as `snapshot`, and its number."""
         found = await self.snapshot()
         return self.number, found
 
     async def after(self, number: int) -> tuple[int, bytes]:
-        """The next snapshot that is not that one, as soon as there is one; who asks watches."""
+        """Wait for a snapshot other than `number`; the caller counts as watching."""
         self._watchers += 1
         self._wanted.set()
         try:
@@ -79,7 +82,7 @@ class Publisher:
             self._watchers -= 1
 
     async def past(self, table: str, service: ServiceClass) -> bytes:
-        """The last hour of a table and class."""
+        """Return the last hour of a table and class."""
         return await self._in_thread(lambda: self._look.packed_past(table, service))
 
     async def _run(self) -> None:
@@ -112,6 +115,6 @@ class Publisher:
 
 
 def _step_back() -> None:
-    """On Linux niceness is a thread's own."""
+    """Lower this thread's priority; on Linux each thread has its own niceness."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

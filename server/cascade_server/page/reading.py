@@ -1,7 +1,7 @@
-"""What has been counted, read once, and the difference between two such readings.
+"""A reading of all counters, and the difference between two readings.
 
-All counters of a server only grow. A reading is their values at one time, as small as what was ever
-counted: of hundreds of tables few are asked at once.
+All counters of a server only grow. A reading has their values at one time, but only those that were
+ever counted: of hundreds of tables, few are used at the same time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from cascade_server.counts.shared.sketches import SLOT
 from cascade_server.terms import ServiceClass, Tier
 
 K = TypeVar("K")
-# Latencies of a table and class, by whoever answered: counts [BINS], as of a sketch.
+# Latencies of a table and class over all tiers: counts [BINS], as in a sketch.
 Sketch = NDArray[np.int64]
 Served = tuple[str, ServiceClass]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Counts since the server began, where there are any.
+    """Counts since the server began, without zeros.
 
     Attributes:
         at: monotonic seconds.
@@ -47,11 +47,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Step:
-    """What was counted in a while.
+    """The counts of a period.
 
     Attributes:
-        seconds: of the while.
-        calls, rows, pooled, outside: as a reading's.
+        seconds: length of the period.
+        calls, rows, pooled, outside: as in a reading.
         sketches: latencies of the answers.
     """
 
@@ -64,12 +64,12 @@ class Step:
 
 
 def kind_of(kind: pb.OutsideKind.ValueType) -> str:
-    """How a value is outside of what was learnt, as metrics call it: "above"."""
+    """Return how a value differs from what was learnt, in the words of the metrics: "above"."""
     return pb.OutsideKind.Name(kind).removeprefix("OUTSIDE_KIND_").lower()
 
 
 def reading_of(books: Books, statistics: pb.GetStatisticsResponse, at: float) -> Reading:
-    """The counts as they are now."""
+    """Return the current counts."""
     durations, _, rows = added([book.calls for book in books.places])
     counts, first = durations.sum(axis=1), books.places[0].calls
     pooled: dict[str, int] = {}
@@ -88,7 +88,7 @@ def reading_of(books: Books, statistics: pb.GetStatisticsResponse, at: float) ->
 
 
 def step_between(before: Reading, now: Reading, sketches: Mapping[Served, Sketch]) -> Step:
-    """What was counted between two readings."""
+    """Return the counts between two readings."""
     return Step(
         seconds=max(now.at - before.at, 1e-3),
         calls=grown(before.calls, now.calls),
@@ -100,8 +100,10 @@ def step_between(before: Reading, now: Reading, sketches: Mapping[Served, Sketch
 
 
 def grown(before: Mapping[K, int], now: Mapping[K, int]) -> dict[K, int]:
-    """By how much counts have grown, where they have. One that fell is another process's, whose
-    predecessor was lost with what it counted last."""
+    """Return the growth of counts that have grown.
+
+    A count that fell belongs to a new process, whose predecessor's last counts are lost.
+    """
     return {
         key: number - before.get(key, 0)
         for key, number in now.items()
@@ -110,28 +112,28 @@ def grown(before: Mapping[K, int], now: Mapping[K, int]) -> dict[K, int]:
 
 
 class SketchReader:
-    """Latencies that have come since it looked last.
+    """Reads the latencies recorded since the last reading.
 
-    A sketch's slot begins at nothing and is thrown away an hour later; between two looks at most
-    one slot ends, so that two slots are looked at.
+    A sketch's slot starts empty and is dropped an hour later. Between two readings at most one slot
+    ends, so two slots are read.
 
     Args:
-        books: whose.
+        books: the books to read.
     """
 
     def __init__(self, books: Books) -> None:
         self._books = books
         self._places = {key: place for place, key in enumerate(books.sketched)}
-        # By slot and place among the sketches.
+        # By slot and by position among the sketches.
         self._seen: dict[int, dict[int, Sketch]] = {}
         self._is_first = True
 
     def look(self, now: float, calls: Mapping[Key, int]) -> dict[Served, Sketch]:
-        """What has come; the first look finds where others begin, and nothing.
+        """Return the new latencies; the first call only records the starting point.
 
         Args:
-            now: on the books' clock.
-            calls: of a reading: what was never answered needs no look.
+            now: time on the books' clock.
+            calls: calls of a reading; keys without answers are skipped.
         """
         slot = math.floor(now / SLOT)
         answered = {

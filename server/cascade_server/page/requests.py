@@ -1,9 +1,9 @@
-"""What a browser asks for and whether it may: pure decisions, no socket.
+"""Decides what a browser requests and whether it may; pure, without sockets.
 
-The page shows and changes nothing, so that only GET and HEAD are answered. A site elsewhere must
-not read it through its visitor's browser: no answer may be read across origins, and a request under
-a name that the page is not known by is refused, for such a site can have its own name lead here
-(DNS rebinding). Addresses are no names, and so are no way in.
+The page only shows data, so only GET and HEAD are answered. Other sites must not read it through a
+visitor's browser: no response may be read across origins, and a request under an unknown host name
+is refused, since another site could point its own name here (DNS rebinding). IP addresses are
+always accepted, since they do not allow that.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from cascade_server.page.past import EVERY
 from cascade_server.terms import ServiceClass
 
 METHODS = ("GET", "HEAD")
-# Nothing but what is served here, no script or style in the document itself, and no way to make
-# a script or markup of a text.
+# Only content served here, no script or style in the document itself, and no way to turn text into
+# script or markup.
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -48,12 +48,12 @@ TEXT, JSON, EVENTS = "text/plain; charset=utf-8", "application/json", "text/even
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer.
+    """A complete response.
 
     Attributes:
-        status: of HTTP.
-        body, kind: what it says, and of what media type.
-        headers: beside `SAFE`.
+        status: HTTP status.
+        body, kind: content and media type.
+        headers: in addition to `SAFE`.
     """
 
     status: int
@@ -64,7 +64,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Something that has to be looked up: `what` is "snapshot", "past" or "events"."""
+    """Something to look up: `what` is "snapshot", "past" or "events"."""
 
     what: str
     table: str = EVERY
@@ -78,12 +78,12 @@ def decide(
     assets: Mapping[str, Asset],
     names: Collection[str],
 ) -> Answer | Wanted:
-    """What is answered, or has to be looked up to be.
+    """Return the response, or what has to be looked up for it.
 
     Args:
-        method, target, headers: of the request; names of headers in lower case.
-        assets: by path.
-        names: by which the page is known, in lower case, beside addresses and `localhost`.
+        method, target, headers: parts of the request; names of headers in lower case.
+        assets: the page's files by path.
+        names: host names of the page, in lower case, besides addresses and `localhost`.
     """
     hosts = [value for name, value in headers if name == "host"]
     if len(hosts) != 1 or not is_known(hosts[0], names):
@@ -115,9 +115,9 @@ def decide(
 
 
 def of_asset(asset: Asset, headers: Sequence[tuple[str, str]]) -> Answer:
-    """A file of the page, unless the browser has it."""
+    """Return a file of the page, unless the browser has it."""
     known = [value for name, value in headers if name == "if-none-match"]
-    # Asked for again each time: a server that is upgraded is not shown by yesterday's script.
+    # Checked each time, so that an upgraded server is not shown by an old script.
     fixed = {"ETag": asset.tag, "Cache-Control": "no-cache"}
     if any(asset.tag in value for value in known):
         return Answer(304, b"", asset.kind, fixed)
@@ -125,12 +125,12 @@ def of_asset(asset: Asset, headers: Sequence[tuple[str, str]]) -> Answer:
 
 
 def refusal(status: int, why: str, **headers: str) -> Answer:
-    """An answer that says why there is none."""
+    """Return a response that says why the request is refused."""
     return Answer(status, f"{why}\n".encode(), TEXT, {"Cache-Control": "no-store", **headers})
 
 
 def is_known(host: str, names: Collection[str]) -> bool:
-    """Whether a Host header names this page: an address, localhost, or one of its names."""
+    """Return whether a Host header names this page: an address, localhost, or one of its names."""
     name, port = host.strip().lower(), ""
     if name.startswith("["):
         name, bracket, port = name[1:].partition("]")

@@ -1,9 +1,9 @@
-"""Parts of the page that other rooms provide: jobs, and whatever else a server has.
+"""Parts of the page that other packages provide: jobs, and whatever else a server has.
 
-A section is a name and a function that gives what is to be shown, each time that the page is made.
-It is called from one thread, about once a second while somebody watches, and never beside a call.
-A function that gives None provides nothing now, and one that fails is said to have failed; neither
-keeps the rest of the page from being shown. To add one, give `OperationsPage` a `Section`:
+A section is a name and a function that returns the content each time the page is made. The function
+is called from one thread, about once a second while somebody watches, and never during a call. If
+it returns None, the section is left out; if it fails, the page says so. Neither affects the rest of
+the page. To add one, give `OperationsPage` a `Section`:
 
     Section("cost", lambda: {
         "title": "Cost",
@@ -16,8 +16,9 @@ keeps the rest of the page from being shown. To add one, give `OperationsPage` a
         "empty": "Nothing was drawn yet.",
     })
 
-The page makes a table of it, in the order of the rows; numbers stand right, and texts are shown as
-they are. What else the function gives is in `/snapshot.json`, below `sections` and its name.
+The page shows it as a table, in the order of the rows; numbers are right-aligned, and texts are
+shown unchanged. Everything else that the function returns is in `/snapshot.json`, under `sections`
+and the name.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from cascade_jobs.states import JobState
 
 from cascade_server.jobs.desk import folder_of
 
-# Jobs that are shown: all that have not ended, and the newest of those that have, so many in all.
+# Most jobs to show: all that have not ended, then the newest that have.
 MOST_JOBS = 50
 ORDER = (JobState.RUNNING, JobState.PENDING)
 
@@ -46,7 +47,7 @@ class Section:
 
     Attributes:
         name: its key in the snapshot; letters, digits and "_".
-        provide: gives it, as values that JSON has; None: there is nothing now.
+        provide: returns the content as JSON values; None if there is none now.
     """
 
     name: str
@@ -54,11 +55,11 @@ class Section:
 
 
 class JobsSection:
-    """Offline jobs, as the ledger has them.
+    """Offline jobs, from the ledger.
 
     Args:
-        state_dir: of the server.
-        limit_bytes: of results in its own folder.
+        state_dir: the server's state directory.
+        limit_bytes: limit for results in the server's own folder.
     """
 
     def __init__(self, state_dir: Path, limit_bytes: int) -> None:
@@ -66,9 +67,9 @@ class JobsSection:
         self._ledger: Ledger | None = None
 
     def __call__(self) -> dict[str, Any]:
-        """How many there are, and how far each is; of a ledger that cannot be read, why not."""
+        """Return the number of jobs and the progress of each, or why the ledger cannot be read."""
         none = {"states": {}, "list": [], "bytes": 0, "limit_bytes": self._limit, "waiting": 0}
-        # Whoever looks makes no ledger.
+        # Showing the page must not create a ledger.
         if not self._path.exists():
             return none
         try:
@@ -88,20 +89,20 @@ class JobsSection:
         }
 
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Close the ledger."""
         if self._ledger is not None:
             self._ledger.close()
             self._ledger = None
 
 
 def in_order(jobs: list[Job]) -> list[Job]:
-    """As they are shown: who runs, who waits to, and who has ended, the newest first."""
+    """Return jobs in the order of the page: running, waiting, then ended, the newest first."""
     places = {state: place for place, state in enumerate(ORDER)}
     return sorted(jobs, key=lambda job: (places.get(job.state, len(ORDER)), -job.created))
 
 
 def described(job: Job) -> dict[str, Any]:
-    """One job, as far as it is shown; its conditions are its caller's, and are not."""
+    """Return one job's public fields; its conditions belong to its caller, and are left out."""
     rows = job.specification.rows
     return {
         "id": job.id,

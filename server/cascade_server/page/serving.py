@@ -1,8 +1,8 @@
-"""The page over HTTP/1.1: a thin shell around h11, with bounds on all that a browser may hold.
+"""Serves the page over HTTP/1.1: a thin shell around h11 that limits what a browser may use.
 
-A connection has a while to say what it wants, and one that takes nothing of its answer for a while
-ends. Who watches is sent the newest snapshot when it has taken the one before: a slow reader sees
-fewer of them, and none wait for it in memory.
+A connection has limited time to send a request, and ends if it accepts nothing of a response for
+some time. A client that watches is sent the newest snapshot when it has accepted the one before: a
+slow reader gets fewer snapshots, and none wait for it in memory.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ log = logging.getLogger("cascade.server")
 
 @dataclass(frozen=True)
 class PageLimits:
-    """What browsers may hold.
+    """Limits on browsers.
 
     Attributes:
-        connections, watchers: at once; more are told to come back.
-        head_bytes: of a request.
-        idle_seconds: that a connection may be without a request, or in the midst of one.
-        stall_seconds: that an answer may wait to be taken.
+        connections, watchers: the most at the same time; further ones are told to come back.
+        head_bytes: the most bytes of a request's head.
+        idle_seconds: how long a connection may be without a request, or in the middle of one.
+        stall_seconds: how long a response may wait to be accepted.
     """
 
     connections: int = 64
@@ -46,13 +46,13 @@ class PageServer:
     """Answers browsers.
 
     Attributes:
-        watchers: who is sent each snapshot now.
+        watchers: clients that are sent each snapshot now.
 
     Args:
-        publisher: makes what they are shown.
-        names: by which the page is known, beside addresses.
-        limits: what they may hold.
-        assets: the page's files; None: those that are shipped.
+        publisher: makes the snapshots.
+        names: host names of the page, besides addresses.
+        limits: limits on browsers.
+        assets: the page's files; None for the ones in the package.
     """
 
     def __init__(
@@ -71,19 +71,19 @@ class PageServer:
 
     @property
     def connections(self) -> int:
-        """Browsers that are connected now."""
+        """Number of connected browsers."""
         return len(self._tasks)
 
     @property
     def sockets(self) -> Sequence[socket]:
-        """Those that it listens on."""
+        """The sockets that it listens on."""
         return () if self._server is None else self._server.sockets
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port.
+        """Listen; return the port.
 
         Raises:
-            OSError: the address cannot be listened on.
+            OSError: the server cannot listen on the address.
         """
         self._server = await asyncio.start_server(
             self._connected, host, port, limit=self._limits.head_bytes, backlog=64
@@ -103,7 +103,7 @@ class PageServer:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        # Nothing of an answer waits here while the next one is made, or when the connection ends.
+        # No part of a response is buffered while the next one is made, or when the connection ends.
         writer.transport.set_write_buffer_limits(high=0)
         connection = Connection(reader, writer, self._limits)
         try:
@@ -112,12 +112,12 @@ class PageServer:
                 return
             await self._converse(connection)
         except (OSError, TimeoutError, h11.ProtocolError, asyncio.CancelledError):
-            pass  # whoever it was is gone, or has to go
+            pass  # the client is gone, or has to go
         except Exception:  # a defect: asyncio would let the task end without saying why
             log.exception("the operations page could not answer")
         finally:
             self._tasks.discard(task)
-            # What the kernel has not taken by now is nobody's.
+            # What the kernel has not accepted by now is dropped.
             writer.transport.abort()
 
     async def _converse(self, connection: Connection) -> None:
@@ -165,12 +165,12 @@ class PageServer:
 
 
 def last_word(status: int, why: str) -> Answer:
-    """An answer that says why there is none, after which the connection ends."""
+    """Return a response that says why the request is refused, and ends the connection."""
     return refusal(status, why, Connection="close")
 
 
 class Connection:
-    """One browser's: requests one after another, and their answers."""
+    """One browser's connection: requests one after another, and their responses."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: PageLimits
@@ -179,10 +179,10 @@ class Connection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
 
     async def next_request(self) -> h11.Request | None:
-        """What it asks for next; None: nothing more, or nothing that is HTTP.
+        """Read the next request; None if there is none, or it is not HTTP.
 
         Raises:
-            TimeoutError: it takes too long to say.
+            TimeoutError: it takes too long to arrive.
         """
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
@@ -199,7 +199,7 @@ class Connection:
                     elif isinstance(event, h11.EndOfMessage):
                         return request
                     elif isinstance(event, h11.Data):
-                        # Nothing that is asked for here has a body.
+                        # No request here has a body.
                         await self.answer(last_word(413, "a request has no body here"), False)
                         return None
                     else:
@@ -211,7 +211,7 @@ class Connection:
                 return None
 
     async def answer(self, found: Answer, is_head: bool) -> None:
-        """Send a whole answer."""
+        """Send a complete response."""
         headers = {**SAFE, "Content-Type": found.kind, **found.headers}
         headers["Content-Length"] = str(len(found.body))
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
@@ -224,18 +224,18 @@ class Connection:
         await self._write(content)
 
     async def begin_events(self) -> None:
-        """Send the head of an answer that goes on."""
+        """Send the head of a streamed response."""
         headers = {**SAFE, "Content-Type": EVENTS, "Cache-Control": "no-store"}
         response = h11.Response(status_code=200, headers=list(headers.items()))
         await self._write(self._http.send(response) or b"")
         await self.send(b"retry: 2000\n\n")
 
     async def send(self, content: bytes) -> None:
-        """Send a part of an answer that goes on; returns once it is taken."""
+        """Send a part of a streamed response; return once it is accepted."""
         await self._write(self._http.send(h11.Data(data=content)) or b"")
 
     async def unless_gone(self, work: Coroutine[Any, Any, tuple[int, bytes]]) -> tuple[int, bytes]:
-        """Wait for something, but no longer than the browser is there."""
+        """Wait for some work, but only while the browser is connected."""
         waiting = asyncio.ensure_future(work)
         gone = asyncio.ensure_future(self._reader.read(1))
         try:
@@ -250,7 +250,7 @@ class Connection:
                     await each
 
     async def turn_away(self) -> None:
-        """Say that there are too many, without waiting for what is asked."""
+        """Say that there are too many connections, without reading a request."""
         body = b"too many browsers are connected\n"
         head = (
             b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
@@ -260,7 +260,8 @@ class Connection:
 
     async def _write(self, content: bytes) -> None:
         if self._writer.is_closing():
-            # uvloop writes nothing to who has reset the connection, and calls that an error.
+            # uvloop writes nothing to a client that has reset the connection, and calls that an
+            # error.
             raise ConnectionResetError("the browser is gone")
         self._writer.write(content)
         async with asyncio.timeout(self._limits.stall_seconds):

@@ -1,4 +1,4 @@
-"""How a version on trial stands beside the stable one, for people: the supervisor decides."""
+"""Shows people how a version on trial compares with the stable one; the supervisor decides."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from cascade_server.counts.shared.books import Books
 from cascade_server.counts.shared.trial import outcomes
 from cascade_server.objectives.canary import CanaryConfig, Outcome, allowed_ratio, answered
 
-# Calls of a canary before anything is said of it.
+# Least calls of a canary before its state is shown.
 FEW = 20
 
 
 class TrialsSeen:
-    """Trials from when they were first seen here on.
+    """Trials, each since it was first seen here.
 
     Args:
-        books: where they are counted.
+        books: provide the counts.
     """
 
     def __init__(self, books: Books) -> None:
@@ -28,10 +28,10 @@ class TrialsSeen:
         self._begun: dict[tuple[str, int], NDArray[np.int64]] = {}
 
     def look(self, canaries: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-        """How each trial stands, by table.
+        """Return the state of each trial, by table.
 
         Args:
-            canaries: the version that is on trial, by table.
+            canaries: the version on trial, by table.
         """
         counts = self._books.trial()
         live = set(canaries.items())
@@ -48,11 +48,11 @@ def standing(
     config: CanaryConfig | None = None,
     allowed: Callable[[Outcome, CanaryConfig], float] = allowed_ratio,
 ) -> dict[str, Any]:
-    """Whether a canary is worse, by the objective in which it is worst.
+    """Return whether a canary is worse, by the objective in which it is worst.
 
     Args:
-        found: of each objective of its table.
-        config, allowed: what bad events it may have.
+        found: one outcome for each objective of its table.
+        config, allowed: how many bad events it may have.
     """
     config = config or CanaryConfig()
     out: dict[str, Any] = {"calls": answered(found), "is_worse": False, "objective": None}

@@ -1,1 +1,1 @@
-"""What is loaded, which version answers, and how that changes while calls are answered."""
+"""Which releases are loaded, which version answers, and how both change while calls go on."""

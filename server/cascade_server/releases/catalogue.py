@@ -1,4 +1,4 @@
-"""What there is of releases, what is wanted of it, and what of that was refused."""
+"""The available, the desired and the refused releases."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ log = logging.getLogger("cascade.server")
 
 
 class Catalogue:
-    """Says what the next generation is to be.
+    """Decides what the next generation loads.
 
     Attributes:
         source: the repository.
-        found: what it held when it was looked at last.
-        desired: what is wanted of it.
-        refusals: what could not be loaded.
+        found: the content of the repository when it was last read.
+        desired: the desired releases.
+        refusals: the releases that could not be loaded.
 
     Args:
         source: the repository.
-        releases: what is loaded, as the settings say.
+        releases: which releases to load, by the settings.
         planner: makes generations.
-        folder: the state directory, where what was asked for is kept; None: it is not.
+        folder: the state directory, where changes by callers are kept; None to keep nothing.
     """
 
     def __init__(
@@ -47,27 +47,27 @@ class Catalogue:
         self.refusals = Refusals()
 
     def restore(self) -> None:
-        """Want what an earlier server was asked for."""
+        """Restore the changes that an earlier server was asked for."""
         self.desired = self._file.restored(self.desired)
 
     def keep(self, desired: Desired) -> None:
-        """Want this, from now on and over a restart."""
+        """Set the desired releases, and keep them over a restart."""
         self.desired = desired
         self._file.save(desired)
 
     def look_again(self) -> None:
-        """See what there is; where that cannot be, it is as it was."""
+        """Read the repository; if that fails, keep what was last read."""
         try:
             self.found = self.source.look()
         except (CascadeTablesError, OSError) as exc:
             log.error("the repository cannot be looked at: %s", exc)
 
     def first(self, turn: Turn) -> Generation:
-        """The first generation.
+        """Plan the first generation.
 
         Raises:
             ReleaseError: there is nothing to serve.
-            UnknownTable: a table that is to be served is not there.
+            UnknownTable: a table that should be served does not exist.
         """
         self.found = self.source.look()
         self._check_policies()
@@ -83,7 +83,7 @@ class Catalogue:
         return generation
 
     def _check_policies(self) -> None:
-        """A table that is to be served and is not there is a mistake; a version may come yet."""
+        """Check that every table to be served exists; a missing version may still arrive."""
         for table, policy in self._releases.policies.items():
             versions = self.found.versions.get(table)
             if versions is None:
@@ -92,12 +92,12 @@ class Catalogue:
                 log.warning("%s has no version %s yet", table, listing_of(missing))
 
     def following(self, turn: Turn, before: Generation) -> Generation | None:
-        """The generation that makes the changes of a turn; None: it has none that can be made.
+        """Plan the generation for a turn's changes; None if no change is possible.
 
-        Changes that cannot be are taken out of it, and whoever asked for them is told why.
+        Impossible changes are removed from the turn, and their callers are told why.
 
         Raises:
-            ServerError, CascadeTablesError: none can be made.
+            ServerError, CascadeTablesError: no change is possible.
         """
         self.found = self.source.look()
         desired, failed = self._changed(turn, before)
@@ -111,7 +111,7 @@ class Catalogue:
     def to_fetch(
         self, turn: Turn, before: Generation | None
     ) -> Callable[[Found], Mapping[str, Sequence[int]]]:
-        """Says what is to be brought to this machine for a turn; for the process that does so."""
+        """Return a function that lists what to fetch for a turn; for the process that fetches."""
 
         def wanted(found: Found) -> Mapping[str, Sequence[int]]:
             self.found = found
@@ -120,24 +120,24 @@ class Catalogue:
             if before is not None:
                 desired, failed = self._changed(turn, before)
                 if len(failed) == len(turn.changes):
-                    return loaded  # nothing but what is here; `following` tells each why
+                    return loaded  # only what is here; `following` tells each caller why
             return desired.wanted(found.without(self._without(turn, before)), loaded)
 
         return wanted
 
     def has_news(self, turn: Turn, current: Generation) -> bool:
-        """Whether there is something to load that neither is loaded nor was tried."""
+        """Return whether there is a release to load that is neither loaded nor was tried."""
         self.look_again()
         available = self.found.without(self._without(turn, current))
         digests = self.found.digests(self.desired.wanted(available, current.versions))
         return digests != current.digests and not self.refusals.was_tried(digests)
 
     def was_tried(self, generation: Generation) -> bool:
-        """Whether it is one that could not be loaded as a whole, and nothing has changed since."""
+        """Return whether it could not be loaded as a whole, and nothing has changed since."""
         return self.refusals.was_tried(generation.digests)
 
     def policies(self) -> dict[str, str]:
-        """By table that is served, which of its versions are loaded."""
+        """Return by served table which of its versions are loaded."""
         return {
             table: str(self._releases.policies.get(table, self._releases.default))
             for table in sorted(self.found.versions)
@@ -151,7 +151,7 @@ class Catalogue:
     def _changed(
         self, turn: Turn, before: Generation
     ) -> tuple[Desired, list[tuple[Change, ServerError]]]:
-        """What is wanted once one change after another is made, and those that cannot be."""
+        """Apply the changes in order; return what is then desired, and the impossible changes."""
         desired, loaded = self.desired, before.versions
         made: list[Change] = []
         failed: list[tuple[Change, ServerError]] = []
@@ -163,19 +163,20 @@ class Catalogue:
                 if change.what == "load":
                     desired = desired.load(table, version, self.found.versions)
             except ServerError as exc:
-                # Of two who unload the same, the second finds it unloaded, as it wants it.
+                # If two callers unload the same, the second one finds it unloaded, which is what it
+                # wants.
                 if not any(each.is_as(change) for each in made):
                     failed.append((change, exc))
                 continue
             made.append(change)
-            # So that two who unload a table each do not leave nothing.
+            # So that two callers who each unload a table cannot leave nothing.
             loaded = self._left(desired, turn, before)
         return desired, failed
 
     def _left(
         self, desired: Desired, turn: Turn, before: Generation
     ) -> Mapping[str, Sequence[int]]:
-        """What will be loaded, also what is served of which the repository has nothing any more."""
+        """Return what will be loaded, including served releases that left the repository."""
         available = self.found.without(self._without(turn, before))
         out = dict(desired.wanted(available, before.versions))
         for table, versions in before.versions.items():

@@ -1,4 +1,4 @@
-"""What is asked of the releases, and what becomes of it."""
+"""Changes of the releases, and their outcomes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from cascade_server.supervision.crews import Member
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """Something that was asked of the releases: by a worker's caller, or by nobody in particular.
+    """A change of the releases, requested by a worker's caller or by the supervisor itself.
 
     Attributes:
         what: "load", "unload", "canary", "promote", "roll_back" or "list"; "poll" and "begin" are
             the supervisor's own.
-        given: the table, the version and whatever else was said.
-        member: the worker that waits for an answer; None: nobody does.
-        number: of the question, as that worker counts.
-        pid: of the process that it was when it asked.
+        given: the table, the version and all other arguments.
+        member: the worker that waits for an answer; None if none does.
+        number: the worker's number of the request.
+        pid: the worker's process when it sent the request.
     """
 
     what: str
@@ -33,46 +33,46 @@ class Change:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nobody is told what becomes of it."""
+        """Whether nobody is told the outcome."""
         return self.member is None
 
     @property
     def is_orphaned(self) -> bool:
-        """Whether the process that asked has died, and with it the call."""
+        """Whether the process that sent the request has died, and the call with it."""
         return self.member is not None and self.member.pid != self.pid
 
     def names(self, key: Key) -> bool:
-        """Whether a release is among those that are to be loaded by name, table, or as all."""
+        """Return whether the change loads a release by name, by its table, or among all."""
         table, version = self.given.get("table", ""), self.given.get("version", 0)
         return self.what == "load" and table in ("", key[0]) and version in (0, key[1])
 
     def is_for_alone(self, key: Key) -> bool:
-        """Whether it is for one release and no other, by table and version."""
+        """Return whether the change is for this one release only, by table and version."""
         return self.names(key) and bool(self.given["table"] and self.given["version"])
 
     def is_as(self, other: Change) -> bool:
-        """Whether it asks for what the other one asks for."""
+        """Return whether it requests the same as another change."""
         return (self.what, self.given) == (other.what, other.given)
 
     def done(self, told: Mapping[str, Any]) -> None:
-        """The change is made: whoever waits for it is told so."""
+        """Report success to the waiting worker, if any."""
         if self.member is not None:
             self.member.tell(answer=self.number, done=told)
 
     def failed(self, error: ServerError) -> None:
-        """The change cannot be made: whoever waits for it is told why."""
+        """Report an error to the waiting worker, if any."""
         if self.member is not None:
             self.member.tell(answer=self.number, error=str(error), kind=kind_of(error))
 
 
 @dataclass(eq=False)
 class Turn:
-    """Changes that one generation makes together, in the order in which they were asked for.
+    """Changes that one generation makes together, in the order of the requests.
 
     Attributes:
-        changes: those that can still be made.
+        changes: changes that are still possible.
         refused: releases that turned out to be unusable on the way, and why. The rest is loaded
-            without them, and whoever asked for them is told in the end.
+            without them, and callers that requested them are told at the end.
     """
 
     changes: list[Change]
@@ -80,41 +80,41 @@ class Turn:
 
     @property
     def is_a_poll(self) -> bool:
-        """Whether nobody has asked for anything: the supervisor looks whether there is news."""
+        """Whether no caller has requested anything: the supervisor checks for new releases."""
         return all(each.what == "poll" for each in self.changes)
 
     @property
     def has_silent(self) -> bool:
-        """Whether nobody is told what becomes of one of them."""
+        """Whether nobody is told the outcome of one of the changes."""
         return any(each.is_silent for each in self.changes)
 
     def names(self, key: Key) -> bool:
-        """Whether somebody asks for a release by name, by its table, or for all."""
+        """Return whether a change names a release by version, by its table, or among all."""
         return any(each.names(key) for each in self.changes)
 
     def drop(self, change: Change, why: ServerError) -> None:
-        """One of them cannot be made, whatever becomes of the others."""
+        """Remove a change that is impossible, whatever happens to the others."""
         self.changes.remove(change)
         change.failed(why)
 
     def go_on_without(self, culprit: Key, why: str, as_before: str) -> None:
-        """A release cannot be loaded: whoever asked for it alone is told so, the rest goes on.
+        """Go on without a release that cannot be loaded; tell the callers that requested only it.
 
         Args:
             culprit: the release.
-            why: it cannot be.
-            as_before: what became of all else that is served.
+            why: why it cannot be loaded.
+            as_before: what happened to everything else that is served.
         """
         self.refused[culprit] = why
         for each in [each for each in self.changes if each.is_for_alone(culprit)]:
             self.drop(each, NotAllowed(f"{why}; {as_before}"))
 
     def ended(self, told: Mapping[str, Any], rest: str) -> None:
-        """As much of it is done as can be.
+        """Report success, as far as the changes were made.
 
         Args:
-            told: how things are now.
-            rest: what became of all that was not refused.
+            told: the state afterwards.
+            rest: what happened to everything that was not refused.
         """
         for each in self.changes:
             if reasons := [why for key, why in self.refused.items() if each.names(key)]:
@@ -123,12 +123,12 @@ class Turn:
                 each.done(told)
 
     def failed(self, error: ServerError) -> None:
-        """None of it can be made: whoever waits is told why."""
+        """Report an error for all changes to the waiting workers."""
         for each in self.changes:
             each.failed(error)
 
 
 def kind_of(error: Exception) -> str:
-    """The error's class, as `control.ERRORS` knows it."""
+    """Return the error's class name, as in `control.ERRORS`."""
     names = (each.__name__ for each in type(error).__mro__)
     return next((name for name in names if name in ERRORS), "")

@@ -1,4 +1,4 @@
-"""What is wanted of the releases, kept over a restart: `releases.json` in the state directory."""
+"""Keeps the desired releases over a restart: `releases.json` in the state directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME, FORMAT = "releases.json", 1
 
 
 class DesiredFile:
-    """The file; nothing is kept where there is no folder.
+    """The file; nothing is kept if there is no folder.
 
     Args:
         folder: the state directory.
@@ -25,7 +25,7 @@ class DesiredFile:
         self._path = None if folder is None else folder / NAME
 
     def restored(self, desired: Desired) -> Desired:
-        """With what an earlier server was asked for; one that is damaged is set aside."""
+        """Return `desired` with an earlier server's changes; a damaged file is set aside."""
         if self._path is None:
             return desired
 
@@ -39,7 +39,7 @@ class DesiredFile:
         return state_folder.load(self._path, decode, without) or desired
 
     def save(self, desired: Desired) -> None:
-        """Replace the file, whole; what cannot be written is reported."""
+        """Replace the file as a whole; a failure is logged."""
         if self._path is None:
             return
         content = json.dumps({"format": FORMAT, "tables": desired.to_dict()}, indent=2)

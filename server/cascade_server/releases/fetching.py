@@ -1,4 +1,4 @@
-"""A process that brings releases to this machine, and what it says."""
+"""A process that fetches releases to this machine, and its messages."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Fetching:
     """Such a process, as the supervisor sees it.
 
     Attributes:
-        crew: it.
-        culprit: a release that is not what its manifest says.
-        error: the kind of what went wrong.
+        crew: its crew.
+        culprit: a release that does not match its manifest.
+        error: the kind of error.
     """
 
     crew: Crew
@@ -30,7 +30,7 @@ class Fetching:
     error: type[ServerError] = NotAllowed
 
     def said(self, what: dict[str, Any], source: Source) -> None:
-        """It has said something."""
+        """Handle a message of the process."""
         if "found" in what:
             source.knows(Found.of_list(what["found"]))
         if "culprit" in what:
@@ -40,7 +40,7 @@ class Fetching:
 
 
 def fetch(source: Source, wanted: Callable[[Found], Wanted], post: Post, _begin: Begin) -> None:
-    """The life of the process that brings releases: fetch what is asked, say what came of it."""
+    """Run the process that fetches releases: fetch what is wanted, and report the outcome."""
     seen = Found({}, {})
 
     def chosen(found: Found) -> Wanted:

@@ -1,4 +1,4 @@
-"""What a model repository holds, as far as its manifests say."""
+"""The content of a model repository according to its manifests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Wanted = Mapping[str, Collection[int]]
 
 @dataclass(frozen=True)
 class Seen:
-    """One release, by its manifest; empty where that cannot be read."""
+    """One release by its manifest; empty if that cannot be read."""
 
     digest: str = ""
     created: str = ""
@@ -28,7 +28,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Found:
-    """All of them.
+    """All releases.
 
     Attributes:
         versions: by table, in increasing order.
@@ -39,16 +39,16 @@ class Found:
     releases: Mapping[Key, Seen]
 
     def digest(self, table: str, version: int) -> str:
-        """Of a release; empty where there is none."""
+        """Return the digest of a release; empty if there is none."""
         return self.releases.get((table, version), Seen()).digest
 
     def to_list(self) -> list[list[Any]]:
-        """As JSON has it, for `of_list`."""
+        """Convert to JSON, for `of_list`."""
         return [[*key, seen.digest, seen.created] for key, seen in self.releases.items()]
 
     @classmethod
     def of_list(cls, releases: list[list[Any]]) -> Found:
-        """What `to_list` was made of."""
+        """Return the original of `to_list`."""
         versions: dict[str, list[int]] = {}
         for table, version, _, _ in releases:
             versions.setdefault(table, []).append(version)
@@ -56,7 +56,7 @@ class Found:
         return cls(versions, found)
 
     def digests(self, wanted: Wanted) -> dict[Key, str]:
-        """The digests of some releases' manifests, which tell whether they have changed."""
+        """Return the digests of some releases' manifests, which show whether they have changed."""
         return {
             (table, version): self.digest(table, version)
             for table, versions in wanted.items()
@@ -64,7 +64,7 @@ class Found:
         }
 
     def without(self, some: Collection[Key]) -> dict[str, list[int]]:
-        """Versions by table, but for some."""
+        """Return versions by table, except some."""
         return {
             table: [version for version in versions if (table, version) not in some]
             for table, versions in self.versions.items()
@@ -77,7 +77,7 @@ class Source(Protocol):
     Attributes:
         name: as it was given.
         path: the folder on this machine that releases are loaded from.
-        is_remote: whether releases have to be fetched there, by a process that may take its time.
+        is_remote: whether releases must be fetched to that folder, by a process that may take time.
     """
 
     name: str
@@ -85,21 +85,21 @@ class Source(Protocol):
     is_remote: bool
 
     def look(self) -> Found:
-        """What is there now.
+        """Return the current content.
 
         Raises:
             ReleaseError: it cannot be read.
         """
 
     def fetch(self, wanted: Callable[[Found], Wanted]) -> Found:
-        """Bring releases into the folder, those that are `wanted` of what is there.
+        """Fetch into the folder those releases that `wanted` selects from the content.
 
         Raises:
-            ReleaseError: they cannot be had.
+            ReleaseError: they are not available.
         """
 
     def knows(self, found: Found) -> None:
-        """What another process has found, by `fetch`."""
+        """Take over the content that another process's `fetch` has found."""
 
 
 class Folder:
@@ -119,23 +119,23 @@ class Folder:
                     manifest = read_manifest(self.path, table, version)
                     seen = Seen(manifest.digest, manifest.created)
                 except ReleaseError:
-                    seen = Seen()  # to load it says what is wrong
+                    seen = Seen()  # loading it reports what is wrong
                 releases[table, version] = seen
         return Found(versions, releases)
 
     def fetch(self, wanted: Callable[[Found], Wanted]) -> Found:
-        """See `Source`: they are there."""
+        """See `Source`: the releases are there already."""
         return self.look()
 
     def knows(self, found: Found) -> None:
-        """See `Source`: it looks for itself."""
+        """See `Source`: not needed, since `look` reads the folder."""
 
 
 class Remote:
-    """A repository behind a URL; what is wanted of it lies in the cache directory.
+    """A repository behind a URL; wanted releases lie in the cache directory.
 
     Raises:
-        ReleaseError: there is no way to reach such a URL.
+        ReleaseError: this kind of URL is not supported.
     """
 
     is_remote = True
@@ -148,7 +148,7 @@ class Remote:
         self._found = Found({}, {})
 
     def look(self) -> Found:
-        """See `Source`: as of the last `fetch`."""
+        """See `Source`: the content as of the last `fetch`."""
         return self._found
 
     def fetch(self, wanted: Callable[[Found], Wanted]) -> Found:
@@ -176,10 +176,10 @@ class Remote:
 
 
 def source_of(repository: str) -> Source:
-    """A folder's path, or a URL that fsspec knows.
+    """Return the source for a folder's path, or for a URL that fsspec knows.
 
     Raises:
-        ReleaseError: there is no way to reach such a URL.
+        ReleaseError: this kind of URL is not supported.
     """
     if not is_url(repository):
         return Folder(Path(repository))

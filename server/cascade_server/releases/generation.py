@@ -1,4 +1,4 @@
-"""Processes that load the same releases, and how they are loaded."""
+"""A generation of processes that load the same releases, and its configuration."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from cascade_server.supervision.placement import Board
 
 @dataclass(frozen=True)
 class ReleaseConfig:
-    """What is loaded, and how trials are held: `ServerConfig`'s settings of releases, as values.
+    """What to load, and how to conduct trials: the release settings of `ServerConfig` as values.
 
     Attributes:
         default, policies: as in `Desired`.
-        poll_seconds: between looks at the repository; 0: only when told.
-        canary_share: that a new version gets on trial; 0: it answers at once.
-        canary: what promotes it, and rolls it back.
-        load_seconds: that a generation may take to become ready.
+        poll_seconds: seconds between checks of the repository; 0 to check only on request.
+        canary_share: share of the requests for a new version on trial; 0: it answers at once.
+        canary: when to promote or roll back.
+        load_seconds: seconds that a generation may take to become ready.
     """
 
     default: Policy = field(default_factory=Policy)
@@ -36,10 +36,10 @@ class ReleaseConfig:
 
     @classmethod
     def of(cls, config: ServerConfig) -> ReleaseConfig:
-        """Of a server's settings.
+        """Return the settings of a server.
 
         Raises:
-            ConfigError: a table is named twice, or a policy is none.
+            ConfigError: a table is named twice, or a policy is invalid.
         """
         default = Policy.parse(config.version_policy)
         return cls(
@@ -53,10 +53,10 @@ class ReleaseConfig:
 
 
 def policies_of(serve: Sequence[str], default: Policy) -> dict[str, Policy]:
-    """What the setting `serve` says, by table.
+    """Return the setting `serve` as policies by table.
 
     Raises:
-        ConfigError: a table is named twice, or its policy is none.
+        ConfigError: a table is named twice, or its policy is invalid.
     """
     policies: dict[str, Policy] = {}
     for each in serve:
@@ -74,14 +74,15 @@ class Generation:
     """Processes that load the same releases.
 
     Attributes:
-        number: from 1.
-        config: theirs; what they load, and where their teacher listens.
-        books, slot: where they count, and which half of the workers' places is theirs.
-        board: what its workers know of each other; None: there is one, or grpcio's transport.
-        digests: of what they load, by table and version.
-        desired: what is wanted once they serve.
-        turn: the changes that they make, and who waits for those.
-        first: whether none was before.
+        number: counts from 1.
+        config: configuration of its processes, with the releases to load and the teacher's address.
+        books, slot: where they count, and which half of the workers' places they have.
+        board: what its workers know of each other; None if there is one worker, or with grpcio's
+            transport.
+        digests: digests of the releases they load, by table and version.
+        desired: the desired releases once they serve.
+        turn: the changes that they make, and their waiting callers.
+        first: whether it is the first generation.
     """
 
     number: int
@@ -104,11 +105,11 @@ class Generation:
         return self.config.versions
 
     def worker_left(self, number: int, place: int) -> None:
-        """A worker's process has ended: those on their way to it are others' callers.
+        """Handle the end of a worker's process: connections on their way to it go to other workers.
 
         Args:
-            number: of the worker.
-            place: where it counted.
+            number: the worker's number.
+            place: its place in the books.
         """
         self.books.left(place)
         if self.board is not None:

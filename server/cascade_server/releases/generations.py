@@ -1,7 +1,7 @@
-"""What the supervisor tells of processes, and what is asked of releases, as events and changes.
+"""Turns the supervisor's messages and the requested changes of releases into events.
 
-How one generation of processes follows another is `succession`'s. Which version answers who names
-none is a matter of `live_versions`, and changes without any new process.
+`succession` handles the replacement of one generation of processes by the next. Which version
+answers requests without a version is up to `live_versions`, and changes without new processes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from cascade_server.supervision.crews import Begin, Crew, Member
 
 log = logging.getLogger("cascade.server")
 
-# Seconds between looks at trials; between looks at a change that is underway.
+# Seconds between checks of trials, and between checks of a change in progress.
 TRIAL_SECONDS, TICK = 1.0, 0.05
-# Changes for which nothing has to be loaded.
+# Changes that need no loading.
 AT_ONCE: Mapping[str, Callable[..., Desired]] = {
     "canary": Desired.on_trial,
     "promote": Desired.promoted,
@@ -34,14 +34,14 @@ AT_ONCE: Mapping[str, Callable[..., Desired]] = {
 
 
 class Generations(Succession):
-    """Directs the supervisor: what happens, and whose turn it is; arguments are `Succession`'s."""
+    """Directs the supervisor: handles events and starts turns; for arguments see `Succession`."""
 
     _said_serving = False
-    # When to look at the repository, and at trials.
+    # When to check the repository, and the trials.
     _poll_at = _judge_at = 0.0
 
     def begin(self) -> None:
-        """Start the first generation, and who keeps the books.
+        """Start the first generation, and the keeper of the books.
 
         Raises:
             ReleaseError: there is nothing to serve.
@@ -51,10 +51,10 @@ class Generations(Succession):
 
     @staticmethod
     def is_last(crew: Crew) -> bool:
-        """The keeper saves what all have counted."""
+        """Return whether it is the keeper's crew, which saves the counts of all others."""
         return crew.name == KEEPERS
 
-    # What the supervisor says.
+    # Called by the supervisor.
 
     def said(self, member: Member, what: dict[str, Any]) -> None:
         is_first = member.crew.begin is Begin.FIRST and self.current is None
@@ -68,7 +68,7 @@ class Generations(Succession):
         if "release" in what and self._next is not None:
             self._next.culprit = (what["release"][0], int(what["release"][1]))
         if not what.keys().isdisjoint(("accepting", "retired", "ready")):
-            # Ready: who has died meanwhile, and was started again.
+            # Includes members that died in the meantime and were started again.
             self._awaited.discard(member)
         if "withdrawn" in what:
             self._waiting.withdraw(member, what["withdrawn"])
@@ -94,7 +94,7 @@ class Generations(Succession):
 
     def failed(self, crew: Crew, why: str) -> None:
         if not self._said_serving:
-            # Of the first generation, or of who keeps the books.
+            # The first generation, or the keeper of the books.
             self._error = ServerError(why)
             if self.state in (State.FETCHING_FIRST, State.LOADING_FIRST):
                 self._happens(Event.FAILED)
@@ -122,7 +122,7 @@ class Generations(Succession):
         if culprit is not None:
             self.catalogue.refusals.note(culprit, digest, why)
             if goes_on_without(culprit, self._turn, self.current.digests):
-                # What else was to be loaded need not suffer for it.
+                # Other releases that were to be loaded should not suffer for it.
                 self._turn.go_on_without(culprit, why, AS_BEFORE)
                 self._waiting.try_again(self._turn)
                 self._error = NotAllowed("")
@@ -135,7 +135,7 @@ class Generations(Succession):
             self.current.books.live_versions.count("refused")
 
     def hopeless(self, crew: Crew, why: str) -> None:
-        """See `Director`: to listen on is worse than to end, which others notice and act upon."""
+        """See `Director`: a server that can only listen should end, which others notice."""
         if self.current is None or crew is not self.current.crew:
             return
         if self._next is not None:
@@ -154,7 +154,7 @@ class Generations(Succession):
             self._happens(Event.LEFT)
 
     def hung_up(self) -> None:
-        """See `Director`: whatever the repository says now."""
+        """See `Director`: check what the repository now contains."""
         self._waiting.add_unless_there(Change("load", {"table": "", "version": 0}))
 
     def look(self, now: float) -> float:
@@ -177,7 +177,7 @@ class Generations(Succession):
         return min(due)
 
     def _look_after_next(self, now: float) -> float:
-        """Look after a generation on its way; returns when to look again."""
+        """Monitor a generation on its way; return when to check again."""
         if self.state is State.LOADING:
             assert self._next is not None
             assert self._next.crew is not None
@@ -196,25 +196,25 @@ class Generations(Succession):
         return math.inf
 
     def _begin_turn(self, now: float) -> float:
-        """Begin with what waits, or make room for it; returns when to look again."""
+        """Start the waiting changes, or make room for them; return when to check again."""
         due = self._waiting.due(now)
         if self.state is State.SERVING and due <= now:
             self._turn = self._waiting.take()
             self._happens(self._want)
             return now
-        # Of a URL it is not known yet whether there is anything to hurry for.
+        # For a URL, it is not known yet whether there is a reason to hurry.
         is_local = not self.catalogue.source.is_remote
         if self.state is State.LEAVING and self._waiting.is_wanted(or_polled=is_local):
             self._happens(self._want)
             ends_at = self._crew_of(self._leaving).until
-            # Once that has passed all that is left to do is to hear that they are gone.
+            # After that time, only the end of its processes is left to wait for.
             return ends_at if ends_at > now else math.inf
         return due if due > now else math.inf
 
-    # What is asked for.
+    # Requests for changes.
 
     def _poll(self) -> None:
-        """Look at the repository; of a URL only a process that fetches can."""
+        """Check the repository; if it is a URL, only a process that fetches can."""
         assert self.current is not None
         if self._next is not None:
             return
@@ -229,7 +229,7 @@ class Generations(Succession):
         if change.what in ("load", "unload"):
             self._waiting.add(change)
             if self._leaving is not None:
-                # It may have taken the call in just before it was told to leave.
+                # It may have accepted the call just before it was told to leave.
                 self._waiting.give_back(self._crew_of(self._leaving), self._clock())
             return
         try:

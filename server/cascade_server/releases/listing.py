@@ -1,4 +1,4 @@
-"""How the releases are, for whoever asks, and where the operations page looks."""
+"""The state of the releases, for callers and for the operations page."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def listed(
     refused: Mapping[Key, tuple[str, str]],
     trials: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """All releases: as `ReleaseStatus`.
+    """List all releases, as `ReleaseStatus`.
 
     Args:
-        found: what the repository held when it was looked at last.
-        current, starting: what is loaded, and what is being loaded.
-        desired: which version is for what.
-        refused: digests and reasons of those that could not be loaded.
-        trials: how they stand, by table.
+        found: the content of the repository when it was last read.
+        current, starting: the generation that answers, and the one being loaded.
+        desired: the role of each version.
+        refused: digests and reasons of releases that could not be loaded.
+        trials: state of the trials, by table.
     """
     loaded = current.digests
     loading = {} if starting is None else starting.digests
@@ -65,19 +65,19 @@ def listed(
 
 
 class Knows(Protocol):
-    """Who knows of the releases: `Generations`."""
+    """Knows the releases: `Generations`."""
 
     current: Generation | None
 
     def listing(self) -> dict[str, Any]:
-        """All releases and their states, as `Control.ask("list")` is answered."""
+        """Return all releases and their states, as the answer to `Control.ask("list")`."""
 
 
 class Told:
-    """How processes and releases are, for the operations page: in the books that it looks at.
+    """Writes the state of processes and releases into the books for the operations page.
 
     Args:
-        director: knows of the releases; asked once there is something to tell.
+        director: returns what knows the releases; called once there is something to write.
     """
 
     def __init__(self, director: Callable[[], Knows]) -> None:
@@ -85,7 +85,7 @@ class Told:
         self._last: tuple[Books, bytes] | None = None
 
     def __call__(self, crews: Sequence[Crew]) -> None:
-        """Write down how all are now."""
+        """Write the current state."""
         director = self._director()
         if director.current is None:
             return

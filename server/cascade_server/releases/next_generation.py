@@ -1,4 +1,4 @@
-"""The generation that is to follow, before any of its processes is there."""
+"""Plans the next generation before any of its processes exists."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Planner:
 
     Args:
         config: of the server.
-        releases: what is loaded.
-        workers: of a generation.
+        releases: which releases to load.
+        workers: workers of a generation.
         clock: monotonic seconds.
     """
 
@@ -46,14 +46,14 @@ class Planner:
         bad: Collection[Key],
         before: Generation | None,
     ) -> Generation:
-        """The generation that loads what is desired.
+        """Plan the generation that loads the desired releases.
 
         Args:
-            desired: what is to be loaded, and who is to answer.
-            turn: who waits for it.
-            found: what there is.
-            bad: what of it cannot be loaded.
-            before: the generation that it follows.
+            desired: which releases to load, and which should answer.
+            turn: the changes, and their waiting callers.
+            found: the content of the repository.
+            bad: releases in it that cannot be loaded.
+            before: the generation to replace.
 
         Raises:
             ConfigError: an objective is for a table that is not served.
@@ -66,7 +66,7 @@ class Planner:
             socket = config.teacher_socket.with_suffix(f".{number}.sock")
             config = replace(config, teacher_socket=socket)
         board = None
-        # grpcio does not hand over what it has accepted.
+        # grpcio cannot hand over a connection that it has accepted.
         if self._workers > 1 and config.transport == "http2":
             board = Board(self._workers, Memory(shared=True))
         return Generation(
@@ -85,20 +85,20 @@ class Planner:
         )
 
     def _books(self, wanted: Mapping[str, Sequence[int]], before: Generation | None) -> Books:
-        """Those of the generation before, unless there are tables that they have no place for."""
+        """Return the books of the generation before, or new ones if tables have no place there."""
         if before is not None and set(wanted) <= before.books.tables:
             return before.books
         tables = dict.fromkeys(() if before is None else before.books.tables, (0,))
         config = replace(self._config, versions={**tables, **wanted})
         books = open_books(config, 2 * self._workers)
         if before is not None:
-            # What tenants have asked for is of no table, and goes on where it is.
+            # Counts of tenants do not depend on tables, and continue where they are.
             books.tenants = before.books.tenants
         return books
 
 
 def carry_over(old: Books, new: Books) -> None:
-    """New tables have come: error budgets go on in larger books."""
+    """Carry error budgets over to larger books, which have places for new tables."""
     place = len(old.places) - 1
     state = Ledger(old.config, old.tables, old.clock, old, place).state()
     Ledger(new.config, new.tables, new.clock, new, place).restore(state)

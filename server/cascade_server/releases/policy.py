@@ -1,7 +1,7 @@
-"""What is to be loaded of what there is, and who answers: pure decisions.
+"""Decides which of the available releases to load, and which answer; pure.
 
-Loading and routing are two things. What is loaded follows from a table's policy and from what was
-asked for since; which of the loaded versions answers a request that names none is a few numbers,
+Loading and routing are separate. What is loaded follows from a table's policy and from later
+requests. Which loaded version answers requests without a version is a matter of a few numbers,
 which change in an instant.
 """
 
@@ -23,8 +23,8 @@ class Policy:
     """Which versions of a table are loaded.
 
     Attributes:
-        latest: so many of the highest; 0: all.
-        versions: these alone, where there are any.
+        latest: this many of the highest; 0 for all.
+        versions: only these, if there are any.
     """
 
     latest: int = 0
@@ -32,10 +32,10 @@ class Policy:
 
     @classmethod
     def parse(cls, text: str) -> Policy:
-        """ "all", "latest", "latest:2" or "1,3".
+        """Parse "all", "latest", "latest:2" or "1,3".
 
         Raises:
-            ConfigError: it is none of these.
+            ConfigError: the text is none of these.
         """
         kind, colon, count = text.strip().partition(":")
         if text.strip() == "all":
@@ -50,7 +50,7 @@ class Policy:
         )
 
     def selected_from(self, available: Iterable[int]) -> set[int]:
-        """The versions that the policy selects of those that are available."""
+        """Return the available versions that the policy selects."""
         found = set(available)
         if self.versions:
             return found & self.versions
@@ -66,13 +66,13 @@ class Policy:
 
 @dataclass(frozen=True)
 class TableState:
-    """What is wanted of one table.
+    """The desired state of one table.
 
     Attributes:
-        also, without: versions asked for, and asked to be unloaded, whatever the policy says.
-        stable: the version that answers requests which name none; 0: the highest that is loaded.
-        previous: the version that answered before; 0: none did.
-        canary, share: the version on trial, and its share of those requests; 0: there is none.
+        also, without: versions that callers asked to load or unload, whatever the policy says.
+        stable: the version that answers requests without a version; 0 for the highest loaded one.
+        previous: the version that answered before; 0 if none did.
+        canary, share: the version on trial, and its share of those requests; 0 if there is none.
     """
 
     also: frozenset[int] = frozenset()
@@ -83,7 +83,7 @@ class TableState:
     share: float = 0.0
 
     def answering(self, loaded: Collection[int]) -> int:
-        """Which of the loaded versions answers; the canary apart."""
+        """Return the loaded version that answers, apart from the canary."""
         return self.stable if self.stable in loaded else max(loaded, default=0)
 
 
@@ -92,12 +92,12 @@ NEW = TableState()
 
 @dataclass(frozen=True)
 class Desired:
-    """What is wanted of all tables.
+    """The desired state of all tables.
 
     Attributes:
-        default: the policy of tables that have none of their own.
-        policies: those that have; where there are any, no other table is served.
-        tables: what was asked for since, by table.
+        default: the policy of tables without their own.
+        policies: policies of individual tables; if there are any, no other table is served.
+        tables: later changes, by table.
     """
 
     default: Policy = field(default_factory=Policy)
@@ -105,19 +105,19 @@ class Desired:
     tables: Mapping[str, TableState] = field(default_factory=dict)
 
     def state_of(self, table: str) -> TableState:
-        """What is wanted of a table: its state, or that of a table which was never changed."""
+        """Return the state of a table; if it was never changed, the default state."""
         return self.tables.get(table, NEW)
 
     def put(self, table: str, state: TableState) -> Desired:
-        """The same, but for another state of one table."""
+        """Return a copy with another state of one table."""
         return replace(self, tables={**self.tables, table: state})
 
     def served(self, table: str) -> bool:
-        """Whether a table is meant to be served."""
+        """Return whether a table is meant to be served."""
         return not self.policies or table in self.policies or bool(self.state_of(table).also)
 
     def wanted(self, available: Available, loaded: Available) -> dict[str, tuple[int, ...]]:
-        """The versions to load, by table. Versions that answer, or may answer again, stay loaded.
+        """Return the versions to load, by table; versions that answer, or may again, stay loaded.
 
         Args:
             available: versions in the repository.
@@ -141,12 +141,12 @@ class Desired:
     def after(
         self, before: Available, now: Available, share: float, first: bool = False
     ) -> Desired:
-        """What is wanted once other versions are loaded; a roll-back finds the ones before.
+        """Return the desired state once other versions are loaded; it records the ones before.
 
         Args:
-            before, now: versions that were loaded, and that are, by table.
-            share: of the calls for a new version that is higher than the one that answers; it is
-                then on trial. 0: it answers at once.
+            before, now: loaded versions before and after, by table.
+            share: the share of the requests for a new version, higher than the one that answers,
+                which is then on trial. 0: it answers at once.
             first: whether nothing was loaded before.
         """
         out = self
@@ -168,10 +168,10 @@ class Desired:
             out = out.put(table, state)
         return out
 
-    # What may be asked for.
+    # The changes that callers may request.
 
     def load(self, table: str, version: int, available: Available) -> Desired:
-        """Load a version; 0: what the table's policy says, whatever was unloaded.
+        """Load a version; 0 for what the table's policy says, even if it was unloaded.
 
         Raises:
             UnknownTable: the repository has no such release.
@@ -192,7 +192,7 @@ class Desired:
         """Unload a version, or all of a table's (0).
 
         Raises:
-            UnknownTable: it is not loaded.
+            UnknownTable: the version is not loaded.
             NotAllowed: nothing would be left.
         """
         _check(table, version, loaded)
@@ -206,10 +206,11 @@ class Desired:
         return self.put(table, state)
 
     def on_trial(self, table: str, version: int, share: float, loaded: Available) -> Desired:
-        """Give a loaded version a share of the requests that name none.
+        """Give a loaded version a share of the requests without a version.
 
         Raises:
-            UnknownTable, BadRequest: it is not loaded, answers already, or the share is none.
+            UnknownTable, BadRequest: the version is not loaded or answers already, or the share is
+                invalid.
         """
         _check(table, version, loaded)
         if not 0 < share < 1:
@@ -225,10 +226,10 @@ class Desired:
         return self.put(table, replace(state, stable=stable, canary=version, share=share))
 
     def promoted(self, table: str, loaded: Available, version: int = 0) -> Desired:
-        """Let a version answer who names none; 0: the canary.
+        """Let a version answer requests without a version; 0 for the canary.
 
         Raises:
-            UnknownTable: it is not loaded.
+            UnknownTable: the version is not loaded.
             NotAllowed: there is no canary.
         """
         _check(table, version, loaded)
@@ -244,11 +245,11 @@ class Desired:
         )
 
     def rolled_back(self, table: str, loaded: Available) -> Desired:
-        """End the trial of a canary; without one, let answer who did before.
+        """End the trial of a canary; without one, return to the version that answered before.
 
         Raises:
             UnknownTable: there is no such table.
-            NotAllowed: there is nothing to go back to.
+            NotAllowed: there is no earlier version.
         """
         _check(table, 0, loaded)
         state = self.state_of(table)
@@ -262,10 +263,10 @@ class Desired:
         old = state.answering(loaded[table])
         return self.put(table, replace(state, stable=state.previous, previous=old))
 
-    # What outlives a restart.
+    # State that is kept over a restart.
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it, for `restored`."""
+        """Convert to JSON, for `restored`."""
         return {
             table: {
                 **{name: sorted(getattr(state, name)) for name in ("also", "without")},
@@ -278,10 +279,10 @@ class Desired:
         }
 
     def restored(self, tables: Mapping[str, Any]) -> Desired:
-        """With the states that `to_dict` gave.
+        """Return a copy with the states from `to_dict`.
 
         Raises:
-            TypeError, ValueError, AttributeError: they are not that.
+            TypeError, ValueError, AttributeError: they are not from `to_dict`.
         """
         states = {}
         for table, each in tables.items():
@@ -299,10 +300,10 @@ class Desired:
 
 
 def _version(number: Any) -> int:
-    """A version, or 0: none.
+    """Check a version number; 0 stands for none.
 
     Raises:
-        ValueError: no release can have it.
+        ValueError: no release can have this number.
     """
     if type(number) is not int or not 0 <= number < 2**63:
         raise ValueError(f"{shown(str(number))} is no version")

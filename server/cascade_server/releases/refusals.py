@@ -1,4 +1,4 @@
-"""Releases that could not be loaded, and when they are tried again."""
+"""Releases that could not be loaded, and when to try them again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cascade_server.releases.found import Found, Key
 
 
 class Refusals:
-    """What was refused, and why; a release is known by the digest of its manifest.
+    """The refused releases, and why; a release is identified by the digest of its manifest.
 
     Attributes:
         reasons: digest and reason of each.
@@ -17,36 +17,36 @@ class Refusals:
 
     def __init__(self) -> None:
         self.reasons: dict[Key, tuple[str, str]] = {}
-        # What could not be loaded as a whole; nobody but who asks for it tries that again.
+        # Releases that could not be loaded as a whole; only a caller's request tries them again.
         self._together: Mapping[Key, str] | None = None
 
     def note(self, key: Key, digest: str, why: str) -> None:
-        """A release cannot be loaded."""
+        """Note that a release cannot be loaded."""
         self.reasons[key] = digest, why
 
     def forget(self, keys: Collection[Key]) -> None:
-        """These have been loaded."""
+        """Forget releases that have since been loaded."""
         for key in keys:
             self.reasons.pop(key, None)
 
     def note_together(self, digests: Mapping[Key, str]) -> None:
-        """All of these cannot be loaded together."""
+        """Note that these releases cannot be loaded together."""
         self._together = digests
 
     def was_tried(self, digests: Mapping[Key, str]) -> bool:
-        """Whether it is these that could not be loaded together."""
+        """Return whether these releases could not be loaded together before."""
         return digests == self._together
 
     def not_to_be_tried(self, turn: Turn, found: Found, served: Collection[Key]) -> set[Key]:
-        """Releases that a turn goes without.
+        """Return the releases that a turn leaves out.
 
-        That is those that were refused, unless their manifests have changed since or somebody asks
-        for them; and those that were refused in the course of this very turn.
+        These are releases that were refused, unless their manifests have changed since or a caller
+        requests them, and releases that were refused during this turn.
 
         Args:
-            turn: what is to be loaded.
-            found: what the repository holds.
-            served: releases that answer now. They are never gone without: they would be unloaded.
+            turn: what to load.
+            found: the content of the repository.
+            served: releases that answer now. They are never left out, since that would unload them.
         """
         return {
             key
@@ -57,10 +57,10 @@ class Refusals:
 
 
 def goes_on_without(culprit: Key, turn: Turn, served: Collection[Key]) -> bool:
-    """Whether the rest of a turn is made though one release cannot be loaded.
+    """Return whether to go on with a turn if one release cannot be loaded.
 
-    Not without one that is served: it would no longer be, and it is only its files that are no
-    longer what they were. Nor where it was all that was asked for.
+    No, if the release is served: leaving it out would unload it, although only its files have
+    changed. No, too, if it was all that was requested.
     """
     is_rest = any(not each.is_for_alone(culprit) for each in turn.changes)
     return is_rest and culprit not in served

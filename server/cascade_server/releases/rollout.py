@@ -1,4 +1,4 @@
-"""Who answers: what is desired, put where all workers see it, and what becomes of trials."""
+"""Applies which versions answer, where all workers see it, and ends trials."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ log = logging.getLogger("cascade.server")
 
 
 class Rollout:
-    """Changes who answers; see `live_versions`.
+    """Changes which versions answer; see `live_versions`.
 
     Args:
-        trials: of canaries.
-        say: is told what a person at the terminal should know.
+        trials: the canaries' trials.
+        say: prints what a person at the terminal should know.
     """
 
     def __init__(self, trials: Trials, say: Callable[[str], None]) -> None:
         self.trials, self._say = trials, say
 
     def apply(self, generation: Generation) -> None:
-        """Let versions of a generation answer as is desired of it, from now on."""
+        """Let versions of a generation answer as desired, from now on."""
         books = generation.books
         for table in books.tables:
             state, versions = generation.desired.state_of(table), generation.versions.get(table, ())
@@ -43,14 +43,15 @@ class Rollout:
     def change(
         self, change: Callable[..., Desired], current: Generation, starting: Generation | None
     ) -> None:
-        """Change who answers, in what serves and in what is about to.
+        """Change which versions answer, in the current and in the starting generation.
 
         Args:
-            change: one of `Desired`'s, given all but whose it is and what is loaded.
+            change: a method of `Desired`, with all arguments but the object and the loaded
+                versions.
             current, starting: the generations that are changed.
 
         Raises:
-            ServerError: it cannot be.
+            ServerError: the change is impossible.
         """
         current.desired = change(current.desired, loaded=current.versions)
         if starting is not None:
@@ -62,7 +63,7 @@ class Rollout:
         self.apply(current)
 
     def judge(self, current: Generation, starting: Generation | None) -> bool:
-        """Look at all trials; whether one of them is over."""
+        """Judge all trials; return whether one of them is over."""
         is_over = False
         for table, version, judged in self.trials.judged():
             promoted = judged.verdict is Verdict.PROMOTE

@@ -1,7 +1,7 @@
-"""How one generation follows another: every state, every event, and what is done about it.
+"""How one generation follows another: every state, every event, and the actions.
 
-The table is all there is to it: what is not in it cannot happen, and is a defect. Nothing here
-starts a process or looks at a clock; `succession` does what the actions say.
+The table is complete: an event that it does not have cannot happen, and is a defect. This module
+starts no process and reads no clock; `succession` performs the actions.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import Enum
 
 
 class State(Enum):
-    """Where a server is between one generation and the next."""
+    """The state of a server between one generation and the next."""
 
     NEW = "nothing has been begun"
     FETCHING_FIRST = "the first releases are on their way to this machine; nobody answers"
@@ -26,7 +26,7 @@ class State(Enum):
 
 
 class Event(Enum):
-    """What happens to a generation, as its processes and the clock tell it."""
+    """What happens to a generation, as its processes and the clock report it."""
 
     WANTED = "a change is to be made, with what is on this machine"
     WANTED_FAR = "a change is to be made, with what is behind a URL"
@@ -39,7 +39,7 @@ class Event(Enum):
 
 
 class Action(Enum):
-    """What is done about it."""
+    """What to do about an event."""
 
     FETCH = "start a process that fetches"
     LOAD = "start the next generation"
@@ -69,27 +69,27 @@ TABLE: Mapping[tuple[State, Event], Next] = {
     (State.LOADING, Event.UNCHANGED): (State.SERVING, ()),
     (State.LOADING, Event.READY): (State.ACCEPTING, (Action.SERVE, Action.ACCEPT)),
     (State.LOADING, Event.FAILED): (State.LEAVING, (Action.REFUSE,)),
-    # Only then is there no way for a connection to be given to a worker that is about to leave.
+    # Only then is it impossible that a connection goes to a worker that is about to leave.
     (State.ACCEPTING, Event.DONE): (State.RETIRING, (Action.RETIRE,)),
     (State.RETIRING, Event.DONE): (State.LEAVING, (Action.LEAVE, Action.TAKE_OVER)),
-    # Its processes have died before they could be told to leave: there is nobody to wait for.
+    # Its processes died before they could be told to leave, so none is waited for.
     (State.RETIRING, Event.LEFT): (State.SERVING, (Action.TAKE_OVER,)),
     (State.LEAVING, Event.LEFT): (State.SERVING, ()),
     (State.LEAVING, Event.WANTED): (State.LEAVING, (Action.HURRY,)),
-    # Of a URL it is not known yet whether there is anything to hurry for; who asks has decided.
+    # For a URL, it is not known yet whether there is a reason to hurry; the event's source decided.
     (State.LEAVING, Event.WANTED_FAR): (State.LEAVING, (Action.HURRY,)),
 }
 
 
 class Impossible(Exception):
-    """An event that a state does not have: a defect of who reports it."""
+    """An event that is impossible in the current state: a defect of its source."""
 
 
 def follows(state: State, event: Event) -> Next:
-    """The state after an event, and what is to be done, in this order.
+    """Return the state after an event, and the actions in order.
 
     Raises:
-        Impossible: the table has no such event in that state.
+        Impossible: the table does not have the event in that state.
     """
     try:
         return TABLE[state, event]
@@ -100,7 +100,7 @@ def follows(state: State, event: Event) -> Next:
 
 
 def printed() -> str:
-    """The table, a line for each of its rows."""
+    """Return the table as text, one line per row."""
     lines = []
     for (state, event), (then, actions) in TABLE.items():
         doing = ", ".join(action.name for action in actions) or "-"

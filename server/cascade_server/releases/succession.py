@@ -1,8 +1,8 @@
-"""One generation of processes after another: what `states.Action` names, done.
+"""Replaces one generation of processes by the next, with the actions of `states.Action`.
 
-What is loaded is loaded by a generation of new processes while the one before answers. When all of
-it is ready it takes connections, then the one before takes no more, sends its callers over, ends
-what is inside and is gone. A generation that cannot become ready leaves everything as it is.
+Releases are loaded by a generation of new processes while the one before answers. When all are
+ready, the new generation accepts connections; then the old one stops accepting, sends its callers
+over, finishes its calls and ends. A generation that cannot become ready changes nothing.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ from cascade_server.supervision.crews import Begin, Crew, Crews, Member, Role
 
 log = logging.getLogger("cascade.server")
 
-# Seconds that what is inside a generation may take once another has taken over, unless it is
-# hurried by a third.
+# Seconds that calls in a generation may take once another has taken over, unless a third one
+# hurries them.
 LONGEST_STAY = 3600.0
 KEEPERS = "the books' keeper"
 AS_BEFORE = "what was served goes on being served"
 
 
 class Succession:
-    """Goes from state to state: an event is looked up in `states.TABLE`, what it says is done.
+    """Moves between states: it looks up an event in `states.TABLE` and performs the actions.
 
     Attributes:
-        state: where the server is between one generation and the next.
-        current: the generation that answers; None: none does yet.
-        catalogue: what there is of releases, and what is wanted of it.
+        state: the server's state between one generation and the next.
+        current: the generation that answers; None if none does yet.
+        catalogue: the available and the desired releases.
 
     Args:
-        config: of the server, with its port.
-        releases: what is loaded.
+        config: the server's configuration, with its port.
+        releases: which releases to load.
         source: the repository.
-        workers: of a generation.
-        crews: who starts processes.
-        roles: of a generation.
-        keeper: the roles that keep a server's books; none: nobody has to.
-        say: is told what a person at the terminal should know.
-        serving: is told once, when all are ready for the first time.
+        workers: workers of a generation.
+        crews: starts processes.
+        roles: returns the roles of a generation.
+        keeper: returns the roles that keep a server's books; empty if none are needed.
+        say: prints what a person at the terminal should know.
+        serving: called once, when all are ready for the first time.
         clock: monotonic seconds.
     """
 
@@ -81,14 +81,14 @@ class Succession:
         self._say, self._serving, self._clock = say, serving, clock
         self.state = State.NEW
         self.current: Generation | None = None
-        # The generation that is on its way, and the crew that is on its way out.
+        # The next generation, and the crew that is leaving.
         self._next: Generation | None = None
         self._leaving: Generation | None = None
         self._keepers: Crew | None = None
-        # What is underway, and what waits for its turn.
+        # The current turn, and the waiting changes.
         self._turn = Turn([Change("begin")])
         self._waiting = Waiting()
-        # Members that have been told something, and have not said that they have done it.
+        # Members that were told something and have not confirmed it.
         self._awaited: set[Member] = set()
         self._rollout = Rollout(Trials(releases.canary, clock), say)
         self._fetching: Fetching | None = None
@@ -108,7 +108,7 @@ class Succession:
         }
 
     def _happens(self, event: Event) -> None:
-        """Go to the state that follows, and do what is to be done."""
+        """Move to the next state, and perform its actions."""
         self.state, actions = follows(self.state, event)
         for action in actions:
             self._do[action]()
@@ -117,7 +117,7 @@ class Succession:
     def _want(self) -> Event:
         return Event.WANTED_FAR if self.catalogue.source.is_remote else Event.WANTED
 
-    # What is done about what happens; see `states.Action`.
+    # The actions; see `states.Action`.
 
     def _fetch(self) -> None:
         wanted = self.catalogue.to_fetch(self._turn, self.current)
@@ -133,7 +133,7 @@ class Succession:
         turn, before = self._turn, self.current
         try:
             generation = self.catalogue.following(turn, before)
-        # A machine may have no room for more, of memory or of open files, and have some later.
+        # A machine may lack memory or open files now, and have some later.
         except (ServerError, CascadeTablesError, OSError) as exc:
             turn.failed(exc if isinstance(exc, ServerError) else NotReady(str(exc)))
             if turn.has_silent:
@@ -148,7 +148,7 @@ class Succession:
         if is_loaded or is_known_to_fail:
             self._close_board(generation)
             if not turn.is_a_poll:
-                # What else was asked for needs nothing loaded, and holds from now on.
+                # The other changes need no loading, and apply from now on.
                 before.desired = generation.desired
                 self._rollout.apply(before)
                 self.catalogue.keep(before.desired)
@@ -173,7 +173,7 @@ class Succession:
         raise self._error
 
     def _refuse(self) -> None:
-        # Unless the rest of it is tried again.
+        # Unless the rest of the turn is tried again.
         if not self._waiting.is_tried_again(self._turn):
             self._turn.failed(self._error)
 
@@ -231,7 +231,7 @@ class Succession:
             generation.board.close()
 
     def listing(self) -> dict[str, Any]:
-        """How things are: as `ReleasesResponse`."""
+        """Return the current state, as `ReleasesResponse`."""
         assert self.current is not None
         releases = listed(
             self.catalogue.found,

@@ -1,4 +1,4 @@
-"""Canaries that are on trial: when each began, and how it stands."""
+"""Canaries on trial: when each began, and its state."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cascade_server.objectives.canary import CanaryConfig, Judged, Verdict
 
 @dataclass(frozen=True, eq=False)
 class TrialBegun:
-    """A canary.
+    """A canary's trial.
 
     Attributes:
-        version: which.
-        since: when its trial began.
-        before: what had been counted then, as `Books.trial`.
-        books: where it is counted.
+        version: the canary's version.
+        since: when the trial began.
+        before: the counts at that time, as `Books.trial`.
+        books: the books that count it.
     """
 
     version: int
@@ -32,10 +32,10 @@ class TrialBegun:
 
 
 class Trials:
-    """All of them, a table at most one.
+    """All trials, at most one per table.
 
     Args:
-        config: what it takes to promote a canary.
+        config: when to promote a canary.
         clock: monotonic seconds.
     """
 
@@ -48,7 +48,7 @@ class Trials:
         return bool(self._begun)
 
     def holds(self, table: str, version: int, books: Books) -> bool:
-        """A version of a table is on trial, 0: none is; True: its trial begins now."""
+        """Set which version is on trial, 0 for none; return True if its trial begins now."""
         begun = self._begun.get(table)
         if not version:
             self._begun.pop(table, None)
@@ -60,7 +60,7 @@ class Trials:
         return True
 
     def judged(self) -> Iterator[tuple[str, int, Judged]]:
-        """Trials that are over, by table and version."""
+        """Yield trials that are over, by table and version."""
         for table, begun in list(self._begun.items()):
             counts = begun.books.trial() - begun.before
             found = outcomes(begun.books.objectives, table, counts)

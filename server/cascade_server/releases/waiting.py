@@ -1,4 +1,4 @@
-"""Changes that wait until a generation can make them, and whoever waits for them."""
+"""Changes that wait until a generation can make them, and their waiting callers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from cascade_server.errors import NotReady
 from cascade_server.releases.changes import Change, Turn
 from cascade_server.supervision.crews import Crew, Member
 
-# Seconds for which a change waits for whoever was told to ask for it again; several times as long
-# as a client waits before it does.
+# Seconds for which a change waits for callers that were told to ask again; several times as long as
+# a client waits before it does.
 RETURN_SECONDS = 5.0
 GIVEN_BACK = (
     "nothing of this is begun: another change was underway, and the process that was asked leaves "
@@ -20,19 +20,22 @@ GIVEN_BACK = (
 
 @dataclass
 class _Place:
-    """A change in the order, and until when it waits for who asked for it, or inf: nobody left."""
+    """A change in the queue, and until when it waits for its caller's return.
+
+    The time is inf if the caller never left.
+    """
 
     change: Change
     until: float = math.inf
 
 
 class Waiting:
-    """All that waits when a generation can be begun is made by that one, in its order.
+    """The queue of changes; the next generation makes all of them together, in order.
 
-    A change replaces the processes, so whoever waits in one of them for the change after it could
-    not be told what became of that. They are told to ask again, and the next generation is begun
-    once they have, or have had the time to: without that they would be told so again each time, and
-    give up at last. What nobody asks for again is not made.
+    A change replaces the processes, so callers in an old process that wait for a later change could
+    not be told its outcome. They are told to ask again, and the next generation starts once they
+    have, or have had the time to; otherwise they would be told so again each time, and finally give
+    up. A change that is not requested again is dropped.
     """
 
     def __init__(self) -> None:
@@ -40,7 +43,7 @@ class Waiting:
         self._rest: Turn | None = None
 
     def add(self, change: Change) -> None:
-        """Take one more, or who has come back for one."""
+        """Add a change, or a caller that has returned for one."""
         for each in self._places:
             if each.until < math.inf and each.change.is_as(change):
                 each.change, each.until = change, math.inf
@@ -48,20 +51,20 @@ class Waiting:
         self._places.append(_Place(change))
 
     def add_unless_there(self, change: Change) -> None:
-        """Take one of which nobody is told, unless there is such a one."""
+        """Add a change whose outcome nobody is told, unless there is one already."""
         if not any(each.change.is_as(change) and each.change.is_silent for each in self._places):
             self._places.append(_Place(change))
 
     def try_again(self, turn: Turn) -> None:
-        """Have the rest of a turn be the next one."""
+        """Make the rest of a turn the next turn."""
         self._rest = turn
 
     def is_tried_again(self, turn: Turn) -> bool:
-        """Whether that is so."""
+        """Return whether the turn is to be tried again."""
         return turn is self._rest
 
     def give_back(self, leaving: Crew, now: float) -> None:
-        """Tell those who wait in processes that leave to ask again.
+        """Tell callers in processes that leave to ask again.
 
         Args:
             leaving: those processes.
@@ -74,11 +77,11 @@ class Waiting:
                 each.until = now + RETURN_SECONDS
 
     def due(self, now: float) -> float:
-        """When a turn can be begun, as far as those go who wait; inf: nobody does."""
+        """Return when a turn can start as far as waiting callers matter; inf if there are none."""
         self._places = [
             each
             for each in self._places
-            # Who was told to ask again does so of another process.
+            # A caller that was told to ask again does so in another process.
             if now < each.until and (each.until < math.inf or not each.change.is_orphaned)
         ]
         if self._rest is not None:
@@ -88,10 +91,10 @@ class Waiting:
         return max((each.until for each in self._places if each.until < math.inf), default=now)
 
     def is_wanted(self, or_polled: bool) -> bool:
-        """Whether there is a change that waits for nothing but its turn.
+        """Return whether a change waits for nothing but its turn.
 
         Args:
-            or_polled: whether looks at the repository, for which nobody has asked, count too.
+            or_polled: whether checks of the repository, which no caller requested, count too.
         """
         return self._rest is not None or any(
             or_polled or each.change.what != "poll"
@@ -100,7 +103,7 @@ class Waiting:
         )
 
     def withdraw(self, member: Member, number: int) -> None:
-        """Whoever asked waits no more: what is not begun is not made."""
+        """Remove a caller that no longer waits; a change that has not started is dropped."""
         self._places = [
             each
             for each in self._places
@@ -108,7 +111,7 @@ class Waiting:
         ]
 
     def take(self) -> Turn:
-        """The next turn, which begins now."""
+        """Return the next turn, which starts now."""
         turn, self._rest = self._rest, None
         if turn is None:
             turn = Turn([each.change for each in self._places])

@@ -1,1 +1,1 @@
-"""Answers that need not be drawn anew: rows made ahead of time, answers that were given before."""
+"""Answers without a new draw: rows made ahead of time, and answers given before."""

@@ -1,9 +1,9 @@
 """Answers checked requests: from the pool, from the cache, or by a draw.
 
-A request without a seed may get rows from the pool, each of which is used once by default. A
+A request without a seed may get rows from the pool, where each row is used once by default. A
 request with a seed never does, but may be answered from the cache. Both are looked up in the turn
-of the request, and what neither has is drawn together. Only a request that has to wait, for the
-teacher, for an equal request in flight or for a shared cache, is left for later.
+of the request, and all requests without a result are drawn together. Only a request that has to
+wait, for the teacher, for an equal request in flight or for a shared cache, is left for later.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cascade_server.store.pooled_answers import PooledAnswers
 from cascade_server.store.refill import Load, RefillConfig, worst_burn
 from cascade_server.store.second_level import SecondLevel
 
-# What a turn makes of a request: its answer, an error, or None if it has to wait.
+# The result of a request in a turn: its answer, an error, or None if it has to wait.
 Outcome: TypeAlias = Answer | Exception | None
 
 
@@ -41,15 +41,15 @@ class Answers:
     """Answers requests that have been checked.
 
     Attributes:
-        pooled, cached: the pool and the cache; None: there is none.
-        burn_until: when to look again how fast error budgets burn, on the clock of deadlines.
+        pooled, cached: the pool and the cache; None if there is none.
+        burn_until: when to check the burn rates of error budgets again, on the clock of deadlines.
 
     Args:
         dispatcher: draws what pool and cache do not have.
-        repository: the releases that the pool is for.
-        config: sizes of pool and cache; 0 bytes: there is none.
+        repository: the releases that the pool serves.
+        config: sizes of pool and cache; 0 bytes for none.
         ledger: the real-time objectives; the pool is not refilled while their budgets burn.
-        second_level: a cache that servers share; None: there is none.
+        second_level: a cache that servers share; None if there is none.
         metering: counts time that is spent for no request, or after a wait.
     """
 
@@ -89,17 +89,17 @@ class Answers:
             )
 
     def _latest(self) -> list[str]:
-        """Identities of the releases that answer requests which name no version."""
+        """Return the identities of the releases that answer requests without a version."""
         find = self._repository.find
         return [find(table).identity for table in self._repository.tables]
 
     def start(self) -> None:
-        """Begin to refill the pool; inside an event loop."""
+        """Start refilling the pool; call it inside an event loop."""
         if self.pooled is not None:
             self.pooled.start()
 
     async def stop(self) -> None:
-        """Make no more rows, and let go of the second level."""
+        """Stop making rows, and close the second level."""
         if self.pooled is not None:
             await self.pooled.stop()
         if self._second_level is not None:
@@ -108,11 +108,11 @@ class Answers:
     def answer_now(self, requests: Sequence[CheckedRequest]) -> list[Outcome]:
         """Answer requests that arrived together, except those that have to wait.
 
-        What pool and cache do not have is drawn in one run of the student. Of equal requests with
-        a seed the first is drawn, and the others get its rows.
+        All requests that pool and cache cannot answer are drawn in one run of the student. Of equal
+        requests with a seed, the first is drawn and the others get its rows.
 
         Returns:
-            An outcome for each request; where it is None, `answer` has to be awaited.
+            An outcome for each request; if it is None, `answer` has to be awaited.
         """
         self._dispatcher.gate.turn_begins(len(requests))
         self._last_call = self._clock()
@@ -188,7 +188,7 @@ class Answers:
             out[equal] = self.cached.joins(requests[equal], content)
 
     async def answer(self, request: CheckedRequest) -> Answer:
-        """Wait for the answer to a request that `answer_now` had none for.
+        """Wait for the answer to a request that `answer_now` could not answer.
 
         Raises:
             DeadlinePassed, TooMuch: as `Dispatcher.draw`.
@@ -203,7 +203,7 @@ class Answers:
             answer, seconds = timed(drawn_answer, request, drawn)
             self._metering.apart(seconds)
         else:
-            # Many rows are decoded out of the event loop's way.
+            # An answer of many rows is decoded outside the event loop.
             answer, seconds = await asyncio.get_running_loop().run_in_executor(
                 self._dispatcher.student_thread, timed, drawn_answer, request, drawn
             )
@@ -211,7 +211,7 @@ class Answers:
         return answer
 
     def describe(self, out: pb.GetStatisticsResponse) -> None:
-        """Fill in what is known of pool and cache."""
+        """Fill in the statistics of pool and cache."""
         if (pool := self.pool_statistics()) is not None:
             counts = asdict(pool)
             del counts["releases"]
@@ -225,15 +225,15 @@ class Answers:
             out.cache.CopyFrom(pb.CacheStatistics(**asdict(cache)))
 
     def pool_statistics(self) -> PoolStatistics | None:
-        """Counts of the pool; None: there is none."""
+        """Return the counts of the pool; None if there is none."""
         return None if self.pooled is None else self.pooled.statistics()
 
     def cache_statistics(self) -> CacheStatistics | None:
-        """Counts of the cache; None: there is none."""
+        """Return the counts of the cache; None if there is none."""
         return None if self.cached is None else self.cached.statistics()
 
     def load(self, busy: float) -> Load:
-        """What the server is doing besides refilling the pool, which takes `busy` cores."""
+        """Return the server's load besides refilling the pool, which uses `busy` cores."""
         self._metering.is_nobodys()
         now = self._clock()
         if now >= self.burn_until:
@@ -249,20 +249,20 @@ class Answers:
 
 
 def _charged(request: CheckedRequest, began: float) -> float:
-    """Charge a request of a turn the time since `began`; returns the time now."""
+    """Charge a request of a turn for the time since `began`; return the time now."""
     now = time.perf_counter()
     request.spent.seconds += now - began
     return now
 
 
 class _Turn:
-    """The requests of a turn that are to be drawn.
+    """The requests of a turn that have to be drawn.
 
     Attributes:
         places: their indices among the turn's requests.
-        routes: how each is routed; None: that has not been decided.
-        keys: the cache's key of those whose answers will be kept, by index.
-        equal: indices of the equal requests that get the rows of a key's draw.
+        routes: route of each; None if it has not been decided.
+        keys: by index, the cache keys of requests whose answers will be kept.
+        equal: by key, the indices of equal requests that get the rows of the key's draw.
     """
 
     __slots__ = ("equal", "keys", "places", "routes")

@@ -1,8 +1,8 @@
-"""Answers to requests with a seed, kept: equal requests give equal rows, so one draw does for all.
+"""A cache of answers to requests with a seed: equal requests have equal rows, so one draw will do.
 
-The key is what the answer depends on: the release, what is known of each row, the columns asked
-for, the draws, the seed, and the tier that draws, in how many passes. Not the fidelity that was
-asked for, nor the deadline: these decide which tier draws, and that is part of the key.
+The key contains everything that the answer depends on: the release, the known values of each row,
+the requested columns, the draws, the seed, and the tier that draws and its passes. The requested
+fidelity and the deadline are not in it: they decide which tier draws, and the tier is in the key.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from cascade_server.config import ServerConfig
 from cascade_server.errors import DeadlinePassed
 from cascade_server.terms import Tier
 
-# Part of every key: raise it when equal requests no longer give the rows they gave.
+# Part of every key: raise it when equal requests no longer give the same rows as before.
 DEFINITION = 3
-# Bytes that an entry takes beside its content.
+# Bytes of an entry besides its content.
 ENTRY_OVERHEAD = 300
 TOO_LATE = "the deadline passed while an equal request was drawn"
-# No entry may take more than this share of the cache.
+# The largest share of the cache for one entry.
 LARGEST_SHARE = 0.125
 
 
 class Keys:
-    """Names the answers that there may be to a request: one for each way to draw it.
+    """The keys of a request's possible answers: one for each way to draw it.
 
-    A key is 32 bytes, the same in every process. Columns are in the order of their names, and one
-    that is absent from every row is not there at all, however the request was written.
+    A key is 32 bytes, the same in every process. Columns are in the order of their names, and a
+    column that is absent from every row is left out, however the request was written.
     """
 
     def __init__(self, request: CheckedRequest) -> None:
@@ -48,11 +48,11 @@ class Keys:
             *(request.names, request.rows, request.draws, request.seed, request.first_row),
             *(request.log_likelihood, known),
         )
-        # A float's repr is exact, and a string's is quoted: no two requests share one.
+        # A float's repr is exact, and a string's is quoted: no two different requests share one.
         self._asked = hashlib.blake2b(repr(canonical).encode(), digest_size=32)
 
     def drawn_by(self, tier: Tier, steps: int) -> bytes:
-        """The key of the answer that a tier draws in so many passes."""
+        """Return the key of the answer that a tier draws in so many passes."""
         whole = self._asked.copy()
         whole.update(f"{tier}/{steps}".encode())
         return whole.digest()
@@ -60,11 +60,11 @@ class Keys:
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """How much is kept, and for how long.
+    """How much to keep, and for how long.
 
     Attributes:
-        max_bytes: of answers and their keys.
-        max_age: seconds.
+        max_bytes: bytes of answers and their keys.
+        max_age: seconds that an answer is kept.
         most_rows: larger answers are not kept.
     """
 
@@ -74,7 +74,7 @@ class CacheConfig:
 
 
 class Cache:
-    """Answers by key; the least recently used go first. Time is given."""
+    """Answers by key, which drops the least recently used first. The caller passes the time."""
 
     def __init__(self, config: CacheConfig) -> None:
         self.config = config
@@ -85,7 +85,7 @@ class Cache:
         return len(self._entries)
 
     def get(self, key: bytes, now: float) -> bytes | None:
-        """An answer that is not too old."""
+        """Return the key's answer unless it is too old."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -97,7 +97,7 @@ class Cache:
         return content
 
     def put(self, key: bytes, content: bytes, made: float) -> None:
-        """Keep an answer that was made then, unless it is too large."""
+        """Keep an answer made at `made`, unless it is too large."""
         size = _size(key, content)
         if size > LARGEST_SHARE * self.config.max_bytes:
             return
@@ -119,12 +119,12 @@ def _size(key: bytes, content: bytes) -> int:
 
 
 class Made(NamedTuple):
-    """What the first of those who ask for a key has made.
+    """The result of the first of several requests for a key.
 
     Attributes:
-        content: of the answer.
-        is_stand_in: whether it is not the key's: the student's, in place of a teacher that did not
-            answer in time.
+        content: content of the answer.
+        is_stand_in: whether it is not the key's own answer, but the student's in place of a teacher
+            that did not answer in time.
     """
 
     content: bytes
@@ -132,14 +132,14 @@ class Made(NamedTuple):
 
 
 class WaitedTooLong(DeadlinePassed):
-    """Another's draw took longer than who waits for it had time."""
+    """The draw of an equal request took longer than the waiting request had time."""
 
 
 class Flights:
     """Lets concurrent requests for one key wait for the first of them.
 
     Attributes:
-        waiting: how many do.
+        waiting: number of waiting requests.
     """
 
     def __init__(self) -> None:
@@ -147,7 +147,7 @@ class Flights:
         self._flights: dict[bytes, asyncio.Future[Made | None]] = {}
 
     def underway(self, key: bytes) -> bool:
-        """Whether somebody makes what a key stands for."""
+        """Return whether a request is making the content of a key."""
         return key in self._flights
 
     async def once(
@@ -157,20 +157,21 @@ class Flights:
         remaining: Callable[[], float],
         takes_stand_in: bool = False,
     ) -> tuple[bytes, bool]:
-        """What the first of those who ask for a key makes; and whether that was another one.
+        """Make a key's content once for concurrent requests; return it, and whether another did.
 
-        If the first fails, whether it was cancelled, refused or late, the next of the others makes
-        it: what fails for one need not fail for all.
+        If the first request fails, whether cancelled, refused or late, the next one makes the
+        content: a failure of one request need not concern the others.
 
         Args:
-            key: of the content.
-            make: called in the first one's own task.
-            remaining: seconds until there is no point in waiting.
-            takes_stand_in: whether who asks is content with one; else it makes the key's own.
+            key: key of the content.
+            make: makes the content; called in the task of the first request.
+            remaining: returns the seconds until waiting becomes pointless.
+            takes_stand_in: whether the request accepts a stand-in; otherwise it makes the key's own
+                content.
 
         Raises:
-            WaitedTooLong: for another.
-            Whatever `make` raises, to whom it was called for.
+            WaitedTooLong: another request's content came too late.
+            Any error of `make`, in the request that called it.
         """
         while (flight := self._flights.get(key)) is not None:
             left = remaining()

@@ -47,14 +47,14 @@ class _Counts:
 
 
 class Looked(NamedTuple):
-    """What a look into the cache has found for a request.
+    """The result of looking up a request in the cache.
 
     Attributes:
-        key: the key of its answer, which names the tier that is to draw it.
+        key: key of its answer, which includes the tier that should draw it.
         tier: that tier.
-        student: the key of the student's answer.
-        route: how it was routed; None: that was not needed to find the answer.
-        content: the kept answer; None: there is none.
+        student: key of the student's answer.
+        route: the request's route; None if the answer was found without one.
+        content: the kept answer; None if there is none.
     """
 
     key: bytes
@@ -68,12 +68,12 @@ class CachedAnswers:
     """Answers that may be given again to equal requests.
 
     Attributes:
-        cache: where this process keeps them.
-        second_level: a cache that servers share; None: there is none.
+        cache: this process's cache.
+        second_level: a cache that servers share; None if there is none.
         flights: equal requests that wait for each other.
 
     Args:
-        config: of the cache.
+        config: configuration of the cache.
         dispatcher: routes requests and draws.
         inline_rows: answers with more rows are serialized in a thread.
         second_level: as above.
@@ -93,14 +93,14 @@ class CachedAnswers:
         self.flights, self._counts = Flights(), _Counts()
 
     def may_have(self, request: CheckedRequest) -> bool:
-        """Whether an answer would be kept: it has a seed, and is not too large."""
+        """Return whether an answer would be kept: the request has a seed, and is not too large."""
         return request.seeded and request.total <= self.cache.config.most_rows
 
     def look(self, request: CheckedRequest) -> Looked:
         """Look for an answer in this process's cache.
 
-        AUTO gets the teacher's answer if that is kept: nothing is better, or faster. Else the
-        request is routed, and the answer of the chosen tier is looked for.
+        AUTO gets the teacher's answer if that is kept: no answer is better, or faster. Otherwise
+        the request is routed, and the answer of the chosen tier is looked up.
         """
         keys, now = Keys(request), self._clock()
         student = keys.drawn_by(Tier.STUDENT, 1)
@@ -117,8 +117,10 @@ class CachedAnswers:
         return Looked(key, Tier.TEACHER, student, route, None)
 
     def must_wait(self, key: bytes) -> bool:
-        """Whether a request has to wait before it may be drawn: for an equal one in flight, or for
-        the second level."""
+        """Return whether a request must wait before it may be drawn.
+
+        It may wait for an equal request in flight, or for the second level.
+        """
         return self.second_level is not None or self.flights.underway(key)
 
     def hit(self, request: CheckedRequest, content: bytes) -> Answer:
@@ -132,7 +134,7 @@ class CachedAnswers:
         return self._again(request, content)
 
     def made(self, key: bytes, answer: Answer) -> bytes:
-        """Keep an answer that was drawn; returns it as it is kept, serialized."""
+        """Keep an answer that was drawn; return it serialized, as it is kept."""
         self._counts.misses += 1
         content = content_of(answer)
         self._keep(key, content)
@@ -145,9 +147,9 @@ class CachedAnswers:
     ) -> Answer:
         """Wait for an answer: of an equal request in flight, from the second level, or by a draw.
 
-        AUTO waits for a teacher's answer that another request has asked for no longer than for its
-        own; then the student answers. FULL waits for the teacher's answer, and asks for it itself
-        where the other request was answered by the student.
+        AUTO waits for another request's answer from the teacher no longer than for its own; then
+        the student answers. FULL waits for the teacher's answer, and requests it itself if the
+        other request was answered by the student.
         """
         found = self.look(request)
         if found.content is not None:
@@ -179,14 +181,14 @@ class CachedAnswers:
         remaining: Callable[[], float],
         takes_stand_in: bool = False,
     ) -> Answer:
-        """Have one of all equal requests in flight make the answer; see `Flights.once`."""
+        """Let one of all equal requests in flight make the answer; see `Flights.once`."""
         key = found.key
         answers: list[Answer] = []
 
         async def make() -> Made:
             if (elsewhere := await self._look_elsewhere(request, key)) is not None:
                 if elsewhere.age < self.cache.config.max_age:
-                    # It expires here when it would have expired there.
+                    # It expires here at the same time as there.
                     self.cache.put(key, elsewhere.content, self._clock() - elsewhere.age)
                 return Made(elsewhere.content)
             self._counts.misses += 1
@@ -195,7 +197,7 @@ class CachedAnswers:
             if request.total <= self._inline_rows:
                 content = content_of(answer)
             else:
-                # Many rows are written out of the event loop's way.
+                # An answer of many rows is written outside the event loop.
                 content = await asyncio.get_running_loop().run_in_executor(
                     self._dispatcher.student_thread, content_of, answer
                 )
@@ -210,7 +212,7 @@ class CachedAnswers:
         return self._again(request, content)
 
     def statistics(self) -> CacheStatistics:
-        """Counts of what it has answered, and of what it holds."""
+        """Return counts of past answers and of the cache's content."""
         return CacheStatistics(
             **asdict(self._counts),
             entries=len(self.cache),
@@ -233,14 +235,14 @@ class CachedAnswers:
         try:
             pb.SynthesizeResponse.FromString(found.content)
         except DecodeError:
-            # Not damaged, but not written by this version of the server.
+            # Intact, but not written by this version of the server.
             self.second_level.corrupt()
             return None
         self._counts.second_level_hits += 1
         return found
 
     def _again(self, request: CheckedRequest, content: bytes) -> Answer:
-        """A kept answer, with this request's own timings."""
+        """Return a kept answer with this request's own timings."""
         found = time.perf_counter()
         kept = pb.SynthesizeResponse.FromString(content)
         teacher = kept.provenance.tier == pb.TIER_TEACHER
@@ -262,10 +264,12 @@ class CachedAnswers:
 
 
 def content_of(answer: Answer) -> bytes:
-    """What is kept of an answer; its rows are as the wire has them from now on, to be written no
-    second time."""
+    """Return the serialized form of an answer for the cache.
+
+    The answer's rows become their wire form, so that they are not written again.
+    """
     message = message_of(answer)
-    # What is only this one's: the moment, and the reasons.
+    # These belong to one request only: the time, and the reasons.
     message.provenance.ClearField("timings")
     message.provenance.ClearField("routing")
     answer.rows = message.rows.SerializeToString()

@@ -1,7 +1,7 @@
-"""Rows the teacher made ahead of time, by what is known of them, and what is asked for most.
+"""Rows that the teacher made ahead of time, by condition, and the demand for them.
 
-A pooled row is the teacher's at almost no cost: its tokens lie here, and an answer needs only to
-make values of them. Nothing here reads a clock or an engine: what is made is decided in `refill`.
+A pooled row costs almost nothing: its tokens are stored here, and only have to be decoded for an
+answer. This module reads no clock and no engine; `refill` decides what to make.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from cascade_server.config import ServerConfig
 
-# Bytes that a row and a condition take beside their tokens: objects and their places in tables.
+# Bytes of a row and of a condition besides their tokens: objects and their table entries.
 ROW_OVERHEAD, STOCK_OVERHEAD = 160, 1400
-# Of how many the least useful is dropped: looking at all would take longer than a real-time answer.
+# The least useful of this many conditions is dropped: looking at all would take longer than a
+# real-time answer.
 LOOKED_AT = 16
-# After so many half-lives counts begin anew with small weights, long before they overflow.
+# After this many half-lives counts restart with small weights, long before they overflow.
 MOST_HALF_LIVES = 300
 
 
@@ -30,7 +31,7 @@ class Key(NamedTuple):
 
     Attributes:
         release: `Runtime.identity`.
-        condition: the tokens and the mask of one row, as bytes.
+        condition: tokens and mask of one row, as bytes.
     """
 
     release: str
@@ -38,31 +39,31 @@ class Key(NamedTuple):
 
 
 def condition_of(tokens: NDArray[np.int32], observed: NDArray[np.bool_]) -> bytes:
-    """What is known of one row, of T tokens and their mask; tokens not known are 0."""
+    """Return the known part of a row, given its T tokens and their mask; unknown tokens are 0."""
     return tokens.tobytes() + observed.tobytes()
 
 
 def of_condition(condition: bytes, slots: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """What `condition_of` was given."""
+    """Return the arguments of `condition_of`."""
     tokens = np.frombuffer(condition, np.int32, slots)
     return tokens, np.frombuffer(condition, np.bool_, offset=tokens.nbytes)
 
 
 def nothing_known(slots: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """The condition of a whole row."""
+    """Return the condition of a row without known columns."""
     return np.zeros(slots, np.int32), np.zeros(slots, np.bool_)
 
 
 @dataclass(frozen=True)
 class PoolConfig:
-    """How much may be kept, and how it may be used.
+    """How much to keep, and how to use it.
 
     Attributes:
-        max_bytes: of rows and of the conditions they are kept by.
-        max_age: seconds after which a row is no longer given out.
-        max_reuse: how often a row is given out, never twice in one answer.
-        most_rows: an answer of more rows is not looked for here: it would empty the pool, and
-            the student draws it in a few runs.
+        max_bytes: bytes of rows and of their conditions.
+        max_age: seconds after which a row is not given out any more.
+        max_reuse: how often a row is given out; never twice in one answer.
+        most_rows: larger requests are not looked up here: they would empty the pool, and the
+            student draws them in a few runs.
     """
 
     max_bytes: int
@@ -73,7 +74,7 @@ class PoolConfig:
 
 @dataclass(slots=True)
 class Row:
-    """A row: its T tokens as bytes of int32, and what has become of it."""
+    """A row: its T tokens as bytes of int32, and its history."""
 
     tokens: bytes
     made: float
@@ -86,7 +87,7 @@ class Row:
 
 @dataclass(slots=True)
 class Stock:
-    """Rows of one condition, all made in as many passes."""
+    """Rows of one condition, all made with the same number of passes."""
 
     steps: int
     rows: deque[Row] = field(default_factory=deque)
@@ -94,8 +95,7 @@ class Stock:
 
 @dataclass(frozen=True)
 class Taken:
-    """The tokens of each row of one answer, in its order; `steps`: the most passes that one of
-    them took."""
+    """Rows of one answer: the tokens of each, in order, and the most passes of any (`steps`)."""
 
     rows: tuple[bytes, ...]
     steps: int
@@ -103,7 +103,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class ReleaseCounts:
-    """Of one release: answers given, requests that found too few rows, rows made and there."""
+    """Counts of a release: answers, requests that found too few rows, rows made and present."""
 
     hits: int = 0
     misses: int = 0
@@ -117,10 +117,10 @@ class PoolStatistics:
 
     Attributes:
         releases: counts by `Runtime.identity`.
-        conditions: that there are rows for.
-        bytes: that they take.
-        expired_rows: dropped because of their age.
-        evicted_rows: dropped to make room.
+        conditions: conditions that have rows.
+        bytes: bytes that the rows take.
+        expired_rows: rows dropped because of their age.
+        evicted_rows: rows dropped to make room.
     """
 
     releases: Mapping[str, ReleaseCounts]
@@ -139,7 +139,7 @@ class _Counts:
 
 
 class Pool:
-    """Rows by key. Time is given; nothing is thread-safe: one event loop owns it."""
+    """Rows by key. The caller passes the time. Not thread-safe: one event loop owns it."""
 
     def __init__(self, config: PoolConfig, releases: Sequence[str]) -> None:
         self.config = config
@@ -149,16 +149,17 @@ class Pool:
         self._stocks: OrderedDict[Key, Stock] = OrderedDict()
 
     def stock(self, key: Key) -> int:
-        """How many rows there are, some of them perhaps too old."""
+        """Return the number of rows of a key, including any that are too old."""
         stock = self._stocks.get(key)
         return 0 if stock is None else len(stock.rows)
 
     def take(self, keys: Sequence[Key], draws: int, now: float) -> Taken | None:
-        """`draws` rows for each key; None where there are too few for any of them.
+        """Take `draws` rows for each key; None if any key has too few.
 
-        An answer is from the pool as a whole or not at all: it has one provenance.
+        An answer is from the pool as a whole or not at all, because it has one provenance.
         """
-        if len(keys) == 1 and keys[0] not in self._stocks:  # most conditions are asked for once
+        # most conditions are requested only once
+        if len(keys) == 1 and keys[0] not in self._stocks:
             self._counts[keys[0].release].misses += 1
             return None
         needed: dict[Key, int] = {}
@@ -182,7 +183,7 @@ class Pool:
         return Taken(tuple(next(parts[key]).tokens for key in keys for _ in range(draws)), steps)
 
     def add(self, key: Key, rows: Sequence[bytes], steps: int, now: float) -> None:
-        """Keep rows, the tokens of each; whoever adds calls `make_room` then."""
+        """Keep rows, given as tokens; the caller must then call `make_room`."""
         stock = self._stocks.get(key)
         if stock is None:
             stock = self._stocks[key] = Stock(steps)
@@ -198,14 +199,14 @@ class Pool:
     def make_room(
         self, next_use: Callable[[Key, int], float], dropped: Callable[[float], None]
     ) -> None:
-        """Drop rows until all fit.
+        """Drop rows until the rest fits.
 
-        Of a few conditions, whichever they are, the one goes first whose last row is expected to be
-        used last.
+        Of a few arbitrary conditions, it drops from the one whose last row is expected to be used
+        last.
 
         Args:
-            next_use: seconds until the n-th row of a key is expected to be used.
-            dropped: told those seconds of each row that is dropped.
+            next_use: predicts the seconds until the n-th row of a key is used.
+            dropped: called with those seconds for each dropped row.
         """
         while self.bytes > self.config.max_bytes and self._stocks:
             few = self._turned(LOOKED_AT)
@@ -216,7 +217,7 @@ class Pool:
             self._forget_if_empty(key)
 
     def sweep(self, now: float) -> None:
-        """Drop rows that are too old of the next few conditions."""
+        """Drop the rows that are too old among the next few conditions."""
         for key in self._turned(LOOKED_AT):
             stock = self._stocks[key]
             while stock.rows and self._too_old(stock.rows[0], now):
@@ -224,7 +225,7 @@ class Pool:
             self._forget_if_empty(key)
 
     def statistics(self) -> PoolStatistics:
-        """What is here, and what has become of the rest."""
+        """Return the pool's content and its counts."""
         releases = {
             release: ReleaseCounts(c.hits, c.misses, c.refilled_rows, c.rows)
             for release, c in self._counts.items()
@@ -234,14 +235,14 @@ class Pool:
         )
 
     def _turned(self, most: int) -> list[Key]:
-        """The next few keys, which go to the end of the turn."""
+        """Return the next few keys, and move them to the end of the order."""
         few = list(islice(self._stocks, most))
         for key in few:
             self._stocks.move_to_end(key)
         return few
 
     def _pop(self, key: Key, rows: int, now: float) -> list[Row]:
-        """As many rows as there are, at most so many; those too old are dropped on the way."""
+        """Remove and return at most `rows` rows; rows that are too old are dropped on the way."""
         stock = self._stocks.get(key)
         if stock is None or len(stock.rows) < rows:
             return []
@@ -287,14 +288,14 @@ class Pool:
 
 
 class Demand:
-    """Rows asked for a second, by key, averaged over the last while.
+    """Requested rows per second by key, averaged over recent time.
 
-    A count fades by half in `half_life` seconds, by making new ones weigh more (Cormode et al.,
-    "Forward Decay", ICDE 2009). There is room for `most` keys: a new one takes the place of the
-    least wanted of the next few, and so never that of one which is wanted often.
+    A count halves in `half_life` seconds, by giving later ones more weight (Cormode et al.,
+    "Forward Decay", ICDE 2009). There is room for `most` keys: a new one replaces the least wanted
+    of the next few, and so never one that is wanted often.
 
     Attributes:
-        noted: how often anything was asked for; who finds it as it was need not look again.
+        noted: number of requests noted; if it has not changed, the demand is the same as before.
     """
 
     def __init__(self, half_life: float, most: int = 1024, now: float = 0.0) -> None:
@@ -310,7 +311,7 @@ class Demand:
         return len(self._keys)
 
     def note(self, key: Key, rows: int, now: float) -> None:
-        """Rows were asked for."""
+        """Note a request for rows."""
         self.noted += 1
         if self._half_lives(now) > MOST_HALF_LIVES:
             faded = self._faded(now)
@@ -335,12 +336,12 @@ class Demand:
         self._counts[slot] = rows * weight
 
     def rate(self, key: Key, now: float) -> float:
-        """Rows a second; 0 where it is not known."""
+        """Return a key's rows per second; 0 if unknown."""
         slot = self._slots.get(key)
         return 0.0 if slot is None else self._rate(slot, now)
 
     def rates(self, start: int, stop: int, now: float) -> list[tuple[Key, float]]:
-        """A part of the keys, with their rates."""
+        """Return some of the keys with their rates."""
         return [
             (self._keys[slot], self._rate(slot, now))
             for slot in range(start, min(stop, len(self._keys)))
@@ -351,9 +352,9 @@ class Demand:
         return self._counts[slot] * self._faded(now) * 0.6931471805599453 / self.half_life
 
     def _half_lives(self, now: float) -> float:
-        # Not below 0, should the clock be stepped back: what fades backwards has no bounds.
+        # At least 0 even if the clock is stepped back: backwards, weights would grow without bound.
         return max(0.0, now - self._since) / self.half_life
 
     def _faded(self, now: float) -> float:
-        """What is left of a count of weight 1: 0 in the end, however long nobody has asked."""
+        """Return what is left of a count of weight 1; after a long time it is 0."""
         return float(0.5 ** self._half_lives(now))

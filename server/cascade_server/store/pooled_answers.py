@@ -1,8 +1,8 @@
-"""Answers made of pooled rows: what was drawn ahead of time, and what the caller gave.
+"""Answers made of pooled rows and the caller's own values.
 
-A pooled row is what the teacher drew for a condition, as tokens; it becomes values when it is given
-out, beside the caller's own, as if it had just been drawn. So numbers that follow from given ones
-are exact here too.
+A pooled row is the teacher's draw for a condition, as tokens. It is decoded when it is given out,
+beside the caller's values, as if it had just been drawn. So numbers that follow from given ones are
+exact here too.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from cascade_server.terms import Tier
 
 
 class PooledAnswers:
-    """Gives out the rows of a pool, and has it refilled.
+    """Answers requests from a pool, and keeps it filled.
 
     Args:
-        config: of the pool.
-        dispatcher: draws ahead of time.
-        latest: says of which releases, by `Runtime.identity`, rows are made before anybody has
-            asked; those that answer who names no version, which may be others in a moment.
-        load: what the server does beside it, as for `Refill`.
+        config: configuration of the pool.
+        dispatcher: draws rows ahead of time.
+        latest: returns the releases, by `Runtime.identity`, whose rows are made before any request:
+            those that answer requests without a version. They may change at any time.
+        load: returns what else the server does; see `Refill`.
         clock: monotonic seconds.
-        metering: counts what rows cost that are made ahead of time; None: nobody asks.
+        metering: counts the cost of rows made ahead of time; None to count nothing.
 
     Attributes:
-        pool, refill: what there is, and who makes it.
-        model: seconds that it takes to give out so many rows.
+        pool, refill: the rows, and what makes them.
+        model: predicts the seconds to give out so many rows.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class PooledAnswers:
         )
 
     async def _drawn_ahead(self, runtime: Runtime, given: TeacherInput) -> Tokens:
-        """Have rows made, and count what they cost."""
+        """Have rows drawn, and count their cost."""
         drawn = await self._dispatcher.draw_ahead(runtime, given)
         if self._metering is not None:
             table, unknown = runtime.release.manifest.table, given.observed.tobytes().count(0)
@@ -81,19 +81,22 @@ class PooledAnswers:
         return drawn
 
     def start(self) -> None:
-        """Begin to refill the pool; inside an event loop."""
+        """Start refilling the pool; call it inside an event loop."""
         self._refilling = asyncio.create_task(self.refill.run())
 
     async def stop(self) -> None:
-        """Make no more rows."""
+        """Stop making rows."""
         if self._refilling is not None:
             self._refilling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._refilling
 
     def may_have(self, request: CheckedRequest) -> bool:
-        """Whether pooled rows can answer a request: of one with a seed never; only the teacher
-        itself scores what is given; and nothing is to be drawn of what is known."""
+        """Return whether pooled rows can answer a request.
+
+        They cannot if it has a seed or too many rows, if given values must be scored, which only
+        the teacher itself does, or if every column is known.
+        """
         return (
             not request.seeded
             and not request.log_likelihood
@@ -102,7 +105,7 @@ class PooledAnswers:
         )
 
     def answer(self, request: CheckedRequest) -> Answer | None:
-        """An answer of pooled rows; None: there are too few, or it would be late."""
+        """Return an answer of pooled rows; None if there are too few, or it would be late."""
         keys, now = keys_of(request), self._clock()
         for key in keys:
             self._demand.note(key, request.draws, now)
@@ -125,7 +128,7 @@ class PooledAnswers:
         seconds: float,
         is_trial: bool = False,
     ) -> Answer | None:
-        """An answer of pooled rows, predicted to take so long; None: there are too few."""
+        """Return an answer of pooled rows, predicted to take `seconds`; None if too few."""
         taken = self.pool.take(keys, request.draws, now)
         if taken is None:
             return None
@@ -135,7 +138,7 @@ class PooledAnswers:
             option = Option(Tier.TEACHER, taken.steps, seconds, from_pool=True)
             options = (option, *self._dispatcher.options(request))
             route = choose(options, request.work.remaining(), request.wanted)
-            # Whatever would be chosen by now: this is who answers.
+            # Whatever the router would choose by now, the pool is what answers.
             route = route._replace(option=option, probing=is_trial)
         tokens = np.frombuffer(b"".join(taken.rows), np.int32).reshape(request.total, -1)
         rows = decoded(request, tokens)
@@ -146,12 +149,12 @@ class PooledAnswers:
         return answer
 
     def statistics(self) -> PoolStatistics:
-        """What the pool holds and how often it answered."""
+        """Return the pool's content, and how often it answered."""
         return self.pool.statistics()
 
 
 def keys_of(request: CheckedRequest) -> list[Key]:
-    """What each row of a request needs of the pool."""
+    """Return the pool's key for each row of a request."""
     release, encoded = request.runtime.identity, request.encoded
     if request.rows == 1:
         return [Key(release, condition_of(encoded.tokens, encoded.observed))]

@@ -1,9 +1,9 @@
-"""What the teacher makes for the pool while it has nothing else to do.
+"""Makes rows for the pool while the teacher has nothing else to do.
 
-A row is worth the more the sooner it is expected to be given out: the next row of a condition that
-is asked for r times a second and has s rows in (s + 1) / r seconds. The soonest are made first, and
-none that would lie too long. Whether anything is made is decided anew before each small batch, from
-what the server does beside it.
+A row is worth more the sooner it is expected to be given out: for a condition that is requested r
+times a second and has s rows, the next row will be given out in (s + 1) / r seconds. The rows that
+will be given out first are made first, and none that would wait too long. Before each small batch,
+the server's other load decides whether to make anything.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ from cascade_server.terms import ServiceClass
 
 log = logging.getLogger("cascade.server")
 
-# Keys that are looked at before the event loop gets a turn.
+# Keys to look at before the event loop gets a turn.
 SLICE = 64
-# Seconds until the next try after the teacher failed.
+# Seconds until the next attempt after the teacher failed.
 AFTER_FAILURE = 5.0
-# Seconds over which it is measured how busy the process is.
+# Seconds over which the process's load is measured.
 LEAST_PAUSE = 0.01
 
 
 @dataclass(frozen=True)
 class RefillConfig:
-    """How much is made, and when.
+    """How many rows to make, and when.
 
     Attributes:
-        batch: rows of one batch at most: a real-time request waits for one pass of it at most.
-        horizon: seconds; no row is made that is expected to lie longer.
-        half_life: seconds in which what was asked for counts half as much.
-        base_rows: made where nothing is known of a row, whether anybody has asked or not.
-        most_share: of the time, with nothing else to do.
-        least_share: below this, nothing is made.
-        most_burn: burn rate over 5 minutes of a real-time objective above which nothing is made.
-        after_offline: seconds that nothing is made for after `Generate` has drawn.
-        after_call: seconds that nothing is begun for after a real-time call: rows are made in the
-            gaps between calls. Who asks as fast as answers come has the machine to himself, which
-            the teacher would share with him, its caches and its clock; at a hundred calls a second
-            that come by chance, three of five looks still find a gap.
-        tick: seconds until the next look where nothing was made.
-        longest_tick: what that grows to, twofold each time, while nobody asks for anything: all
-            that may happen then is that rows grow old.
-        report_seconds: how long a look at the error budgets holds.
+        batch: the most rows of a batch: a real-time request waits for at most one pass of it.
+        horizon: seconds; no row is made that is expected to wait longer.
+        half_life: seconds after which a past request counts half as much.
+        base_rows: rows without known columns to keep, even if nothing was requested.
+        most_share: largest share of the time, used if there is no other load.
+        least_share: below this share, nothing is made.
+        most_burn: if a real-time objective has a higher burn rate over 5 minutes, nothing is made.
+        after_offline: seconds without refilling after `Generate` has drawn.
+        after_call: seconds after a real-time call in which no batch starts: rows are made in the
+            gaps between calls. A caller that sends its next call as soon as it is answered leaves
+            no gaps; refilling would take some of the caches and the clock rate from it. At a
+            hundred calls a second at random times, three of five checks still find a gap.
+        tick: seconds until the next check if nothing was made.
+        longest_tick: upper limit of that pause, which doubles while there are no requests: in that
+            time, rows can only grow old.
+        report_seconds: how long a reading of the error budgets stays valid.
     """
 
     batch: int = 16
@@ -76,23 +76,23 @@ class RefillConfig:
 
 
 class Candidate(NamedTuple):
-    """A condition that rows might be made for: asked for `rate` times a second, `stock` there."""
+    """A condition that rows may be made for: requested `rate` times a second, with `stock` rows."""
 
     key: Key
     rate: float
     stock: int
 
     def next_use(self, more: int = 1) -> float:
-        """Seconds until the row after `more` - 1 new ones is expected to be given out."""
+        """Return the seconds until the row after `more` - 1 new ones will probably be given out."""
         return (self.stock + more) / self.rate if self.rate > 0 else math.inf
 
 
 @dataclass(frozen=True)
 class Load:
-    """What else the server does.
+    """The server's other load.
 
     Attributes:
-        inside: requests that are being drawn for, of every class.
+        inside: requests of any class that are being drawn.
         since_offline: seconds since `Generate` last drew.
         burn: the highest burn rate of a real-time objective.
         busy: cores that the process used while nothing was made.
@@ -107,7 +107,7 @@ class Load:
 
 
 def share(load: Load, config: RefillConfig) -> float:
-    """The share of the time in which rows may be made; 0: none now."""
+    """Return the share of the time in which rows may be made; 0 for none now."""
     if load.inside or load.since_offline < config.after_offline or load.burn > config.most_burn:
         return 0.0
     if load.since_call < config.after_call:
@@ -117,14 +117,14 @@ def share(load: Load, config: RefillConfig) -> float:
 
 
 def rest(seconds: float, share: float, config: RefillConfig) -> float:
-    """Seconds to make nothing after a batch that took `seconds`; a tick, if none was made."""
+    """Return the seconds to pause after a batch of `seconds`; a tick if none was made."""
     return seconds * (1 - share) / share if seconds > 0 and share > 0 else config.tick
 
 
 def worst_burn(report: Report) -> float:
-    """The highest burn rate over 5 minutes of what real-time callers were promised.
+    """Return the highest burn rate over 5 minutes of the real-time objectives.
 
-    Not of fidelity: it burns because rows do not come from the teacher, which the pool mends.
+    Fidelity is left out: it burns if rows do not come from the teacher, which the pool improves.
     """
     return max(
         (
@@ -138,17 +138,17 @@ def worst_burn(report: Report) -> float:
 
 
 def soonest(candidates: Iterable[Candidate], most: int) -> list[Candidate]:
-    """Those whose next row is expected to be given out first."""
+    """Return the candidates whose next row is expected to be given out first."""
     return heapq.nsmallest(most, candidates, key=Candidate.next_use)
 
 
 def batch_of(candidates: Sequence[Candidate], most: int, horizon: float) -> dict[Key, int]:
-    """Rows to make, by key: the `most` that are given out soonest, of one release.
+    """Return how many rows to make by key: the `most` that are given out soonest, of one release.
 
     Args:
         candidates: soonest first.
-        most: rows.
-        horizon: seconds; no row that is expected to lie longer.
+        most: number of rows.
+        horizon: seconds; leave out rows that are expected to wait longer.
     """
     if not candidates:
         return {}
@@ -170,16 +170,16 @@ def batch_of(candidates: Sequence[Candidate], most: int, horizon: float) -> dict
 
 
 def horizon_after(horizon: float, evicted: Sequence[float], room: float, most: float) -> float:
-    """How long rows may be expected to lie, once the pool is full.
+    """Return how long rows may be expected to wait, once the pool is full.
 
-    What is made must be given out sooner than what is dropped for it, or the teacher would make
+    A new row must be given out sooner than the row dropped for it; otherwise the teacher would make
     and drop the same rows for ever.
 
     Args:
-        horizon: the one before, seconds.
-        evicted: when the rows that were dropped for the last batch were expected to be used.
-        room: the share of the pool that is free.
-        most: the horizon of a pool with room, seconds.
+        horizon: the previous horizon, in seconds.
+        evicted: expected waits, in seconds, of the rows dropped for the last batch.
+        room: free share of the pool.
+        most: horizon of a pool with room, in seconds.
     """
     if evicted:
         return min(horizon, 0.8 * min(evicted))
@@ -187,24 +187,24 @@ def horizon_after(horizon: float, evicted: Sequence[float], room: float, most: f
 
 
 async def paused(seconds: float) -> float:
-    """Sleep; returns the cores that the process used meanwhile."""
+    """Sleep; return the cores that the process used in that time."""
     began, used = time.perf_counter(), time.process_time()
     await asyncio.sleep(max(seconds, LEAST_PAUSE))
     return (time.process_time() - used) / (time.perf_counter() - began)
 
 
 class Refill:
-    """Makes rows for a pool, for as long as it runs.
+    """Makes rows for a pool for as long as it runs.
 
     Args:
-        pool, demand: what there is, and what is asked for.
+        pool, demand: the rows, and the demand for them.
         runtimes: releases by `Runtime.identity`.
-        base: says which of them are now made rows of which nothing is known, whether anybody has
-            asked or not.
+        base: returns the releases for which rows without known columns are made, even without
+            requests.
         draw: has the teacher draw rows as offline work.
-        load: what else the server does, given the cores it used while nothing was made.
-        pause: makes nothing for so many seconds, and returns those cores.
-        rng: of the noise.
+        load: returns the server's other load, given the cores it used during a pause.
+        pause: pauses for so many seconds, and returns those cores.
+        rng: generator of the noise.
     """
 
     def __init__(
@@ -232,7 +232,7 @@ class Refill:
         }
 
     async def run(self) -> None:
-        """Make rows whenever there is room and time for it, until cancelled."""
+        """Make rows whenever there is room and time for them, until cancelled."""
         pause = quiet = self.config.tick
         while True:
             noted = self.demand.noted
@@ -242,10 +242,10 @@ class Refill:
                 allowed = share(self._load(busy), self.config)
                 if allowed:
                     made = await self.fill()
-            except NotReady:  # no teacher now, as while a server begins; it will come
+            except NotReady:  # no teacher yet, as when a server starts
                 pause = AFTER_FAILURE
                 continue
-            except Exception:  # the teacher's; requests that need it say what it is
+            except Exception:  # the teacher's error; requests that need the teacher report it
                 log.exception("the pool was not refilled")
                 pause = AFTER_FAILURE
                 continue
@@ -253,13 +253,14 @@ class Refill:
                 pause = rest(self._clock() - began, allowed, self.config)
                 quiet = self.config.tick
                 continue
-            # Whether it may make rows is decided anew soon; that there are none to make is not.
+            # Whether refilling is allowed is checked again soon; that there is nothing to make,
+            # less often.
             is_quiet = allowed and noted == self.demand.noted
             quiet = min(2 * quiet, self.config.longest_tick) if is_quiet else self.config.tick
             pause = quiet
 
     async def fill(self) -> int:
-        """Make one batch; returns its rows."""
+        """Make one batch; return its number of rows."""
         candidates = await self._candidates()
         wanted = batch_of(candidates, self.config.batch, self._horizon)
         if not wanted:
@@ -295,10 +296,10 @@ class Refill:
         return max(base, self.demand.rate(key, now))
 
     async def _candidates(self) -> list[Candidate]:
-        """The most wanted; the event loop gets a turn after every few keys."""
+        """Return the most wanted candidates; the event loop gets a turn after every few keys."""
         now = self._clock()
         self.pool.sweep(now)
-        # In their order: of those that are wanted alike the first is made first.
+        # In order: of equally wanted conditions, the first one's rows are made first.
         self._base = dict.fromkeys(self._whole_rows[name] for name in self._base_now())
         best = [Candidate(key, self._rate(key, now), self.pool.stock(key)) for key in self._base]
         for start in range(0, len(self.demand), SLICE):

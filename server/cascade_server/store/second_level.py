@@ -1,8 +1,7 @@
-"""A cache that processes and machines share, in Valkey or Redis; requests go on without it.
+"""A cache in Valkey or Redis that processes and machines share; requests work without it.
 
-Whatever it does, it costs a request a few milliseconds at most: there is a time limit on every
-look, a circuit breaker that stops looking when it fails, and a checksum on everything that it
-gives.
+Whatever it does, it costs a request a few milliseconds at most: every look-up has a time limit, a
+circuit breaker stops look-ups while they fail, and a checksum covers all content.
 """
 
 from __future__ import annotations
@@ -25,26 +24,26 @@ from cascade_server.errors import ConfigError
 
 log = logging.getLogger("cascade.server")
 
-# What an envelope begins with: a name and a version.
+# Start of an envelope: a name and a version.
 MAGIC = b"CASC\x01"
 CHECKSUM = 16
 PREFIX = "cascade:"
-# Of what is left of a value, where there is no telling; so says the server of one without an end.
+# Remaining time of a value if unknown; the server also returns this for a value that never expires.
 UNKNOWN = -1
-# Of TLS, in the query of a URL.
+# TLS files, in the query of a URL.
 FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-# Why it was of no use.
+# Reasons why it was of no use.
 TIMEOUT, ERROR, CORRUPT, BUSY, OPEN = "timeout", "error", "corrupt", "busy", "open"
 FAILURES = (TIMEOUT, ERROR, CORRUPT, BUSY, OPEN)
 
 
 def seal(key: bytes, content: bytes) -> bytes:
-    """Content in an envelope that says what it is and whose it is."""
+    """Wrap content in an envelope with its kind and key."""
     return MAGIC + _checksum(key, content) + content
 
 
 def unseal(key: bytes, envelope: bytes) -> bytes | None:
-    """What `seal` was given; None: it is something else, damaged, or another key's."""
+    """Return the content given to `seal`; None if it is damaged, another key's or anything else."""
     content = envelope[len(MAGIC) + CHECKSUM :]
     whole = envelope[: len(MAGIC) + CHECKSUM] == MAGIC + _checksum(key, content)
     return content if whole else None
@@ -56,15 +55,15 @@ def _checksum(key: bytes, content: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class SecondLevelConfig:
-    """How long it is waited for.
+    """How long to wait for it.
 
     Attributes:
-        timeout: seconds that a request waits for a look.
-        share: of what is left of its deadline that it waits at most.
-        limit: seconds after which a look or a write that nobody waits for is given up; long
-            enough to connect.
-        most: looks and writes underway at once; what would be more is left out.
-        failures: in a row, after which it is not asked for a while.
+        timeout: seconds that a request waits for a look-up.
+        share: the largest share of the request's remaining time to wait.
+        limit: seconds after which a look-up or write that no request waits for is abandoned; enough
+            to connect.
+        most: the most look-ups and writes at the same time; any beyond are skipped.
+        failures: failures in a row after which it is not used for a while.
         pause, longest_pause: seconds of that while, at first and at most; each failure doubles it.
     """
 
@@ -78,12 +77,12 @@ class SecondLevelConfig:
 
 
 class Kept(NamedTuple):
-    """An answer that was there.
+    """An answer that was found.
 
     Attributes:
-        content: that was put.
-        age: seconds since then, by the server's own clock: what it still has to live is less by
-            that. Those of the machines that share it may differ. Infinite: it is not known.
+        content: the stored content.
+        age: seconds since it was stored, by the cache server's clock, to be deducted from its
+            lifetime. The clocks of the machines that share it may differ. Infinite if unknown.
     """
 
     content: bytes
@@ -91,7 +90,10 @@ class Kept(NamedTuple):
 
 
 class Breaker:
-    """Stops what keeps failing, and lets one try go through after a while. Time is given."""
+    """Stops what keeps failing, and lets one attempt through after a while.
+
+    The caller passes the time.
+    """
 
     def __init__(self, config: SecondLevelConfig) -> None:
         self._config = config
@@ -104,8 +106,11 @@ class Breaker:
         return self._pause > 0
 
     def allows(self, now: float) -> bool:
-        """Whether to ask now. While it is open, a try shuts out all others until it is over, or
-        for as long as a pause."""
+        """Return whether an attempt is allowed now.
+
+        While the breaker is open, an attempt shuts out all others until it is over, or for as long
+        as a pause.
+        """
         if not self.open:
             return True
         if now < self._until:
@@ -114,11 +119,11 @@ class Breaker:
         return True
 
     def worked(self) -> None:
-        """Close: it answers again."""
+        """Close the breaker: it works again."""
         self._failed, self._pause = 0, 0.0
 
     def failed(self, now: float) -> None:
-        """Open after some failures in a row, for longer each time."""
+        """Open the breaker after some failures in a row, for longer each time."""
         self._failed += 1
         if self._failed >= self._config.failures:
             pause = 2 * self._pause or self._config.pause
@@ -130,13 +135,13 @@ class SecondLevel:
     """Reads and writes sealed answers.
 
     Args:
-        url: redis://, rediss:// or unix://, with user, password and database where needed.
+        url: redis://, rediss:// or unix://, with user, password and database if needed.
         max_age: seconds that an answer is kept.
-        config: how long it is waited for.
+        config: how long to wait.
         clock: monotonic seconds.
 
     Raises:
-        ConfigError: the URL is none, or the client library is not installed.
+        ConfigError: the URL is invalid, or the client library is not installed.
     """
 
     def __init__(
@@ -156,30 +161,30 @@ class SecondLevel:
 
     @property
     def failures(self) -> Mapping[str, int]:
-        """How often it was of no use, by why."""
+        """How often it was of no use, by reason."""
         return {why: self._failures[why] for why in FAILURES}
 
     @property
     def underway(self) -> int:
-        """Looks and writes that have not ended."""
+        """Number of look-ups and writes in progress."""
         return len(self._underway)
 
     async def get(self, key: bytes, remaining: float) -> Kept | None:
-        """An answer; None if there is none, or none in time. Never raises.
+        """Return an answer; None if there is none, or none in time. Never raises.
 
         Args:
             key: 32 bytes.
-            remaining: seconds to the deadline.
+            remaining: seconds until the deadline.
         """
         task = self._begin(lambda: self._look(_name(key)))
         if task is None:
             return None
         timeout = min(self.config.timeout, self.config.share * max(0.0, remaining))
-        # A look that takes longer goes on by itself: if it connects, the next is in time.
+        # A look-up that takes longer continues: once it has connected, the next one is in time.
         await asyncio.wait({task}, timeout=timeout)
         if not task.done():
             self._given_up.add(task)
-            # A caller in a hurry says nothing of the other end.
+            # A timeout that was shortened by the deadline says nothing about the other end.
             self._failed(TIMEOUT, blame=timeout == self.config.timeout)
             return None
         found = None if task.cancelled() or task.exception() else task.result()
@@ -192,39 +197,39 @@ class SecondLevel:
         return Kept(content, found.age)
 
     async def _look(self, name: str) -> Kept | None:
-        """A value, and how old it is; most that are looked for are not there, and cost no more."""
+        """Return a value and its age; usually there is none, and that needs one command."""
         envelope = await self._client.get(name)
         if envelope is None:
             return None
         if not isinstance(envelope, bytes):
-            # The client takes any type that the protocol has for an answer to any command.
+            # The client accepts any type of the protocol as an answer to any command.
             raise TypeError(f"a value came as {type(envelope).__name__}")
         try:
             left = await self._client.pttl(name)
-        except Exception:  # of who may ask for no more than values
+        except Exception:  # a user who may only read values
             left = UNKNOWN
         known = isinstance(left, int) and left >= 0
         return Kept(envelope, max(0.0, self._max_age - left / 1e3) if known else math.inf)
 
     def corrupt(self) -> None:
-        """What came is of no use."""
+        """Count content that is of no use."""
         self._failures[CORRUPT] += 1
 
     def put(self, key: bytes, content: bytes) -> None:
-        """Write an answer, which nobody waits for."""
+        """Write an answer, without waiting for it."""
         life = max(1, round(1e3 * self._max_age))
         envelope = seal(key, content)
         self._begin(lambda: self._client.set(_name(key), envelope, px=life))
 
     async def close(self) -> None:
-        """Give up what is underway, and disconnect."""
+        """Abandon what is in progress, and disconnect."""
         for task in self._underway:
             task.cancel()
         await asyncio.gather(*self._underway, return_exceptions=True)
         await self._client.aclose()
 
     def _begin(self, command: Callable[[], Awaitable[Any]]) -> asyncio.Future[Any] | None:
-        """Start a command, unless it is not the time for it."""
+        """Start a command, unless it is not allowed now."""
         began = self._clock()
         if len(self._underway) >= self.config.most:
             self._failures[BUSY] += 1
@@ -245,7 +250,7 @@ class SecondLevel:
             return
         error = task.exception()
         if error is None:
-            # What is too slow to be waited for does not work.
+            # What is too slow to be waited for does not count as working.
             if self._clock() - began <= self.config.timeout:
                 self.breaker.worked()
         elif not given_up:
@@ -283,7 +288,7 @@ def _client(url: str, config: SecondLevelConfig) -> Any:
             socket_connect_timeout=config.limit,
             retry=Retry(NoBackoff(), 0),
             decode_responses=False,
-            # Before version 6 the client takes any name in a certificate.
+            # Before version 6 the client accepts any name in a certificate.
             **({"ssl_check_hostname": True} if url.startswith("rediss://") else {}),
         )
     except ValueError as exc:

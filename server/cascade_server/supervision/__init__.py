@@ -1,1 +1,1 @@
-"""Processes: how they are started, heard and ended, and the lines between them."""
+"""Processes: how they are started, monitored and ended, and the connections between them."""

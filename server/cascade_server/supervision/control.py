@@ -1,4 +1,4 @@
-"""A worker's side of what it and the supervisor tell each other."""
+"""A worker's end of the messages between it and the supervisor."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ from typing import Any
 from cascade_server.errors import BadRequest, NotAllowed, NotReady, ServerError, UnknownTable
 from cascade_server.supervision.crews import Post
 
-# What the supervisor may answer instead; by the name of the class.
+# Errors that the supervisor may answer with, by class name.
 ERRORS = {each.__name__: each for each in (BadRequest, NotAllowed, NotReady, UnknownTable)}
 
 GONE = "the server is stopping: the process that directs it is gone"
 
 
 class Control:
-    """Asks the supervisor, and does what it says.
+    """Sends requests to the supervisor, and follows its orders.
 
     Args:
-        post: the line to it.
-        orders: what to do, by what it says.
-        orphaned: what to do when it is gone, once; nobody else will end this process then.
+        post: the connection to the supervisor.
+        orders: functions to call, by the order's name.
+        orphaned: called once if the supervisor is gone, since nothing else will end this process.
     """
 
     def __init__(
         self, post: Post, orders: Mapping[str, Callable[[], None]], orphaned: Callable[[], None]
     ) -> None:
         self._post, self._orders, self._orphaned = post, orders, orphaned
-        # No process asks by a number of the one before it, whose answer may be on its way yet.
+        # Numbers must not repeat those of an earlier process, whose answers may still be on their
+        # way.
         self._numbers = itertools.count((os.getpid() << 32) + 1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._is_gone = False
         asyncio.get_running_loop().add_reader(post.fileno(), self._heard)
 
     async def ask(self, what: str, **more: Any) -> dict[str, Any]:
-        """Ask for something, and wait until it is done.
+        """Send a request, and wait until it is done.
 
         Raises:
             NotReady: the supervisor is gone.
-            ServerError: it cannot be, and why.
+            ServerError: the request is impossible; says why.
         """
         if self._is_gone:
             raise NotReady(GONE)
@@ -75,7 +76,7 @@ class Control:
                 answer.set_result(each)
 
     def _lost(self) -> None:
-        # A line whose other end is closed can be read for ever, and says nothing.
+        # A connection whose other end is closed is always readable, but empty.
         asyncio.get_running_loop().remove_reader(self._post.fileno())
         self._is_gone = True
         for answer in self._waiting.values():

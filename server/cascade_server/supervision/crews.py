@@ -1,4 +1,4 @@
-"""Crews: what the supervisor knows of processes, and how it and they tell each other things."""
+"""Crews: the supervisor's records of processes, and the messages between it and them."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from typing import Any, Protocol
 
 
 class Begin(Enum):
-    """How a member is to begin."""
+    """How a member starts."""
 
-    FIRST = auto()  # of the first crew: whoever asks may be told that it still loads
-    NEXT = auto()  # of one that follows another: it is told when to take over
-    AGAIN = auto()  # in the place of a member that has died
+    FIRST = auto()  # in the first crew: callers may be told that it is still loading
+    NEXT = auto()  # in a crew that follows another: it is told when to take over
+    AGAIN = auto()  # in place of a member that has died
 
 
 class Post:
-    """A member's end of what it and the supervisor tell each other."""
+    """A member's end of the connection to the supervisor."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end, self._unread = end, b""
 
     def tell(self, **what: Any) -> None:
-        """Tell the supervisor; any thread may."""
+        """Send a message to the supervisor; thread-safe."""
         self._end.sendall(json.dumps(what).encode() + b"\n")
 
     def fileno(self) -> int:
-        """Readable when the supervisor has said something."""
+        """Return a descriptor that is readable when the supervisor has sent something."""
         return self._end.fileno()
 
     def read(self) -> list[dict[str, Any]]:
-        """What it has said; empty where only part of it has come.
+        """Return the received messages; empty if only part of one has arrived.
 
         Raises:
-            ConnectionError: there is no supervisor any more.
+            ConnectionError: the supervisor is gone.
         """
         content = self._end.recv(65_536)
         if not content:
@@ -47,20 +47,20 @@ class Post:
 
 @dataclass(frozen=True)
 class Role:
-    """What a member does.
+    """The work of a member.
 
     Attributes:
         name: for the log.
-        run: its life, in its own process.
-        last: whether it is stopped after all that are not.
-        once: whether it is done when it has ended well, rather than to be started again.
-        holds_nothing: whether nobody misses what it has begun, so that it is killed rather than
-            asked to end. A process of the lowest priority may take long to hear that it is asked.
-        rests: whether it ends well when there is nothing for it to do, and is started again when it
-            is woken.
-        dismissing: is told which process is about to be ended on purpose, before it is: one that is
-            killed can tell nobody that it did not come to grief.
-        left: is told that a process has ended, however it did, before the next one is started.
+        run: the main function of its process.
+        last: whether it is stopped after all members without this flag.
+        once: whether it is done when it ends well, rather than being started again.
+        holds_nothing: whether it may lose its work, so that it is killed rather than asked to end.
+            A process of the lowest priority may take long to notice the request.
+        rests: whether it ends well when it has nothing to do, and is started again when it is
+            woken.
+        dismissing: called with the process id just before the process is ended on purpose: a killed
+            process cannot report that it did not fail.
+        left: called when a process has ended, for whatever reason, before the next one starts.
     """
 
     name: str
@@ -75,14 +75,14 @@ class Role:
 
 @dataclass(frozen=True)
 class RestartConfig:
-    """When a process that has ended is started again.
+    """When to start a process again after it has ended.
 
     Attributes:
-        first_pause, multiplier, longest_pause: seconds of rest before the second start in a row,
-            how they grow, and what they do not exceed. The first is at once.
-        healthy: seconds after which a process counts as one that works.
-        most_starts: in a row that came to nothing, of every process that answers, after which the
-            server gives up.
+        first_pause, multiplier, longest_pause: seconds to pause before the second start in a row,
+            the growth factor, and the upper limit. The first restart is immediate.
+        healthy: seconds after which a process counts as working.
+        most_starts: the server gives up after this many failed starts in a row of every process
+            that answers.
     """
 
     first_pause: float = 0.1
@@ -94,27 +94,27 @@ class RestartConfig:
 
 @dataclass(frozen=True)
 class Restarts:
-    """What has become of the processes of one member, as far as it matters to the next.
+    """The history of one member's processes, as far as it matters to the next.
 
     Attributes:
         failures: processes in a row that did not live long enough to count as healthy.
-        unready: processes in a row that were never ready: not one that worked and died, but one
-            that cannot begin.
+        unready: processes in a row that never became ready: they did not die at work, but could not
+            start.
     """
 
     failures: int = 0
     unready: int = 0
 
     def ended(self, config: RestartConfig, lived: float, was_ready: bool) -> tuple[Restarts, float]:
-        """After the end of a process.
+        """Account for the end of a process.
 
         Args:
-            config: of starting again.
-            lived: seconds.
-            was_ready: whether it ever said so.
+            config: when to start again.
+            lived: seconds that it lived.
+            was_ready: whether it ever reported ready.
 
         Returns:
-            The new state, and the seconds to rest before the next start.
+            The new state, and the seconds to pause before the next start.
         """
         before = 0 if lived >= config.healthy else self.failures
         after = Restarts(before + 1, 0 if was_ready else self.unready + 1)
@@ -135,14 +135,14 @@ class Phase(Enum):
 
 @dataclass(eq=False)
 class Member:
-    """A role and the process that has it now; pid 0: none has.
+    """A role and its current process; pid 0 if there is none.
 
     Attributes:
-        ended: when the last process did, which is started again; None: none was.
-        error: why the last process could not go on, as it has said itself.
-        deaths, how: how many processes ended without having been asked to, and how the last did.
-        resting: whether there is nothing to do for it until it is woken.
-        woken: whether there may be more to do than its process, which still lives, has seen.
+        ended: when the last process ended that is to be started again; None if none did.
+        error: the last process's own reason why it could not go on.
+        deaths, how: number of processes that ended unasked, and how the last one ended.
+        resting: whether it has nothing to do until it is woken.
+        woken: whether there may be new work that its process, which still lives, has not seen.
     """
 
     role: Role
@@ -163,7 +163,7 @@ class Member:
     woken: bool = False
 
     def tell(self, **what: Any) -> bool:
-        """Say something to the process; False: there is none any more."""
+        """Send a message to the process; False if there is none any more."""
         if self.end is None:
             return False
         try:
@@ -179,9 +179,10 @@ class Crew:
 
     Attributes:
         name: for the log.
-        begin: how its members do.
-        asked_at: when who has not left by itself is asked to, on the monotonic clock.
-        until: when who has not left is killed.
+        begin: how its members start.
+        asked_at: when members that have not left by themselves are asked to, on the monotonic
+            clock.
+        until: when members that have not left are killed.
     """
 
     name: str
@@ -192,7 +193,7 @@ class Crew:
     until: float = float("inf")
 
     def hopeless(self, config: RestartConfig) -> bool:
-        """Whether none of those that answer, which are not `last`, can be started any more."""
+        """Whether no member that answers, which are those not `last`, can be started any more."""
         answering = [member for member in self.members if not member.role.last]
         return all(member.restarts.unready >= config.most_starts for member in answering)
 
@@ -203,16 +204,16 @@ class Crew:
 
 
 class Crews(Protocol):
-    """Who starts and ends processes; see `Supervisor`."""
+    """Starts and ends processes; see `Supervisor`."""
 
     def start(self, name: str, roles: Sequence[Role], begin: Begin) -> Crew:
-        """Start a crew; it is told of when it is ready, or has failed."""
+        """Start a crew; the director is told when it is ready or has failed."""
 
     def serves(self, crew: Crew) -> None:
-        """From now on, who of the crew dies is started again."""
+        """From now on, restart members of the crew that die."""
 
     def dismiss(self, crew: Crew, grace: float, after: float = 0.0) -> None:
-        """Have a crew end what is inside and leave."""
+        """Let a crew finish its work and leave."""
 
     def wake(self, crew: Crew) -> None:
-        """Have members start again who rest, or are about to."""
+        """Restart the members that rest, or are about to."""

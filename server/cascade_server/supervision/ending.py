@@ -1,4 +1,4 @@
-"""How a process ends what it is made of."""
+"""Ends the parts of a process."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ log = logging.getLogger("cascade.server")
 
 
 async def all_end(*ends: Callable[[], Awaitable[object]]) -> None:
-    """End one thing after another, whatever any of them raises, which is logged: those that come
-    later may have to save what all have counted.
+    """End one part after another, and log any errors: later parts may have to save all counts.
 
     Args:
-        ends: what ends each.
+        ends: functions that end one part each.
     """
     for end in ends:
         try:

@@ -1,8 +1,8 @@
-"""What is known of a server's processes, as values: told by the supervisor, shown by others.
+"""Facts about a server's processes: the supervisor reports them, and other processes show them.
 
-The supervisor alone knows who died, how, and whether somebody is started in its place. It writes it
-down where other processes see it (`Books.told`), whole, each time that it changes: whoever shows it
-asks nobody, so that a process which is stuck keeps the supervisor from nothing.
+Only the supervisor knows which process died, how, and whether another is started in its place. On
+every change, it writes all of this where other processes see it (`Books.told`). Those that show it
+send no requests, so a stuck process cannot block the supervisor.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 
 from cascade_server.supervision.crews import Crew, Member, Phase
 
-# States of releases that can be left out where there is no room for all, the first before others.
+# States of releases to leave out if there is no room for all, in this order.
 SPARED = ("available", "missing", "refused")
 
 
 class ProcessState(StrEnum):
-    """How far a process is."""
+    """The state of a process."""
 
     STARTING = "starting"  # it loads
     UP = "up"
@@ -34,13 +34,13 @@ class ProcessFacts:
     """One member of a crew.
 
     Attributes:
-        name: its role, as logs say it: "worker 0".
-        state: how far it is.
-        pid: of its process; 0: it has none now.
-        began: of its process, monotonic seconds; of one that is away, the last one's.
-        deaths: processes in its place that ended without having been asked to.
-        died: when the last of them did, monotonic seconds; None: none did.
-        how: how that one ended, and what it said last of why: "was killed by SIGKILL".
+        name: its role, as in logs: "worker 0".
+        state: its state.
+        pid: its process; 0 if it has none now.
+        began: when its process started, monotonic seconds; if it has none, the last one.
+        deaths: number of its processes that ended unasked.
+        died: when the last of them did, monotonic seconds; None if none did.
+        how: how that one ended, and the last reason it gave: "was killed by SIGKILL".
     """
 
     name: str
@@ -53,7 +53,7 @@ class ProcessFacts:
 
 
 def facts_of(crews: Iterable[Crew]) -> tuple[ProcessFacts, ...]:
-    """Of all members of some crews, those who only fetch releases left out."""
+    """Return the facts of all members of some crews, except those that only fetch releases."""
     return tuple(
         ProcessFacts(
             name=member.role.name,
@@ -71,7 +71,7 @@ def facts_of(crews: Iterable[Crew]) -> tuple[ProcessFacts, ...]:
 
 
 def state_of(member: Member) -> ProcessState:
-    """How far a member is."""
+    """Return the state of a member."""
     if member.resting:
         return ProcessState.RESTING
     if member.crew.phase is Phase.LEAVING:
@@ -84,13 +84,13 @@ def state_of(member: Member) -> ProcessState:
 def packed(
     processes: Sequence[ProcessFacts], releases: Mapping[str, Any] | None, room: int
 ) -> bytes:
-    """What is told, as bytes.
+    """Pack the facts as bytes.
 
     Args:
-        processes: of the server.
-        releases: as `Succession.listing`; None: nothing is known of them yet.
-        room: bytes that there are. Where all does not fit, releases that nobody is answered by are
-            left out, and how many are is said.
+        processes: the server's processes.
+        releases: as `Succession.listing`; None if nothing is known of them yet.
+        room: available bytes. If not everything fits, releases that answer no request are left out,
+            and their number is included.
     """
     told: dict[str, Any] = {"processes": [asdict(each) for each in processes]}
     if releases is not None:
@@ -110,7 +110,7 @@ def packed(
 
 
 def unpacked(content: bytes) -> tuple[tuple[ProcessFacts, ...], dict[str, Any]]:
-    """What was told: processes, and releases as `Succession.listing` with what was left out."""
+    """Unpack processes, and releases as `Succession.listing` with the number left out."""
     told = json.loads(content or b"{}")
     processes = tuple(
         ProcessFacts(**{**each, "state": ProcessState(each["state"])})

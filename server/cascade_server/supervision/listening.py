@@ -18,23 +18,23 @@ from cascade_server.errors import ConfigError
 log = logging.getLogger("cascade.server")
 
 BACKLOG = 1024
-# In a server's state folder: who may open it may have releases changed.
+# In a server's state folder: whoever may open it may change releases.
 SOCKET = "control.sock"
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listen on a port; 0: any free one.
+    """Listen on a port; 0 for any free one.
 
-    All workers take connections from the one socket, those of today and those that follow them:
-    what waits in its queue when one stops is the next one's, and nobody is turned away.
+    All workers, present and future, accept connections from this one socket: if one stops,
+    connections in its queue go to the next, and none is refused.
 
     Raises:
-        ConfigError: another server has it, or the host is not this machine's.
+        ConfigError: another server uses the port, or the host is not this machine's.
     """
     made = None
     try:
         made = socket.socket(_family(host, port), socket.SOCK_STREAM)
-        # A connection that is only waiting to be forgotten is no server.
+        # A connection in TIME_WAIT is not a server.
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
         made.listen(BACKLOG)
@@ -47,19 +47,20 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def reserve(host: str, port: int) -> socket.socket:
-    """Keep a port for workers that listen on it each by itself (SO_REUSEPORT); 0: any free one.
+    """Reserve a port for workers that each listen on it (SO_REUSEPORT); 0 for any free one.
 
-    The socket does not listen, and so is given no connection. It is what grpcio needs, which takes
-    no socket that others have made.
+    The socket does not listen, and so gets no connections. grpcio needs this, since it cannot use
+    an existing socket.
 
     Raises:
-        ConfigError: another server has it.
+        ConfigError: another server uses the port.
     """
     address = (host, port)
     try:
         family = _family(host, port)
         with socket.socket(family, socket.SOCK_STREAM) as alone:
-            # Without SO_REUSEPORT: two servers on one port would each get some of the calls.
+            # Without SO_REUSEPORT: otherwise two servers on one port would each get some of the
+            # calls.
             alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             alone.bind(address)
             address = alone.getsockname()[:2]
@@ -74,10 +75,10 @@ def reserve(host: str, port: int) -> socket.socket:
 def listen_locally(path: Path) -> socket.socket | None:
     """Listen on a Unix socket that only this user may open.
 
-    What a server that was killed has left there is replaced.
+    A socket that a killed server has left there is replaced.
 
     Returns:
-        The socket; None: there can be none, which is logged. A server answers without.
+        The socket; None if there can be none, which is logged. The server works without it.
 
     Raises:
         ConfigError: another server listens there.
@@ -86,7 +87,7 @@ def listen_locally(path: Path) -> socket.socket | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear(path)
-        # The mode is right from the first moment on, not only once it has been changed.
+        # The mode is right from the first moment, not only after a change.
         mask = os.umask(0o177)
         try:
             made.bind(str(path))
@@ -106,11 +107,11 @@ def listen_locally(path: Path) -> socket.socket | None:
 
 
 def _clear(path: Path) -> None:
-    """Remove a socket that nobody listens on.
+    """Remove a socket that no process listens on.
 
     Raises:
-        ConfigError: somebody does.
-        OSError: it is no socket.
+        ConfigError: a process listens on it.
+        OSError: it is not a socket.
     """
     try:
         mode = path.lstat().st_mode
@@ -126,7 +127,7 @@ def _clear(path: Path) -> None:
             path.unlink()
             return
         except BlockingIOError:
-            pass  # its queue is full: somebody listens
+            pass  # its queue is full, so a process listens
     raise ConfigError(
         f"state_dir {path.parent} is in use by another server, which listens on {path.name} there; "
         "each needs a folder of its own"
@@ -145,24 +146,24 @@ def _family(host: str, port: int) -> int:
 
 
 def not_listening(host: str, port: int, error: OSError) -> ConfigError:
-    """The error of an address that cannot be listened on, which says why."""
-    # grpcio's server does not say why.
+    """Return the error for an address that cannot be listened on, with the reason."""
+    # grpcio's server gives no reason.
     taken = error.errno in (None, errno.EADDRINUSE)
     why = "is the port taken?" if taken else error.strerror or str(error)
     return ConfigError(f"cannot listen on {host_port(host, port)}: {why}")
 
 
-# Bytes of a Unix socket's path, and of a socket's name in the folder of a server's own.
+# Bytes of a Unix socket's path, and of a socket's name in the server's own folder.
 LONGEST_PATH, LONGEST_NAME = 107, 24
 
 
 @contextlib.contextmanager
 def own_folder() -> Iterator[Path]:
-    """A folder for the sockets that a server's own processes speak by, until the block ends.
+    """Create a folder for the sockets between a server's own processes, until the block ends.
 
     Raises:
-        ConfigError: there can be none, as where the root is read-only and nothing lies over /tmp,
-            or its name leaves no room for a socket's.
+        ConfigError: there can be none, for example because the root is read-only and nothing is
+            mounted on /tmp, or its name leaves no room for a socket's name.
     """
     allowed = (
         "allowed: a /tmp that can be written to (a tmpfs, an emptyDir), or another folder that the "
@@ -187,7 +188,7 @@ def own_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def local_socket(state_dir: Path | None) -> Iterator[socket.socket | None]:
-    """The Unix socket of a server that has a state folder, until the block ends.
+    """Listen on the Unix socket of a server with a state folder, until the block ends.
 
     Raises:
         ConfigError: as `listen_locally`.

@@ -1,10 +1,10 @@
-"""Loading beside processes that answer: little at a time, with what they leave of the processors.
+"""Loads slowly beside processes that answer, with the processor time that they leave.
 
-A priority is a thread's, on Linux. Only the thread that loads has the lowest one, and is gone when
-it is done: the process itself never had it, and so needs no privilege to be rid of it. But the
-lowest priority alone does not make a neighbour unnoticed: a processor that is busy is not woken up
-in time, and caches are shared. So of all processes that load, one does at a time, and rests after
-each piece of work for nineteen times as long as that took.
+On Linux, a thread has its own priority. Only the thread that loads has the lowest one, and it ends
+when loading is done: the process as a whole keeps its priority, and so needs no privilege to
+restore it. But the lowest priority alone still disturbs others: a busy processor switches to
+another process with a delay, and caches are shared. So only one process loads at a time, and after
+each piece of work it rests for nineteen times as long as that took.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import TypeVar
 T = TypeVar("T")
 Pause = Callable[[], None]
 
-# Of the time, the part in which something is loaded.
+# The share of the time that loading may take.
 SHARE = 0.05
 
 
 def yield_to_all(thread: int = 0) -> None:
-    """Give a thread (0: this one) idle priority: it runs only while no other process would."""
+    """Give a thread (0: this one) idle priority: it runs only if no other process wants to."""
     with contextlib.suppress(OSError):  # a container may forbid it
         os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
@@ -40,7 +40,10 @@ def all_yield_to_all() -> None:
 
 
 def step_back() -> None:
-    """Have this process not preempt others when it wakes, until `step_forward`; needs no rights."""
+    """Stop this process from preempting others when it wakes, until `step_forward`.
+
+    This needs no privilege.
+    """
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
@@ -52,16 +55,16 @@ def step_forward() -> None:
 
 
 def rest(worked: float, share: float) -> float:
-    """Seconds to rest after `worked` seconds of work, so that work takes `share` of the time."""
+    """Return the seconds to rest after `worked` seconds, so that work takes `share` of the time."""
     return worked * (1 - share) / share
 
 
 class Turns:
-    """Has processes load one at a time and slowly, so that others beside them answer undisturbed.
+    """Lets processes load one at a time and slowly, so that others can answer undisturbed.
 
     Args:
         path: a file that all of them lock.
-        share: part of the time in which one of them works; None: `SHARE`.
+        share: share of the time in which one of them works; None for `SHARE`.
     """
 
     def __init__(self, path: Path, share: float | None = None) -> None:
@@ -81,25 +84,25 @@ class Turns:
 
     def _pause(self) -> None:
         seconds = rest(time.thread_time() - self._began, self._share)
-        # It keeps the lock while it rests: no other process is to load meanwhile.
+        # It keeps the lock while it rests, so that no other process loads in that time.
         time.sleep(seconds)
         fcntl.flock(self._file, fcntl.LOCK_UN)
         self._take()
 
 
 async def load(do: Callable[[Pause], T], turns: Turns | None) -> T:
-    """Load in a thread, then freeze what was loaded for the garbage collector.
+    """Load in a thread, then freeze the loaded objects for the garbage collector.
 
     Args:
-        do: loads, and calls the function that it is given after each piece of work.
-        turns: for loading beside processes that answer; None: as fast as possible.
+        do: loads, and calls its argument after each piece of work.
+        turns: for loading beside processes that answer; None for full speed.
     """
 
     def work() -> T:
         with contextlib.ExitStack() as stack:
             pause = no_pause if turns is None else stack.enter_context(turns)
             loaded = do(pause)
-            # Everything so far stays for good: later collections need not look at it.
+            # All objects so far stay for good, so later collections need not look at them.
             gc.collect()
             gc.freeze()
             return loaded
@@ -114,4 +117,4 @@ async def load(do: Callable[[Pause], T], turns: Turns | None) -> T:
 
 
 def no_pause() -> None:
-    """Do nothing: there are no others to be considerate of."""
+    """Do nothing: there are no other processes to spare."""

@@ -1,13 +1,13 @@
-"""Processes that are started, heard, started again and ended, in crews.
+"""Starts processes in crews, monitors them, restarts and ends them.
 
-A crew is a set of processes that are one thing: workers and their teacher. It is ready when each of
-its members is, and from when it serves, whoever of it dies is started again; a crew one of whose
-members dies or says that it cannot go on before all were ready has failed, as a whole. One that is
-dismissed finishes what is inside, and is killed when its time is over.
+A crew is a set of processes that belong together: workers and their teacher. It is ready when every
+member is. Once it serves, members that die are restarted. If a member dies or reports an error
+before all are ready, the whole crew has failed. A crew that is dismissed finishes its calls, and is
+killed when its time is over.
 
-The supervisor forks before anything of gRPC or ONNX Runtime exists, and has no event loop. A member
-and the supervisor tell each other things in lines of JSON. Members are told by the kernel when the
-supervisor is gone, and drain.
+The supervisor forks before any part of gRPC or ONNX Runtime exists, and has no event loop. Members
+and the supervisor exchange lines of JSON. The kernel tells members when the supervisor is gone;
+they then drain.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ from cascade_server.supervision.system import System, describe
 
 log = logging.getLogger("cascade.server")
 
-# Seconds beyond the drain that a member gets before it is killed.
+# Seconds beyond the drain before a member is killed.
 KILL_AFTER = 5.0
-# Seconds between the starts of members beside whom others answer: a fork takes milliseconds.
+# Seconds between starts of members while others answer: a fork takes milliseconds.
 BETWEEN_FORKS = 0.1
 
 
 class Director(Protocol):
-    """Decides; is called by the supervisor, and starts and dismisses crews."""
+    """Makes the decisions; the supervisor calls it, and it starts and dismisses crews."""
 
     def said(self, member: Member, what: dict[str, Any]) -> None:
-        """A member has said something."""
+        """A member has sent a message."""
 
     def ready(self, crew: Crew) -> None:
-        """All of a crew are ready."""
+        """All members of a crew are ready."""
 
     def failed(self, crew: Crew, why: str) -> None:
         """A crew cannot become ready; it is being dismissed."""
 
     def hopeless(self, crew: Crew, why: str) -> None:
-        """Nobody who answers for a crew that serves can be started any more; each is still tried.
+        """No answering member of a serving crew can be started any more; attempts continue.
 
         Raises:
             ServerError: the server gives up.
@@ -62,21 +62,21 @@ class Director(Protocol):
         """A crew that was dismissed is gone."""
 
     def hung_up(self) -> None:
-        """SIGHUP has come: look at the repository now."""
+        """SIGHUP has arrived: check the repository now."""
 
     def look(self, now: float) -> float:
-        """Do what is due; returns when to look again."""
+        """Do what is due; return when to call again."""
 
 
 class Supervisor:
-    """Starts crews, starts again who dies, stops them all.
+    """Starts crews, restarts members that die, and stops everything.
 
     Args:
-        draining: is told when all are asked to stop.
+        draining: called when all are asked to stop.
         grace: seconds that they may take to drain.
-        config: of starting again.
+        config: when to restart.
         system: processes and a clock.
-        watching: is told of all crews before each wait, when something may have changed.
+        watching: called with all crews before each wait, when something may have changed.
     """
 
     def __init__(
@@ -98,13 +98,13 @@ class Supervisor:
         self._stopping = self._hung_up = False
 
     def directed_by(self, director: Director) -> None:
-        """Tell this one of all that happens."""
+        """Set the director, which is told of all events."""
         self._director = director
 
-    # What the director asks for.
+    # Called by the director.
 
     def start(self, name: str, roles: Sequence[Role], begin: Begin) -> Crew:
-        """Start a crew; it is told of when it is ready, or has failed."""
+        """Start a crew; the director is told when it is ready or has failed."""
         crew = Crew(name, begin)
         pause = BETWEEN_FORKS if begin is Begin.NEXT else 0.0
         now = self._clock()
@@ -115,24 +115,26 @@ class Supervisor:
         return crew
 
     def serves(self, crew: Crew) -> None:
-        """From now on, who of the crew dies is started again."""
+        """From now on, restart members of the crew that die."""
         crew.phase = Phase.SERVING
 
     def dismiss(self, crew: Crew, grace: float, after: float = 0.0) -> None:
-        """Have a crew end what is inside and leave; again: sooner.
+        """Let a crew finish its work and leave; call it again to shorten the time.
 
         Args:
-            crew: them.
-            grace: seconds that they get once they are asked to.
-            after: seconds in which they may leave by themselves before that.
+            crew: the crew.
+            grace: seconds for its members once they are asked to leave.
+            after: seconds before that, in which they may leave by themselves.
         """
         crew.phase = Phase.LEAVING
         crew.asked_at = min(crew.asked_at, self._clock() + after)
         crew.until = min(crew.until, crew.asked_at + grace + KILL_AFTER)
 
     def wake(self, crew: Crew) -> None:
-        """Have members of a crew start again who rest, or are about to: one may have looked for
-        work just before there was some."""
+        """Restart members of a crew that rest, or are about to.
+
+        One may have looked for work just before there was some.
+        """
         for member in crew.members:
             member.woken = True
             if member.resting:
@@ -142,20 +144,20 @@ class Supervisor:
         member.resting = member.woken = False
         member.start_at = self._clock()
 
-    # Its own life.
+    # The supervisor's main loop.
 
     def run(
         self, director: Director, begin: Callable[[], None], last: Callable[[Crew], bool]
     ) -> None:
-        """Until SIGTERM or SIGINT; returns when all processes have ended.
+        """Run until SIGTERM or SIGINT; return when all processes have ended.
 
         Args:
-            director: decides.
+            director: makes the decisions.
             begin: starts the first crews.
-            last: whether a crew is stopped after those that are not.
+            last: whether a crew is stopped after those for which this is false.
 
         Raises:
-            ServerError: what the director raises.
+            ServerError: an error of the director.
         """
         self.directed_by(director)
         wakeup, signals = os.pipe()
@@ -196,7 +198,7 @@ class Supervisor:
                 self.step()
 
     def step(self) -> None:
-        """Do what is due, then wait for what comes next."""
+        """Do what is due, then wait for the next event."""
         now = self._clock()
         due = [float("inf")]
         if not self._stopping:
@@ -221,7 +223,7 @@ class Supervisor:
         self._reap()
 
     def _tend(self, crew: Crew, now: float) -> float:
-        """Start, end and kill who is due; returns when to look again."""
+        """Start, end and kill the members that are due; return when to look again."""
         due = float("inf")
         if crew.phase is Phase.LEAVING:
             if crew.gone:
@@ -253,7 +255,7 @@ class Supervisor:
         return due
 
     def _start(self, member: Member) -> bool:
-        """Start a member's process; returns whether its crew goes on, also where there is none."""
+        """Start a member's process, if there is room; return whether its crew goes on."""
         begin = Begin.AGAIN if member.crew.phase is Phase.SERVING else member.crew.begin
         member.unread = b""
         member.began, member.ready, member.asked_to_end = self._clock(), False, False
@@ -261,14 +263,14 @@ class Supervisor:
         try:
             member.pid, end = self._system.start(member.role, begin)
         except OSError as exc:
-            # A machine that has no room for a process now may have some in a moment: it is no
-            # reason to end those that answer.
+            # A machine without room for a process may have some in a moment; that is no reason to
+            # end the processes that answer.
             self._died(member, 0, f"could not be started: {exc.strerror or exc}")
             return member.crew.phase is not Phase.LEAVING
         try:
             self._selector.register(end, selectors.EVENT_READ, member)
         except OSError as exc:
-            # One that cannot be heard is of no use; that it ends is found as of any other.
+            # A process that cannot be heard is of no use; its end is noticed like any other.
             log.error("%s cannot be heard: %s", member.role.name, exc.strerror or exc)
             end.close()
             self._system.kill(member.pid, signal.SIGKILL)
@@ -320,7 +322,7 @@ class Supervisor:
 
     def _ended(self, member: Member, status: int) -> None:
         pid, member.pid = member.pid, 0
-        while member.end is not None:  # what it said last
+        while member.end is not None:  # its last messages
             self._hear(member)
         member.role.left()
         crew = member.crew
@@ -334,7 +336,7 @@ class Supervisor:
         self._died(member, pid, describe(status))
 
     def _died(self, member: Member, pid: int, how: str) -> None:
-        """A process has ended that was to go on, or could not begin: pid 0."""
+        """Handle a process that ended unasked, or could not start: pid 0."""
         crew = member.crew
         if crew.phase is not Phase.SERVING:
             before = " before it was ready" if pid else ""

@@ -1,4 +1,4 @@
-"""What the supervisor asks of the operating system; tests have one that only says so."""
+"""The supervisor's interface to the operating system; tests replace it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from cascade_server.supervision.crews import Begin, Post, Role
 log = logging.getLogger("cascade.server")
 
 PR_SET_PDEATHSIG = 1
-# Seconds that the supervisor waits for a member to take what it is told.
+# Seconds that the supervisor waits for a member to accept a message.
 PATIENCE = 5.0
 
 
 def start(role: Role, begin: Begin) -> tuple[int, socket.socket]:
-    """Fork a process that lives a role; its number, and this end of the line to it.
+    """Fork a process for a role; return its process id, and this end of the connection to it.
 
     Raises:
-        OSError: the system has no room for another process, or for the line; nothing is left open.
+        OSError: the system has no room for another process or connection; nothing is left open.
     """
     ours, theirs = socket.socketpair()
     supervisor = os.getpid()
@@ -48,7 +48,7 @@ def start(role: Role, begin: Begin) -> tuple[int, socket.socket]:
 
 
 def ended(pid: int) -> int | None:
-    """How a child has ended, as `os.waitpid` has it; None: it lives."""
+    """Return how a child has ended, as `os.waitpid` reports it; None if it lives."""
     found, status = os.waitpid(pid, os.WNOHANG)
     return status if found else None
 
@@ -59,8 +59,8 @@ class System:
 
     Attributes:
         clock: monotonic seconds.
-        start, kill, ended: of a child.
-        selector: waits for what children say, with the member as data.
+        start, kill, ended: operations on a child process.
+        selector: waits for messages of children, with the member as data.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -71,7 +71,7 @@ class System:
 
 
 def _live(role: Role, end: socket.socket, supervisor: int, begin: Begin) -> None:
-    """A member's life; does not return."""
+    """Run a member's process; does not return."""
     code = 1
     try:
         # Ctrl-C is sent to the whole group; the supervisor passes it on as SIGTERM.
@@ -80,24 +80,24 @@ def _live(role: Role, end: socket.socket, supervisor: int, begin: Begin) -> None
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        process.current_process().name = role.name  # which lines of the log have
+        process.current_process().name = role.name  # lines of the log include it
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() == supervisor:
             role.run(Post(end), begin)
             code = 0
     except SystemExit:
-        pass  # it has said why
-    except BaseException:  # such as KeyboardInterrupt: `os._exit` says nothing of it
+        pass  # it has reported why
+    except BaseException:  # such as KeyboardInterrupt: `os._exit` reports nothing
         log.exception("%s failed", role.name)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        # Not sys.exit: what the supervisor has open is not this process's to clean up.
+        # Not sys.exit: this process must not clean up what belongs to the supervisor.
         os._exit(code)
 
 
 def describe(status: int) -> str:
-    """How a process ended, in words."""
+    """Describe how a process ended."""
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         return f"was ended by {signal.Signals(-code).name}"

@@ -1,1 +1,1 @@
-"""What operators watch beside the counts: traces, exemplars, and lines of the log."""
+"""What operators watch besides the counts: traces, exemplars, and the log."""

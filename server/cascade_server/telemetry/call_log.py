@@ -1,4 +1,4 @@
-"""A line for each call that is refused or fails: which, whose, and why, and nothing of its rows."""
+"""A log line for each refused or failed call: which, whose, and why, without any of its rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger("cascade.calls")
 
 REQUEST_ID = "x-request-id"
 _NAME = REQUEST_ID.encode()
-# What may be taken for an identifier: visible, and no longer than those that there are.
+# What is accepted as an identifier: printable characters, no longer than common identifiers.
 _IDENTIFIER = re.compile(rb"[!-~]{1,128}")
 REFUSED = "a call was refused"
 
@@ -24,7 +24,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 def request_id_of(headers: Headers) -> str:
-    """What a caller calls its request; "": it says nothing, or nothing that may be repeated."""
+    """Return the caller's identifier of its request; "" if there is none that may be repeated."""
     for name, value in headers:
         if name == _NAME:
             return value.decode("ascii") if _IDENTIFIER.fullmatch(value) else ""
@@ -32,7 +32,7 @@ def request_id_of(headers: Headers) -> str:
 
 
 def new_request_id() -> str:
-    """Of a request that its caller has no name for."""
+    """Make an identifier for a request that its caller has not named."""
     return f"{random.getrandbits(64):016x}"
 
 
@@ -50,24 +50,25 @@ def refused(
     reference: str = "",
     gives_back: bool = True,
 ) -> str:
-    """Write a line about a call that was not answered, unless there are too many like it.
+    """Log a call that was not answered, unless there are too many like it.
 
     Args:
-        code: its status.
-        headers: that it came with.
+        code: the call's status.
+        headers: the call's headers.
         method: "/package.Service/Method".
-        why: the kind of error; not what it says, which may quote a row.
-        callers_own: whether that was its caller's own fault, which is of less interest.
-        table, service, tier: as it is counted; "": not known.
-        trace_id: of its trace, where the server has one; else what its headers say.
-        reference: of another line about the same.
-        gives_back: whether the caller is told the request's id.
+        why: the kind of error; not its message, which may quote a row.
+        callers_own: whether it was the caller's own fault, which matters less.
+        table, service, tier: what it counts as; "" if unknown.
+        trace_id: identifier of its trace if the server traces it; otherwise that of the headers
+            counts.
+        reference: reference of another line about the same call.
+        gives_back: whether the caller is sent the request's id.
 
     Returns:
-        The request's id to give back: its caller's own, or what the line calls it; "": none.
+        The request's id to send back: the caller's own, or the one in the log line; "" for none.
     """
     level = logging.INFO if callers_own else logging.WARNING
-    # First of all: thousands in a second may be refused.
+    # Checked first: thousands of calls per second may be refused.
     suppressed = None
     if log.isEnabledFor(level):
         suppressed = logs.LIMIT.lets((log.name, REFUSED, code.name, why, table))

@@ -1,6 +1,6 @@
-"""One traced call: the stages that it goes through, noted as they end.
+"""One traced call: its stages, recorded as they end.
 
-Only calls that are sampled have one. Everybody else has None, which costs a comparison a stage.
+Only sampled calls have one. All others have None, which costs a comparison per stage.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import grpc
 from cascade_server.telemetry.records import Attribute, Record, Series, Span
 from cascade_server.telemetry.trace_context import TraceContext, new_span_id, new_trace_id
 
-# OpenTelemetry's conventions for gRPC: of a server's span, these statuses are errors; others are
-# the caller's affair.
+# By OpenTelemetry's conventions for gRPC, a server's span with one of these statuses is an error;
+# others are the caller's concern.
 ERRORS = frozenset(
     (
         grpc.StatusCode.UNKNOWN,
@@ -29,22 +29,22 @@ ERRORS = frozenset(
 
 
 class CallTrace:
-    """Stages of a call, one after another without a gap.
+    """The stages of a call, one after another without gaps.
 
-    >>> trace.mark("wait")      # what was until now is called so
+    >>> trace.mark("wait")      # names the stage that ends here
     >>> trace.mark("read")
-    >>> trace.ended(...)        # and all of it is recorded
+    >>> trace.ended(...)        # records all stages
 
     Args:
-        report: is given the record when the call has ended.
-        process: whose call it is, such as "worker 0".
-        parent: the caller's span; None: the trace begins here.
+        report: receives the record when the call has ended.
+        process: the process that handles the call, such as "worker 0".
+        parent: the caller's span; None if the trace begins here.
         method: "package.Service/Method".
         arrived: monotonic seconds.
-        is_rpc: whether it is a whole call; else one request of a stream.
+        is_rpc: whether it is a whole call; otherwise it is one request of a stream.
 
     Attributes:
-        trace_id: of the trace that it belongs to.
+        trace_id: identifier of its trace.
     """
 
     __slots__ = (
@@ -81,12 +81,12 @@ class CallTrace:
         self._attributes: dict[str, Attribute] = {}
 
     def mark(self, stage: str) -> None:
-        """What the call went through since the last mark, or since it came, is this stage."""
+        """Name the stage that ends now, which began at the last mark or at the call's arrival."""
         self._stages.append((stage, time.monotonic(), self._inner))
         self._inner = ""
 
     def read(self, rows: int, draws: int, version: int) -> None:
-        """It has been read: how much is asked of which release; never what stands in its rows."""
+        """Note the size and release of the request; never the content of its rows."""
         self.mark("read")
         self._attributes |= {
             "cascade.rows": rows,
@@ -95,13 +95,13 @@ class CallTrace:
         }
 
     def answered(self, from_pool: bool, cached: bool, steps: int) -> None:
-        """Its rows are there, wherever they come from."""
+        """Note that its rows are available, and where they come from."""
         self.mark("pool" if from_pool else "cache" if cached else "draw")
         self._attributes |= {"cascade.from_pool": from_pool, "cascade.cached": cached}
         self._attributes["cascade.steps"] = steps
 
     def inside(self) -> TraceContext:
-        """The stage that is going on, for who works for it elsewhere."""
+        """Return the current stage, for work on its behalf elsewhere."""
         if not self._inner:
             self._inner = new_span_id()
         return TraceContext(self.trace_id, self._inner, True, self._state)
@@ -115,12 +115,12 @@ class CallTrace:
         ending: str,
         seconds: float,
     ) -> None:
-        """The call is over, and counted.
+        """Note that the call is over, and counted.
 
         Args:
-            table, service, tier, ending: labels that it was counted by.
-            code: its status.
-            seconds: that the server took.
+            table, service, tier, ending: labels that it was counted under.
+            code: the call's status.
+            seconds: seconds that the server took.
         """
         now = time.monotonic()
         failed = code in ERRORS
@@ -160,12 +160,14 @@ def _nanoseconds(seconds: float) -> int:
     return int(seconds * 1e9)
 
 
-# The call that the running task works for, where it is traced.
+# The call that the running task works for, if the call is traced.
 traced: ContextVar[CallTrace | None] = ContextVar("traced", default=None)
 
 
 def stage_going_on() -> TraceContext | None:
-    """Of the call that the running task works for: what others who work for it are to be told;
-    None: it is not traced."""
+    """Return the current stage of the call that the running task works for; None if not traced.
+
+    Work elsewhere on its behalf is linked to this stage.
+    """
     trace = traced.get()
     return None if trace is None else trace.inside()

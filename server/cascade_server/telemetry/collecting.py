@@ -1,5 +1,7 @@
-"""What the books' keeper does with the spans of all processes: it exports them, and keeps some as
-exemplars."""
+"""What the keeper of the books does with the spans of all processes.
+
+It exports them, and keeps some as exemplars.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,18 @@ from cascade_server.telemetry.span_pipe import PIPE_BYTES, READ_BYTES, SpanPipe
 if TYPE_CHECKING:
     from cascade_server.telemetry.exporting import Spans
 
-# Seconds between two looks at what has come: each wakes this process, which takes a processor from
-# one that answers. In that time four thousand traced calls a second fill half of a whole pipe; of a
-# smaller one it is less.
+# Seconds between two reads: each wakes this process, which takes a processor from one that answers.
+# In that time four thousand traced calls a second fill half of a full-size pipe; a smaller pipe is
+# read more often.
 SECONDS_BETWEEN = 0.1
 SDK = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 
 def check_installed() -> None:
-    """What exports is there.
+    """Check that the exporter's packages are installed.
 
     Raises:
-        ConfigError: it is not; says how to get it.
+        ConfigError: they are not; says how to get them.
     """
     for name in SDK:
         try:
@@ -42,13 +44,14 @@ def check_installed() -> None:
 
 
 class Collecting:
-    """Reads what all processes send, in an event loop: together what comes within a tenth of a
-    second, and nothing is looked for where nothing comes.
+    """Reads the records of all processes, in an event loop.
+
+    It reads the records of a tenth of a second together, and does nothing while there are none.
 
     Args:
-        pipe: which they write to.
-        takers: are given each record.
-        spans: exports; None: nobody does.
+        pipe: the pipe that the processes write to.
+        takers: called with each record.
+        spans: exports spans; None to export nothing.
     """
 
     def __init__(
@@ -65,25 +68,25 @@ class Collecting:
     def of(
         cls, config: ServerConfig, pipe: SpanPipe, takers: Sequence[Callable[[Record], None]]
     ) -> Collecting:
-        """As a server is configured.
+        """Create it from a server's configuration.
 
         Raises:
-            ConfigError: what exports is not installed.
+            ConfigError: the exporter's packages are not installed.
         """
         if config.otlp_endpoint is None:
             return cls(pipe, takers)
         check_installed()
-        # The SDK is imported by who exports, and by no process that answers calls.
+        # Only the process that exports imports the SDK, not the processes that answer calls.
         from cascade_server.telemetry.exporting import to_collector
 
         return cls(pipe, takers, to_collector(config.otlp_endpoint, config.service_name))
 
     def start(self) -> None:
-        """Begin; inside an event loop."""
+        """Start reading; call it inside an event loop."""
         asyncio.get_running_loop().add_reader(self._pipe.reader, self._has_come)
 
     def _has_come(self) -> None:
-        """What is there, and what comes after it, is taken in a while."""
+        """Read the present records after a while, together with those that arrive until then."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._pipe.reader)
         self._later = loop.call_later(SECONDS_BETWEEN * self._pipe.bytes / PIPE_BYTES, self._take)
@@ -96,7 +99,7 @@ class Collecting:
             self.start()
 
     async def stop(self) -> None:
-        """Take what is there, send it on, and read no more."""
+        """Read and forward the present records, then stop."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._pipe.reader)
         if self._later is not None:
@@ -106,8 +109,10 @@ class Collecting:
             await loop.run_in_executor(None, self._spans.close)
 
     def _give_all(self) -> None:
-        """What is there now. As many bytes as a pipe has at most: who writes without a pause keeps
-        this loop from nothing else for long."""
+        """Read the present records, but no more bytes than a pipe holds.
+
+        Otherwise a writer that never pauses would block this loop.
+        """
         for _ in range(PIPE_BYTES // READ_BYTES):
             if not (records := self._pipe.receive()):
                 break

@@ -1,4 +1,4 @@
-"""Exemplars: of each bucket of the latency histogram, a trace that shows what took so long."""
+"""Exemplars: for each bucket of the latency histogram, a trace of one of its calls."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Labels = tuple[str, str, str, str]
 
 
 class Seen(NamedTuple):
-    """A call that was traced.
+    """A traced call.
 
     Attributes:
         trace_id: 32 hexadecimal digits.
-        seconds: that it took.
+        seconds: seconds that it took.
         at: when it ended, Unix seconds.
     """
 
@@ -31,7 +31,7 @@ class Exemplars:
     """The newest traced call of each bucket of each series.
 
     Args:
-        bounds: of the histogram, increasing, without the infinite one.
+        bounds: bounds of the histogram, in increasing order, without the infinite one.
         clock: Unix seconds.
     """
 
@@ -40,7 +40,7 @@ class Exemplars:
         self._newest: dict[Labels, dict[int, Seen]] = {}
 
     def add(self, record: Record) -> None:
-        """Keep a call, in place of the one before it in its bucket."""
+        """Keep a call, replacing the earlier one in its bucket."""
         if record.series is None:
             return
         *labels, seconds = record.series
@@ -50,5 +50,5 @@ class Exemplars:
         of_series[bucket] = Seen(record.trace_id, seconds, self._clock())
 
     def of(self, labels: Labels) -> dict[int, Seen]:
-        """Those of a series (table, class, tier, code), by the number of their bucket."""
+        """Return the calls of a series (table, class, tier, code), by the number of the bucket."""
         return self._newest.get(labels, {})

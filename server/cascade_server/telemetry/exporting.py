@@ -1,7 +1,7 @@
-"""Spans to an OpenTelemetry collector, over OTLP; needs the extra `telemetry`.
+"""Exports spans to an OpenTelemetry collector, over OTLP; needs the extra `telemetry`.
 
-One process of a server does this for all, in a thread that has nothing to do with calls: see
-docs/adr/0029. What cannot be sent is dropped, and that it cannot is said once.
+One process of a server exports for all, in a thread that does not handle calls: see docs/adr/0029.
+What cannot be sent is dropped, and the failure is logged once.
 """
 
 from __future__ import annotations
@@ -27,28 +27,31 @@ from cascade_server.telemetry.records import Record, Span
 
 log = logging.getLogger("cascade.server")
 
-# Seconds that one export may take, its retries included.
+# Seconds for one export, including its retries.
 EXPORT_SECONDS = 5.0
-# Of an export that is under way when the server ends.
+# For an export in progress when the server ends.
 LAST_MILLISECONDS = 2000
-# Spans that wait to be sent: as many as a full pipe brings at once, six of a call.
+# Most spans waiting to be sent: as many as a full pipe holds, six per call.
 MOST_WAITING = 8192
-# Bytes of a collector's answer that are read.
+# Bytes that are read of a collector's response.
 SHORT_BYTES = 4096
-# Headers by which a collector says when to come again.
+# Headers in which a collector says when to try again.
 WAITS = ("Retry-After",)
-# Variables that name who makes sessions with credentials, of one kind of data, or of all.
+# Variables that name a provider of sessions with credentials, for one kind of data or for all.
 PROVIDERS = (
     "OTEL_PYTHON_EXPORTER_OTLP_HTTP_{}_CREDENTIAL_PROVIDER",
     "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
 )
-# The conventions whose names are used: the first in which those of RPC are stable.
+# The version of the conventions for names: the first in which those of RPC are stable.
 SCHEMA = "https://opentelemetry.io/schemas/1.45.0"
 SCOPE = InstrumentationScope("cascade_server", version_of("cascade-synthesis"), SCHEMA)
 
 
 def resource(name: str) -> Resource:
-    """Who exports. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come before what is said here."""
+    """Return the exporting resource.
+
+    OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
+    """
     return Resource.create({"service.version": version_of("cascade-synthesis")}).merge(
         Resource.create() if _names_itself() else Resource({"service.name": name})
     )
@@ -59,14 +62,16 @@ def _names_itself() -> bool:
 
 
 class StatusOnly(requests.adapters.HTTPAdapter):
-    """Takes of a collector's answer its status, and nothing of its body: whatever is listening
-    there may send one without an end, which would fill this process's memory."""
+    """Keeps the status of a collector's response, and drops its body.
+
+    Whatever listens there may send an endless one, which would fill this process's memory.
+    """
 
     def build_response(
         self, req: requests.PreparedRequest, resp: urllib3.BaseHTTPResponse
     ) -> requests.Response:
-        """What is made of an answer whose body is yet to be read."""
-        # One that is short is read to its end, so that its connection serves once more.
+        """Build the response before its body is read."""
+        # A short body is read to its end, so that the connection can be used again.
         resp.read(SHORT_BYTES, decode_content=False)
         resp.close()
         status = urllib3.HTTPResponse(
@@ -80,7 +85,7 @@ class StatusOnly(requests.adapters.HTTPAdapter):
 
 
 def session_of(kind: str) -> requests.Session | None:
-    """What sends to a collector; None: the SDK is told of another, which has credentials.
+    """Return the session for a collector; None if the SDK has its own, with credentials.
 
     Args:
         kind: "TRACES" or "METRICS".
@@ -94,14 +99,14 @@ def session_of(kind: str) -> requests.Session | None:
 
 
 class Remarks:
-    """Says once that something fails, and once that it is well again.
+    """Logs once that something fails, and once that it works again.
 
     Args:
-        what: fails, as a sentence begins.
-        where: it is sent.
+        what: what fails, as the beginning of a sentence.
+        where: destination of the data.
 
     Attributes:
-        failing: whether it failed last.
+        failing: whether the last attempt failed.
     """
 
     def __init__(self, what: str, where: str) -> None:
@@ -121,11 +126,11 @@ class Remarks:
 
 
 class SaidOnce(SpanExporter):
-    """An exporter whose failures are said once.
+    """An exporter whose failures are logged once.
 
     Args:
         exporter: does the work.
-        remarks: is told how it went.
+        remarks: receives each outcome.
     """
 
     def __init__(self, exporter: SpanExporter, remarks: Remarks) -> None:
@@ -146,12 +151,12 @@ class SaidOnce(SpanExporter):
 
 
 class Spans:
-    """Has spans exported, in a thread of the SDK's.
+    """Exports spans, in a thread of the SDK.
 
     Args:
         exporter: sends them.
-        who: the resource that they are of.
-        offset: nanoseconds to add to the machine's monotonic clock for Unix time.
+        who: the resource of the spans.
+        offset: returns the nanoseconds from the machine's monotonic clock to Unix time.
     """
 
     def __init__(
@@ -165,7 +170,7 @@ class Spans:
         self._resources: dict[str, Resource] = {}
 
     def add(self, record: Record) -> None:
-        """Have the spans of a record exported; none of it waits."""
+        """Queue the spans of a record for export, without waiting."""
         who = self._resources.get(record.process)
         if who is None:
             who = self._who.merge(Resource({"service.instance.id": record.process}))
@@ -174,18 +179,18 @@ class Spans:
             self._processor.on_end(span)
 
     def flush(self) -> None:
-        """Send all that there is, and wait for that."""
+        """Send all spans, and wait until that is done."""
         self._processor.force_flush()
 
     def close(self) -> None:
-        """Send what there is, for as long as that may take, and no more."""
-        # The SDK's own method waits half a minute for a collector that is not there.
+        """Send the remaining spans, within the time limit."""
+        # The SDK's own method waits half a minute for a collector that is down.
         self._processor._batch_processor.shutdown(timeout_millis=LAST_MILLISECONDS)
 
 
 def to_collector(endpoint: str, name: str) -> Spans:
-    """To a collector's OTLP/HTTP receiver, such as "http://collector:4318"."""
-    # What the SDK says of each batch that failed, `Remarks` says once.
+    """Export to a collector's OTLP/HTTP receiver, such as "http://collector:4318"."""
+    # The SDK logs each batch that failed; `Remarks` logs that once.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     exporter = OTLPSpanExporter(
         f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS, session=session_of("TRACES")
@@ -194,7 +199,7 @@ def to_collector(endpoint: str, name: str) -> Spans:
 
 
 def spans_of(record: Record, who: Resource, offset: int) -> list[ReadableSpan]:
-    """A record's spans, as the SDK has them."""
+    """Convert a record to the SDK's spans."""
     state = TraceState.from_header([record.state]) if record.state else None
     return [_span(each, int(record.trace_id, 16), state, who, offset) for each in record.spans]
 
@@ -205,7 +210,7 @@ def _span(
     flags = TraceFlags(TraceFlags.SAMPLED)
     parent = None
     if span.parent_id:
-        # A call's parent is its caller's; that of a stage is the call.
+        # The parent of a call is its caller's span; the parent of a stage is the call.
         parent = SpanContext(trace_id, int(span.parent_id, 16), span.is_call, flags, state)
     return ReadableSpan(
         name=span.name,

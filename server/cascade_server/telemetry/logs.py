@@ -1,8 +1,8 @@
-"""Lines of the log: text for people, or JSON, an object a line, for who collects them.
+"""Log lines: text for people, or JSON for collectors, one object per line.
 
-Whatever a name or a message holds, a line stays one line, of some kilobytes at most. What callers
-sent is not in it: messages of errors, which may quote it, are written at the level `debug` alone.
-Passwords of addresses are in no line at any level.
+Whatever a name or message contains, an entry stays one line, of some kilobytes at most. It does not
+contain what callers sent: error messages may quote that, and are only written at level `debug`.
+Passwords in addresses are removed at every level.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from urllib.parse import urlsplit
 
 from cascade_server.telemetry.rate_limit import RateLimit
 
-# Characters of a message, and of where an error came from; of that the end counts.
+# Most characters of a message, and of an error's traceback, whose end is kept.
 LONGEST_MESSAGE, LONGEST_TRACE = 1000, 2500
 PASSWORD = re.compile(r"(://[^\s/:@]*):[^\s/@]+@")
 IN_QUERY = re.compile(r"([?&]password=)[^&\s]+", re.IGNORECASE)
 HIDDEN = "***"
-# All that the whole server says comes under this name.
+# Name of the logger above all loggers of the server.
 ROOT = "cascade"
 
 
 def in_a_line(text: str, longest: int = LONGEST_MESSAGE) -> str:
-    """A text that cannot break or rewrite the line that it stands in."""
+    """Return a text that cannot break or rewrite its line."""
     if len(text) > longest:
         text = f"{text[:longest]}... (cut; it has {len(text):,} characters)"
     if text.isprintable():
         return text
-    # What ends a line somewhere, moves a terminal's cursor, turns the direction of writing, or
-    # cannot be encoded.
+    # Replaces what might end a line, move a terminal's cursor, change the direction of writing, or
+    # fail to encode.
     return "".join(each if each.isprintable() else _escaped(each) for each in text)
 
 
@@ -46,17 +46,17 @@ def _escaped(character: str) -> str:
 
 
 class Passwords:
-    """Takes passwords out of lines: those of any address, and some that are known.
+    """Removes passwords from lines: those in any address, and known ones.
 
     Args:
-        addresses: whose passwords are known.
+        addresses: addresses whose passwords are known.
     """
 
     def __init__(self, addresses: Iterable[str] = ()) -> None:
         self._known = {word for each in addresses if (word := _password(each))}
 
     def hidden(self, text: str) -> str:
-        """The text without them."""
+        """Return the text without passwords."""
         text = IN_QUERY.sub(rf"\1{HIDDEN}", PASSWORD.sub(rf"\1:{HIDDEN}@", text))
         for word in self._known:
             text = text.replace(word, HIDDEN)
@@ -71,8 +71,10 @@ def _password(address: str) -> str | None:
 
 
 def described(error: BaseException, with_messages: bool) -> str:
-    """Where an error came from, and of what kind it is; what it says only where that is asked for,
-    or it is the operating system's."""
+    """Describe where an error came from and of what kind it is.
+
+    Its message is included only if requested, or if it is the operating system's.
+    """
     parts: list[str] = []
     seen: set[int] = set()
     current: BaseException | None = error
@@ -88,11 +90,11 @@ def described(error: BaseException, with_messages: bool) -> str:
 
 
 class Lines(logging.Formatter):
-    """What both formats have in common.
+    """The common part of both formats.
 
     Args:
-        passwords: takes them out.
-        debug: whether errors are written with what they say.
+        passwords: removes them.
+        debug: whether errors are written with their messages.
     """
 
     def __init__(self, passwords: Passwords | None = None, debug: bool = False) -> None:
@@ -100,8 +102,10 @@ class Lines(logging.Formatter):
         self._passwords, self._debug = passwords or Passwords(), debug
 
     def parts(self, record: logging.LogRecord) -> tuple[str, Mapping[str, Any], str]:
-        """Its message, what else is known, and where its error came from; all safe in a line but
-        for the last one's own ends of lines."""
+        """Return the message, further fields, and the error's traceback.
+
+        All are safe to put on a line, except that the traceback has line ends.
+        """
         fields: dict[str, Any] = {}
         for name, value in getattr(record, "fields", {}).items():
             fields[name] = self._safe(value) if isinstance(value, str) else value
@@ -120,7 +124,7 @@ class Text(Lines):
     """`WARNING cascade.calls: a call was refused code=UNAVAILABLE table=credit`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """A line; more where there is an error."""
+        """Format a record as one line, with more lines if there is an error."""
         message, fields, trace = self.parts(record)
         more = "".join(f" {name}={_word(value)}" for name, value in fields.items())
         line = f"{record.levelname} {record.name}: {message}{more}"
@@ -133,10 +137,10 @@ def _word(value: Any) -> str:
 
 
 class Json(Lines):
-    """One object a line."""
+    """Formats a record as one JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line of JSON for a record."""
+        """Format a record as one line of JSON."""
         message, fields, trace = self.parts(record)
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         said: dict[str, Any] = {
@@ -154,14 +158,14 @@ class Json(Lines):
 
 
 class Limited(logging.Filter):
-    """Has the log say the same thing some times in a while; see `RateLimit`."""
+    """Limits how often the log repeats a message; see `RateLimit`."""
 
     def __init__(self, limit: RateLimit) -> None:
         super().__init__()
         self._limit = limit
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a line is written; lines that were counted before pass."""
+        """Return whether to write a line; lines that were already counted pass."""
         if hasattr(record, "suppressed"):
             return True
         first = record.args[0] if isinstance(record.args, tuple) and record.args else None
@@ -174,29 +178,29 @@ class Limited(logging.Filter):
 
 
 class Stderr(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to what stands for standard error at the moment, and waits for nobody to read it.
+    """Writes to the current standard error without ever waiting for its reader.
 
-    Whoever collects the lines may hang, and a pipe that nobody reads is full after some hundred of
-    them: a process that waited to write one more would answer nothing until it is read. What has no
-    room is dropped, and how much was is the first that is said when there is room again. (Two
-    processes that find the last room of one pipe at once do not see each other.)
+    A log collector may hang, and a pipe without a reader is full after some hundred lines: a
+    process that waited to write another would answer nothing until it is read. Lines without room
+    are dropped, and the first line written when there is room again is their number. (Two processes
+    that find the last room of one pipe at the same time do not see each other.)
     """
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
-        # Lines that were dropped, and whether the last one that was not was cut off.
+        # Number of dropped lines, and whether the last line written was cut off.
         self._dropped, self._is_cut = 0, False
 
     @property
     def stream(self) -> Any:
-        """Standard error as it is now, which tests and forked processes replace."""
+        """The current standard error, which tests and forked processes replace."""
         return sys.stderr
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line, or drop it."""
         try:
             descriptor = self.stream.fileno()
-        except (AttributeError, OSError, ValueError):  # it is no file of the system's
+        except (AttributeError, OSError, ValueError):  # not a file of the operating system
             super().emit(record)
             return
         try:
@@ -216,7 +220,7 @@ class Stderr(logging.StreamHandler):  # type: ignore[type-arg]
                 self._dropped = 0
                 self._write(descriptor, self.format(said))
             self._write(descriptor, self.format(record))
-        except BlockingIOError:  # whoever shares it has had it never wait
+        except BlockingIOError:  # another process has made it non-blocking
             self._dropped += 1
         except Exception:  # as logging's own: who logs is not to fail by a line
             self.handleError(record)
@@ -233,25 +237,25 @@ class Stderr(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def has_room(descriptor: int) -> bool:
-    """Whether as much as a pipe takes at once can be written without a wait."""
+    """Return whether as much as a pipe accepts at once can be written without waiting."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     return bool(poll.poll(0))
 
 
 _ours: list[logging.Handler] = []
-# Of this process; those that it forks go on with a copy.
+# Of this process; processes that it forks continue with a copy.
 LIMIT = RateLimit()
 
 
 def configure(style: str, level: str, addresses: Iterable[str] = ()) -> None:
-    """Have all loggers of this process, and of those that it forks, write lines.
+    """Set up all loggers of this process, and of those that it forks.
 
     Args:
         style: "text" or "json".
-        level: of what is written, as the setting `log_level` has it. Of other libraries it is
-            warnings and errors at most.
-        addresses: whose passwords are in no line, wherever they came from.
+        level: lowest level to write, as in the setting `log_level`. For other libraries it is at
+            least warnings.
+        addresses: addresses whose passwords are removed from every line.
     """
     lowest = getattr(logging, level.upper())
     lines = (Json if style == "json" else Text)(Passwords(addresses), lowest <= logging.DEBUG)
@@ -275,13 +279,13 @@ def _unhandled(_kind: type[BaseException], error: BaseException, _trace: Any) ->
 
 
 def line_of(message: str) -> str:
-    """What a server says to the terminal, as a line of JSON."""
+    """Return a message for the terminal as a line of JSON."""
     record = logging.LogRecord("cascade.serve", logging.INFO, "", 0, message, (), None)
     return Json().format(record)
 
 
 def tell_suppressed() -> None:
-    """Say how many lines were not written, of kinds of which no more have come since."""
+    """Log how many lines were suppressed, for kinds without new lines since."""
     for kind, suppressed in LIMIT.overdue():
         name, what, *more = kind if isinstance(kind, tuple) else (ROOT, str(kind))
         about = {"about": " ".join(filter(None, map(str, more)))} if more else {}

@@ -1,4 +1,4 @@
-"""How often the log says the same thing: some times in a while, and then how often it did not."""
+"""Limits how often the log repeats a message, and counts the repetitions it leaves out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
 MOST, SECONDS, KINDS = 20, 10.0, 1000
-# What is counted together once there are too many kinds to tell apart.
+# The common kind of all lines once there are too many kinds.
 OTHERS = "others"
 
 
 @dataclass
 class Window:
-    """Of a kind of line: since when, how many were written, and how many were not."""
+    """A period of a kind of line: its start, and the lines written and suppressed."""
 
     began: float
     written: int = 0
@@ -21,11 +21,11 @@ class Window:
 
 
 class RateLimit:
-    """Of each kind, lets so many through in so many seconds, and counts the others.
+    """Lets a number of lines of each kind through per period, and counts the others.
 
     Args:
-        most: lines of a kind.
-        seconds: in which they are counted.
+        most: lines of a kind per period.
+        seconds: length of a period.
         clock: monotonic seconds.
     """
 
@@ -39,10 +39,11 @@ class RateLimit:
         self._windows: dict[Hashable, Window] = {}
 
     def lets(self, kind: Hashable) -> int | None:
-        """Whether a line may be written now.
+        """Return whether a line may be written now.
 
         Returns:
-            How many of its kind were not since the last that was; None: it may not.
+            How many of its kind were suppressed since the last one written; None if it may not be
+            written.
         """
         now = self._clock()
         window = self._windows.get(kind)
@@ -60,8 +61,10 @@ class RateLimit:
         return before
 
     def overdue(self) -> Iterator[tuple[Hashable, int]]:
-        """Kinds whose while is over, and how many lines of each were not written; once each. Kinds
-        of which nothing came for as long again are forgotten."""
+        """Yield the kinds whose period is over, and how many of their lines were suppressed.
+
+        Each is yielded once. Kinds without lines for another period are forgotten.
+        """
         now = self._clock()
         for kind, window in list(self._windows.items()):
             if now - window.began < self._seconds:

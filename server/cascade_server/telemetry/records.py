@@ -1,8 +1,8 @@
-"""Spans on their way from the process that had them to the one that exports them; pure.
+"""Spans on their way from the process that recorded them to the one that exports them; pure.
 
-A record is a line of JSON: who reads on after another was killed in the middle of one finds the
-next line's beginning. It is no longer than what a pipe takes whole (`PIPE_BUF`), so that records
-of several processes that write at once do not mix.
+A record is a line of JSON: if a writer is killed in the middle of one, the reader finds the
+beginning of the next line. It is no longer than what a pipe writes atomically (`PIPE_BUF`), so that
+records of several simultaneous writers do not mix.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 MOST_BYTES = select.PIPE_BUF
-# What a span says of itself beside its name and its times.
+# A span's properties besides its name and its times.
 Attribute: TypeAlias = str | int | float | bool
 
 
 class Series(NamedTuple):
-    """The histogram that a call was counted in, and how long it took: what an exemplar needs.
+    """The histogram series that a call was counted in, and its duration: the data for an exemplar.
 
     Attributes:
         table, service, tier, code: labels of `cascade_request_duration_seconds`.
-        seconds: that the server took.
+        seconds: seconds that the server took.
     """
 
     table: str
@@ -38,11 +38,11 @@ class Span:
 
     Attributes:
         name: what was done.
-        span_id, parent_id: 16 hexadecimal digits; parent "": it begins its trace.
+        span_id, parent_id: 16 hexadecimal digits; the parent is "" if the span begins its trace.
         begin, end: nanoseconds of the machine's monotonic clock.
-        is_call: whether it is a call's own, rather than one of its stages.
+        is_call: whether it is a call's own span, rather than one of its stages.
         failed: whether it counts as an error.
-        attributes: what else is known.
+        attributes: other properties.
     """
 
     name: str
@@ -61,10 +61,10 @@ class Record:
 
     Attributes:
         trace_id: 32 hexadecimal digits.
-        state: its tracestate.
-        process: whose they are, such as "worker 0".
-        spans: a call's own first, where it has one.
-        series: where the call was counted; None: it was in no histogram.
+        state: the trace's tracestate.
+        process: the process that recorded them, such as "worker 0".
+        spans: the call's own span first, if there is one.
+        series: where the call was counted; None if it was in no histogram.
     """
 
     trace_id: str
@@ -75,7 +75,7 @@ class Record:
 
 
 def pack(record: Record) -> bytes:
-    """A line; without what is least needed where all would be too long, at last empty."""
+    """Pack a record as a line; leaves out the least important parts if too long, at last all."""
     for each in (record, replace(record, state=""), replace(record, state="", spans=())):
         line = json.dumps(_plain(each), separators=(",", ":")).encode() + b"\n"
         if len(line) <= MOST_BYTES:
@@ -92,7 +92,7 @@ def _plain(record: Record) -> list[Any]:
 
 
 def unpack(line: bytes) -> Record | None:
-    """What `pack` was given; None: it is no whole line."""
+    """Return the argument of `pack`; None if the line is not complete."""
     try:
         trace_id, state, process, spans, series = json.loads(line)
         return Record(

@@ -1,7 +1,7 @@
-"""Who answers scrapes: a small HTTP server in threads of its own, with bounds on who asks.
+"""A small HTTP server for scrapes, in its own threads, with limits on its clients.
 
-The port may be one that strangers reach. What they hold is bounded, and what they do, such as to
-leave in the midst of an answer, is no line of the log, let alone a stack trace.
+Strangers may be able to reach the port. Their resources are limited, and what they do, such as
+leaving in the middle of a response, causes no log line or stack trace.
 """
 
 from __future__ import annotations
@@ -19,39 +19,40 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 log = logging.getLogger("cascade.server")
 
-# Connections at once, each with a thread: a Prometheus or two, and who looks by hand.
+# Simultaneous connections, each with a thread: for one or two Prometheus servers and a person.
 CONNECTIONS = 16
-# That one may take to ask, all in all, or to take a part of what it is answered.
+# Seconds that a client may take for its whole request, or to receive a part of the response.
 PATIENCE_SECONDS = 10.0
 UNAUTHORIZED, FORBIDDEN = 401, 403
 REFUSED = {UNAUTHORIZED: "401 Unauthorized", FORBIDDEN: "403 Forbidden"}
-# Of WSGI: the environment, and what begins an answer.
+# A WSGI application: takes the environment, and the function that begins a response.
 App: TypeAlias = Callable[[dict[str, Any], Any], Any]
-# By what a request has as `Authorization` ("": nothing), the status of HTTP that it is refused
-# with; 0: it is answered.
+# Maps the `Authorization` header ("" if there is none) to the HTTP status of a refusal; 0 to
+# answer.
 Refusal: TypeAlias = Callable[[str], int]
 
 
 class Places:
-    """Who has a connection, and which of them have yet to say what they want, and who asks.
+    """The open connections, and which of them have not yet sent a request with its credentials.
 
-    Those hold no place that another wants, nor for long: a byte now and then says nothing.
+    Those lose their places to new connections, and end after a while even if a byte arrives now and
+    then.
 
     Args:
-        most: that there may be.
-        patience: seconds in which a request is to be there, with all that shows who sends it.
+        most: the most connections.
+        patience: seconds within which a request must arrive, including its credentials.
         clock: monotonic seconds.
     """
 
     def __init__(self, most: int, patience: float, clock: Callable[[], float]) -> None:
         self._most, self._patience, self._clock = most, patience, clock
         self._lock = threading.Lock()
-        # Since when; those that came first are first.
+        # When each connection began; the oldest first.
         self._silent: dict[socket.socket, float] = {}
         self._asked: set[socket.socket] = set()
 
     def take(self, connection: socket.socket) -> bool:
-        """Have another; False: all have asked, and none has a place to spare."""
+        """Add a connection; return False if all others have sent requests and there is no room."""
         with self._lock:
             if len(self._silent) + len(self._asked) >= self._most:
                 oldest = next(iter(self._silent), None)
@@ -62,19 +63,19 @@ class Places:
             return True
 
     def asked(self, connection: socket.socket) -> None:
-        """A connection has sent its request."""
+        """Note that a connection has sent its request."""
         with self._lock:
             if self._silent.pop(connection, None) is not None:
                 self._asked.add(connection)
 
     def give_back(self, connection: socket.socket) -> None:
-        """A connection is no more."""
+        """Remove a connection that has ended."""
         with self._lock:
             self._silent.pop(connection, None)
             self._asked.discard(connection)
 
     def end_the_late(self) -> None:
-        """End those that have taken too long to ask."""
+        """End the connections that have taken too long to send a request."""
         with self._lock:
             before = self._clock() - self._patience
             for connection in [each for each, since in self._silent.items() if since < before]:
@@ -82,23 +83,24 @@ class Places:
 
     def _end(self, connection: socket.socket) -> None:
         del self._silent[connection]
-        # Its thread reads that there is no more, and closes it.
+        # Its thread then reads the end of the stream, and closes it.
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 
 
 class ScrapeServer(ThreadingMixIn, WSGIServer):
-    """Answers scrapes by an application of WSGI until `shutdown`.
+    """Answers scrapes with a WSGI application until `shutdown`.
 
     Args:
-        host, port: to listen on; port 0: any that is free.
-        app: what is asked.
-        connections: at once; beyond it the oldest ends that has not asked yet, or the new one.
-        patience: seconds that one may take to ask, and for each part of its answer.
+        host, port: where to listen; port 0 for any free one.
+        app: the application.
+        connections: the most connections. Beyond that, the oldest without a request ends, or the
+            new one.
+        patience: seconds for a request, and for each part of its response.
         clock: monotonic seconds.
 
     Raises:
-        OSError: the address cannot be listened on.
+        OSError: the server cannot listen on the address.
     """
 
     daemon_threads = True
@@ -121,15 +123,18 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
         threading.Thread(target=self.serve_forever, name="scrapes", daemon=True).start()
 
     def server_bind(self) -> None:
-        """Listen, without asking a name server what this machine is called, as HTTP's server does:
-        where none answers, that takes half a minute, in which nothing is served."""
+        """Listen without looking up this machine's name.
+
+        HTTPServer looks it up. Without a name server, that takes half a minute in which nothing is
+        served.
+        """
         TCPServer.server_bind(self)
         host, port = self.server_address[:2]
         self.server_name, self.server_port = str(host), int(port)
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread, where there is one to spare."""
+        """Answer in a thread, if one is free."""
         if not self.places.take(request):
             self.shutdown_request(request)
             return
@@ -140,26 +145,28 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
             raise
 
     def service_actions(self) -> None:
-        """Done between connections, twice a second at least."""
+        """Do the work between connections, at least twice a second."""
         self.places.end_the_late()
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer one connection, and give its place back."""
+        """Answer one connection, and free its place."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self.places.give_back(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Something went wrong: who asked is gone, or takes too long, or there is a defect."""
+        """Handle an error: the client is gone or too slow, or there is a defect."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             log.error("a scrape could not be answered", exc_info=error)
 
 
 def with_defects_said(app: App) -> App:
-    """An application whose errors are lines of the log; WSGI's own server writes stack traces to
-    standard error, as often as it is asked."""
+    """Return an application whose errors become log lines.
+
+    WSGI's own server writes a stack trace to standard error for each request.
+    """
 
     def answer(environ: dict[str, Any], start: Any) -> Any:
         try:
@@ -173,7 +180,7 @@ def with_defects_said(app: App) -> App:
 
 
 def guarded(app: App, refusal: Refusal) -> App:
-    """An application of WSGI that answers only who may ask."""
+    """Return a WSGI application that answers only authorized clients."""
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         status = refusal(environ.get("HTTP_AUTHORIZATION", ""))
@@ -188,12 +195,12 @@ def guarded(app: App, refusal: Refusal) -> App:
 
 
 class _Handler(WSGIRequestHandler):
-    """Says nothing of each request, but when it is there."""
+    """Logs no requests, but notes when one has arrived."""
 
     server: ScrapeServer
 
     def parse_request(self) -> bool:
-        """Read the headers, and with them all that shows who asks."""
+        """Read the headers, including the credentials."""
         is_whole = super().parse_request()
         if is_whole:
             self.server.places.asked(self.connection)

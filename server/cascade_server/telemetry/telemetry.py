@@ -1,4 +1,4 @@
-"""What one process tells of its calls beside their counts."""
+"""What one process reports about its calls besides their counts."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from cascade_server.telemetry.tracer import Tracer
 
 @dataclass(frozen=True)
 class Telemetry:
-    """Handed to whoever answers.
+    """The telemetry of a process, for the code that answers calls.
 
     Attributes:
-        tracer: begins traces; None: no call is traced, and nobody looks at a header for it.
+        tracer: begins traces; None: no call is traced, and no header is read for it.
     """
 
     tracer: Tracer | None = None
 
     @classmethod
     def of(cls, config: ServerConfig, pipe: SpanPipe | None, process: str) -> Telemetry:
-        """Of a process of a server that is configured so.
+        """Return the telemetry of a process, by the server's configuration.
 
         Args:
-            pipe: to who exports; None: nothing is traced.
-            process: what it is called, such as "worker 0".
+            pipe: the pipe to the exporting process; None to trace nothing.
+            process: the process's name, such as "worker 0".
         """
         if pipe is None:
             return cls()

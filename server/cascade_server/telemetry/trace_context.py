@@ -1,7 +1,7 @@
-"""W3C Trace Context (level 1): which trace a call belongs to, as its headers say; pure.
+"""W3C Trace Context (level 1): the trace that a call belongs to, from its headers; pure.
 
-https://www.w3.org/TR/trace-context/. What is malformed is as if it were not there, as the
-specification has it: a caller's mistake in a header costs nobody an answer.
+https://www.w3.org/TR/trace-context/. Malformed headers count as absent, as the specification
+requires: a caller's mistake in them does not fail its call.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 TRACEPARENT, TRACESTATE = b"traceparent", b"tracestate"
-# Section 3.2: version, trace-id, parent-id, flags; what later versions add comes after a dash.
+# Section 3.2: version, trace-id, parent-id, flags; later versions may add more after a dash.
 _PARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _NO_VERSION, _SAMPLED = b"ff", 0x01
-# Section 3.3: members of a tracestate, and how long all of them are that have to be passed on.
+# Section 3.3: members of a tracestate, and the length up to which it must be passed on.
 _MEMBER = re.compile(
     rb"[a-z0-9][a-z0-9_\-*/]{0,255}(@[a-z][a-z0-9_\-*/]{0,13})?=[ -+\--<>-~]{0,255}[!-+\--<>-~]"
 )
@@ -23,12 +23,12 @@ _MOST_MEMBERS, _MOST_STATE = 32, 512
 
 
 class TraceContext(NamedTuple):
-    """A span that others may be children of.
+    """A span that may have children.
 
     Attributes:
         trace_id, span_id: 32 and 16 hexadecimal digits, neither all zeros.
-        sampled: whether whoever began the trace records it.
-        state: what vendors have others pass on; "": nothing.
+        sampled: whether the process that began the trace records it.
+        state: data of vendors to pass on; "" for none.
     """
 
     trace_id: str
@@ -38,23 +38,23 @@ class TraceContext(NamedTuple):
 
     @property
     def traceparent(self) -> str:
-        """As a header says it."""
+        """Return the value of a traceparent header."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """As metadata of a call that is made on its behalf."""
+        """Return the metadata for a call made on the span's behalf."""
         parent = ("traceparent", self.traceparent)
         return (parent, ("tracestate", self.state)) if self.state else (parent,)
 
 
 def context_of(headers: Iterable[tuple[bytes, bytes]]) -> TraceContext | None:
-    """The span that a call is a child of, as its headers say; None: they say nothing valid."""
+    """Return the caller's span according to the headers; None if they are absent or invalid."""
     parent: bytes | None = None
     states: list[bytes] = []
     for name, value in headers:
         if name == TRACEPARENT:
             if parent is not None:
-                return None  # Which of two would be a guess.
+                return None  # Choosing one of two would be a guess.
             parent = value
         elif name == TRACESTATE:
             states.append(value)
@@ -75,7 +75,7 @@ def _parsed(parent: bytes, states: list[bytes]) -> TraceContext | None:
 
 
 def _state(states: list[bytes]) -> str:
-    """A tracestate that may be passed on; "" where it is none or too long."""
+    """Return a tracestate to pass on; "" if it is invalid or too long."""
     if not states:
         return ""
     members = [each.strip(b" \t") for part in states for each in part.split(b",")]
@@ -89,10 +89,10 @@ def _state(states: list[bytes]) -> str:
 
 
 def new_trace_id() -> str:
-    """Of a trace that begins here."""
+    """Make an identifier for a trace that begins here."""
     return f"{random.getrandbits(128) or 1:032x}"
 
 
 def new_span_id() -> str:
-    """Of a span that begins here."""
+    """Make an identifier for a span that begins here."""
     return f"{random.getrandbits(64) or 1:016x}"

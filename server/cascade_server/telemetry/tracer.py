@@ -1,4 +1,4 @@
-"""Which calls are traced, and where their records go."""
+"""Decides which calls are traced, and sends their records on."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cascade_server.telemetry.trace_context import TraceContext, context_of, new
 
 
 def is_sampled(parent: TraceContext | None, share: float, lot: float) -> bool:
-    """Whether a call is traced: as who began its trace has decided, else by lot.
+    """Decide whether a call is traced: by its parent's decision, or else at random.
 
     Args:
-        parent: the caller's span; None: the trace would begin here.
-        share: of calls whose trace would begin here.
-        lot: in [0, 1).
+        parent: the caller's span; None if the trace would begin here.
+        share: share to trace of the calls without a parent.
+        lot: a random number in [0, 1).
     """
     return lot < share if parent is None else parent.sampled
 
@@ -27,10 +27,10 @@ class Tracer:
     """Begins the traces of one process's calls.
 
     Args:
-        report: is given what is to be exported.
-        process: whose calls they are, such as "worker 0".
-        share: of calls that are traced where their callers say nothing.
-        lot: draws in [0, 1).
+        report: receives the records to export.
+        process: the process's name, such as "worker 0".
+        share: share to trace of the calls without a parent.
+        lot: returns random numbers in [0, 1).
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class Tracer:
         arrived: float,
         is_rpc: bool = True,
     ) -> CallTrace | None:
-        """A call has come; None: it is not traced.
+        """Begin to trace a call that has arrived; None if it is not traced.
 
         Args:
             headers: names and values.
             method: "/package.Service/Method".
             arrived: monotonic seconds.
-            is_rpc: whether it is a whole call; else one request of a stream.
+            is_rpc: whether it is a whole call; otherwise it is one request of a stream.
         """
         parent = context_of(headers)
         if not is_sampled(parent, self._share, self._lot()):
@@ -71,7 +71,7 @@ class Tracer:
         code: grpc.StatusCode,
         labels: tuple[str, str],
     ) -> None:
-        """A call was refused before it was read; `labels` are its table and class, as counted."""
+        """Trace a call that was refused unread; `labels` are the table and class it counts as."""
         trace = self.begin(headers, method, arrived)
         if trace is not None:
             trace.mark("admission")
@@ -85,7 +85,10 @@ class Tracer:
         ended: float,
         attributes: dict[str, Attribute],
     ) -> None:
-        """Work was done here for a stage of another process's call; monotonic seconds."""
+        """Trace work done here for a stage of another process's call.
+
+        The times are monotonic seconds.
+        """
         span = Span(
             name,
             new_span_id(),

@@ -24,16 +24,16 @@ from cascade_server.terms import Tier
 from cascade_server.wire.parameters import Parameters, check_parameters
 from cascade_server.wire.tensors import BYTES, DTYPES, Tensor
 
-# Published without types.
+# These types are not published.
 Request: TypeAlias = Any
 Response: TypeAlias = Any
 Sender: TypeAlias = Any
 
-# By name: Triton puts its own classes into the module once a model.py has been imported.
+# By name: Triton adds its own classes to the module only once a model.py has been imported.
 ERRORS = {
     grpc.StatusCode.INVALID_ARGUMENT: "INVALID_ARG",
     grpc.StatusCode.NOT_FOUND: "NOT_FOUND",
-    # As Triton itself says that a request waited for too long.
+    # The code that Triton itself uses for a request that waited too long.
     grpc.StatusCode.DEADLINE_EXCEEDED: "UNAVAILABLE",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "UNAVAILABLE",
     grpc.StatusCode.UNAVAILABLE: "UNAVAILABLE",
@@ -42,14 +42,14 @@ DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def load(args: Mapping[str, str], tiers: Collection[Tier]) -> Runtime:
-    """The release that a model is of, verified; with sessions for some tiers.
+    """Load a model's release, verified, with sessions for some tiers.
 
     Args:
-        args: what Triton hands to `initialize`.
-        tiers: that this model runs itself.
+        args: the arguments that Triton passes to `initialize`.
+        tiers: the tiers that this model runs itself.
 
     Raises:
-        ReleaseError: it is not whole.
+        ReleaseError: the release is incomplete.
     """
     folder = Path(args["model_repository"])
     table = folder.name
@@ -59,10 +59,10 @@ def load(args: Mapping[str, str], tiers: Collection[Tier]) -> Runtime:
 
 
 def setting(args: Mapping[str, str], name: str, allowed: Sequence[str]) -> str:
-    """A parameter of a model's config.pbtxt; the first that is allowed where it has none.
+    """Return a parameter of a model's config.pbtxt; the default is the first allowed value.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: its value is not allowed.
     """
     found = json.loads(args["model_config"]).get("parameters", {}).get(name, {})
     value = str(found.get("string_value", allowed[0]))
@@ -72,12 +72,12 @@ def setting(args: Mapping[str, str], name: str, allowed: Sequence[str]) -> str:
 
 
 def arrays(request: Request) -> dict[str, NDArray[Any]]:
-    """A request's inputs by name; text is an array of bytes objects."""
+    """Return a request's inputs by name; text is an array of bytes objects."""
     return {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
 
 
 def tensors(given: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-    """Arrays as the protocol's tensors."""
+    """Convert arrays to the protocol's tensors."""
     out = {}
     for name, array in given.items():
         flat = array.reshape(-1)
@@ -90,7 +90,7 @@ def tensors(given: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
 
 
 def array_of(tensor: Tensor) -> NDArray[Any]:
-    """A tensor of the protocol as an array."""
+    """Convert a tensor of the protocol to an array."""
     values = tensor.values
     if not isinstance(values, list):
         return values.reshape(tensor.shape)
@@ -100,18 +100,19 @@ def array_of(tensor: Tensor) -> NDArray[Any]:
 
 
 def parameters(request: Request, allowed: Collection[str]) -> Parameters:
-    """A request's parameters, checked, with its timeout; Triton keeps the priority for itself.
+    """Return a request's checked parameters and timeout; Triton does not pass on the priority.
 
     Raises:
-        BadRequest: names the parameter, and what is allowed.
+        BadRequest: names the parameter and what is allowed.
     """
     return checked(request.parameters(), request.timeout(), tuple(allowed))
 
 
-# Callers ask alike but for their seeds, and to read JSON costs as much as the rest of a request.
+# Requests often differ only in their seeds, and parsing JSON costs as much as the rest of a
+# request.
 @lru_cache(1024)
 def checked(text: str, timeout: int, allowed: tuple[str, ...]) -> Parameters:
-    """Parameters of a JSON text, and a timeout in microseconds; see `parameters`."""
+    """Return the parameters of a JSON text, and a timeout in microseconds; see `parameters`."""
     values = json.loads(text or "{}")
     if timeout:
         values["timeout"] = timeout
@@ -119,14 +120,14 @@ def checked(text: str, timeout: int, allowed: tuple[str, ...]) -> Parameters:
 
 
 def reply(outputs: Mapping[str, NDArray[Any]]) -> Response:
-    """A response with these outputs, by name."""
+    """Return a response with these outputs, by name."""
     return pb_utils.InferenceResponse(
         [pb_utils.Tensor(name, array) for name, array in outputs.items()]
     )
 
 
 def refused(error: Exception) -> Response:
-    """A response that says what is wrong; what was not foreseen is in Triton's log."""
+    """Return a response with the error; unexpected errors go to Triton's log."""
     refusal = refusal_of(error)
     code = getattr(pb_utils.TritonError, ERRORS.get(refusal.code, "INTERNAL"))
     return pb_utils.InferenceResponse([], pb_utils.TritonError(refusal.message, code))
@@ -138,12 +139,12 @@ def send(sender: Sender, response: Response) -> None:
 
 
 def microseconds(left: float) -> int:
-    """A `timeout` of Triton's, of so many seconds; where there is no end to them, 0."""
+    """Return Triton's `timeout` for so many seconds; 0 if they are infinite."""
     return 0 if math.isinf(left) else max(1, round(1e6 * left))
 
 
 def warm_ups(args: Mapping[str, str]) -> int:
-    """Requests with which Triton warms an instance up, before any other reaches it."""
+    """Return the number of Triton's warm-up requests to an instance, which precede all others."""
     samples = json.loads(args["model_config"]).get("model_warmup", [])
     return sum(max(1, int(sample.get("count", 1))) for sample in samples)
 
@@ -156,20 +157,20 @@ def call(
     parameters: Mapping[str, Any] | None = None,
     timeout: int = 0,
 ) -> list[NDArray[Any]]:
-    """BatchRequest another model of this Triton, and wait ("business logic scripting").
+    """Call another model of this Triton, and wait ("business logic scripting").
 
     Args:
-        model, version: which.
-        inputs: by name.
-        outputs: names.
-        parameters: of the request.
-        timeout: microseconds that it may wait in the model's queue; 0: as long as it takes.
+        model, version: the model to call.
+        inputs: inputs by name.
+        outputs: names of the outputs.
+        parameters: parameters of the request.
+        timeout: microseconds that it may wait in the model's queue; 0 for no limit.
 
     Returns:
         The outputs, in the order of their names.
 
     Raises:
-        NotReady: the model does not answer; says what Triton says.
+        NotReady: the model does not answer; quotes Triton's message.
     """
     request = pb_utils.InferenceRequest(
         model_name=model,

@@ -1,4 +1,4 @@
-"""Work that a model's `execute` does not wait for, so that Triton hands over the next batch."""
+"""Runs work that a model's `execute` does not wait for, so that Triton sends the next batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("cascade.server")
 
 
 class Background:
-    """An event loop in a thread of its own, for what `execute` does not wait for."""
+    """An event loop in a separate thread, for work that `execute` does not wait for."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -23,11 +23,11 @@ class Background:
         self._thread.start()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin some work; an error that it does not handle is written to Triton's log."""
+        """Start some work; an unhandled error goes to Triton's log."""
         asyncio.run_coroutine_threadsafe(_logged(work), self._loop)
 
     def close(self) -> None:
-        """Stop the loop, and wait for its thread; what is underway is not finished."""
+        """Stop the loop, and wait for its thread; work in progress is not finished."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -40,7 +40,7 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def answer(sender: Sender, of: Coroutine[Any, Any, Response]) -> None:
-    """Send a response once it is there, or what is wrong."""
+    """Send a response when it is ready, or its error."""
     try:
         response = await of
     except Exception as exc:  # Triton waits for ever for a response that is not sent

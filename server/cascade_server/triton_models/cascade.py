@@ -1,9 +1,11 @@
-"""`<table>`: values in, values out. Encodes a batch, routes each request by what is left of its
-`timeout`, has the student and the teacher draw, and decodes.
+"""`<table>`: values in, values out.
 
-What the student answers is answered before Triton hands over the next batch, in one call of it.
-What the teacher answers takes as long as several batches: it is asked beside, and who waits for
-the student does not wait for that.
+It encodes a batch, routes each request by the time left of its `timeout`, lets the student and the
+teacher draw, and decodes.
+
+Requests for the student are answered before Triton sends the next batch, in one call of it. The
+teacher takes as long as several batches, so it works in the background, and requests for the
+student do not wait for it.
 """
 
 from __future__ import annotations
@@ -51,24 +53,24 @@ from cascade_server.triton_models.student_batch import (
 from cascade_server.wire.model_tensors import PARAMETERS
 
 T = TypeVar("T")
-# Who runs the student for the cascade: its own model, called by BLS, or the cascade's process.
+# What runs the student for the cascade: its own model, called by BLS, or the cascade's process.
 CALLED, HERE = "called", "here"
 WHERE = (CALLED, HERE)
-# Batches that may be with the teacher at once; more wait.
+# Most batches at the teacher at the same time; others wait.
 TEACHER_CALLS = 8
 
 
 class TritonPythonModel:
-    """What Triton makes of the model, an instance each."""
+    """The class that Triton creates, once per instance of the model."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the codec, and the student where it is to run here."""
+        """Load the codec, and the student if it runs in this process."""
         is_here = backend.setting(args, "student", WHERE) == HERE
         self._runtime = backend.load(args, (Tier.STUDENT,) if is_here else ())
         self._row = RowTensor(self._runtime.release.codec)
         self._outputs = table_requests.Outputs(self._row)
         self._batch = StudentBatch(self._row, self._runtime)
-        # As `backend.checked`.
+        # Like `backend.checked`.
         self._options = lru_cache(1024)(self._read_options)
         self._networks = Networks(self._runtime)
         self._student = self._networks.student
@@ -83,20 +85,22 @@ class TritonPythonModel:
         self._background = Background("beside")
         self._threads = ThreadPoolExecutor(TEACHER_CALLS, "teacher")
         self._stop = threading.Event()
-        # Triton's warm-up comes before any other request, when the networks may not be there yet:
-        # to ask them then ends Triton.
+        # Triton's warm-up precedes all other requests. The networks may not be loaded by then, and
+        # calling them would crash Triton.
         self._warming = backend.warm_ups(args)
         self._learnt = False
 
     def finalize(self) -> None:
-        """Triton lets go of the model."""
+        """Close the model for Triton."""
         self._stop.set()
         self._background.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _mind_teacher(self, now: float) -> None:
-        """Have it measured beside the requests, if it has not been asked for a while: AUTO asks
-        none that was slow."""
+        """Measure the teacher in the background if it has been idle for a while.
+
+        Otherwise AUTO would never again ask a teacher that was slow once.
+        """
         if self._outlooks.teacher.known and now - self._teacher_seen > MEASURE_SECONDS:
             self._teacher_seen = now
             self._background.start(self._measure_teacher())
@@ -108,18 +112,18 @@ class TritonPythonModel:
                 self._outlooks.teacher.observe(rows, seconds)
 
     async def _learn(self) -> None:
-        """See how long the networks take, beside the first requests."""
+        """Measure how long the networks take, beside the first requests."""
         try:
             found = await self._in_thread(self._networks.learn, self._stop, self._student)
         except NotReady:
-            # To be tried again with the next batch.
+            # The next batch tries again.
             self._learnt = False
             return
         if found is not None:
             self._outlooks = found
 
     def execute(self, requests: Sequence[Request]) -> list[Response | None]:
-        """Answer a batch, but for what the teacher has a part in."""
+        """Answer a batch, except for requests that involve the teacher."""
         began = time.monotonic()
         arrived = began - waited(self._turn, began)
         out: list[Response | None] = [None] * len(requests)
@@ -156,17 +160,17 @@ class TritonPythonModel:
     def _answer_together(
         self, requests: Sequence[Request], out: list[Response | None], arrived: float
     ) -> int:
-        """Answer requests that a `StudentBatch` is for, all in one call of the student.
+        """Answer the requests that suit a `StudentBatch`, all in one call of the student.
 
         Returns:
-            How many rows those were.
+            The number of rows of those requests.
 
-        Whatever is wrong, or the teacher's, is left for `_job`.
+        Requests that are invalid, or need the teacher, are left for `_job`.
         """
         candidates: dict[int, BatchRequest] = {}
         total = 0
         for index, request in enumerate(requests if self._row.offered else ()):
-            # What is wrong with one is not to slow the others down.
+            # An invalid request must not slow the others down.
             with contextlib.suppress(Exception):
                 candidate = self._batch_request(request)
                 if candidate is not None and total + candidate.total <= MAX_BATCH:
@@ -190,7 +194,7 @@ class TritonPythonModel:
             return 0
         kept = list(taken.values())
         if len(kept) < len(candidates) or total > end:
-            # Each row as often as it is drawn.
+            # Repeat each row for each of its draws.
             rows = rows.take(
                 [
                     place
@@ -211,14 +215,14 @@ class TritonPythonModel:
         return len(rows.values)
 
     def _batch_request(self, request: Request) -> BatchRequest | None:
-        """A request that may be answered with others; None: it may not."""
+        """Return a request that may be answered together with others; None if it may not."""
         given, outputs = backend.arrays(request), tuple(request.requested_output_names())
         options = self._options(request.parameters(), request.timeout(), outputs, ROW in given)
         return None if options is None else self._batch.read(given, options)
 
     def _encoded(self, candidates: dict[int, BatchRequest]) -> BatchRows | None:
-        """Rows of some requests; those that have a wrong value are taken out."""
-        with contextlib.suppress(Exception):  # whose value is wrong is found below, one by one
+        """Return the rows of some requests; requests with an invalid value are removed."""
+        with contextlib.suppress(Exception):  # the loop below finds the request to blame
             return self._batch.encode(list(candidates.values())) if candidates else None
         for index, candidate in list(candidates.items()):
             try:
@@ -236,7 +240,7 @@ class TritonPythonModel:
     def _is_for_batch(
         self, candidate: BatchRequest, observed: Mask, arrived: float, rows: int
     ) -> bool:
-        """Whether the student is to answer, and would be in time."""
+        """Return whether the student should answer, and would be in time."""
         wanted, timeout = candidate.options.wanted, candidate.options.timeout
         if not timeout and wanted is Wanted.FAST:
             return True
@@ -248,7 +252,7 @@ class TritonPythonModel:
         return route.option is not None and route.option.tier is Tier.STUDENT
 
     def _answer_by_student(self, jobs: Sequence[Job]) -> list[Response]:
-        """Have the student draw, and pack."""
+        """Draw with the student, and pack the answers."""
         requests = [job.request for job in jobs]
         try:
             drawn = [request.completed()[0] for request in requests]
@@ -275,9 +279,9 @@ class TritonPythonModel:
         """Read, check and route a request.
 
         Args:
-            request: Triton's.
-            arrived: monotonic seconds, at the earliest.
-            beside: rows that the student is to draw in the same batch.
+            request: Triton's request.
+            arrived: the earliest time of its arrival, monotonic seconds.
+            beside: rows of other requests that the student draws in the same batch.
         """
         parameters = backend.parameters(request, PARAMETERS[None])
         given = backend.arrays(request)
@@ -311,7 +315,7 @@ class TritonPythonModel:
         return kind_of(self._runtime.identity, tier, request.total)
 
     def _end_trials(self, jobs: Iterable[Job]) -> None:
-        """Jobs are over: see whether those that were tried were in time."""
+        """Note which trials among finished jobs were in time."""
         for job in jobs:
             if job.route.probing:
                 kind, in_time = self._kind(job.request, job.tier), job.request.work.remaining() > 0
@@ -352,10 +356,10 @@ class TritonPythonModel:
         return backend.reply({name: backend.array_of(each) for name, each in found.items()})
 
     async def _answer_by_teacher(self, slow: Sequence[tuple[Sender, Job]]) -> None:
-        """Answer requests of one batch that the teacher has a part in."""
+        """Answer requests of one batch that involve the teacher."""
         requests = [job.request for _, job in slow if job.tier is Tier.TEACHER]
         drawing = asyncio.ensure_future(self._drawn_by_teacher(requests))
-        # Whoever is too late for it has been told so.
+        # Requests that are too late have already been answered.
         drawing.add_done_callback(lambda done: done.cancelled() or done.exception())
         places = iter(range(len(requests)))
         answers = []
@@ -366,7 +370,7 @@ class TritonPythonModel:
         self._end_trials(job for _, job in slow)
 
     async def _drawn_by_teacher(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
-        """What the teacher draws for requests; learns how long that takes."""
+        """Draw requests with the teacher, and learn how long that takes."""
         if not requests:
             return []
         self._teacher_seen = time.monotonic()
@@ -397,8 +401,10 @@ class TritonPythonModel:
     async def _answered(
         self, job: Job, drawing: asyncio.Future[list[Tokens]], place: int | None
     ) -> Response:
-        """The answer to a job, of whose request the teacher draws the `place`-th rows; None: it
-        draws none."""
+        """Return the answer to a job.
+
+        The teacher draws its request as number `place` of the batch; if None, it does not draw it.
+        """
         request, likelihood = job.request, None
         if request.log_likelihood:
             likelihood = await self._in_thread(
@@ -424,5 +430,5 @@ class TritonPythonModel:
         return self._packed(job, tokens, likelihood)
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
-        """What blocks, in a thread."""
+        """Run blocking work in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)

@@ -1,8 +1,8 @@
-"""A tensor a column to the numbers that `row` has, and back; pure.
+"""Converts one tensor per column to the numbers of `row`, and back; pure.
 
-Clients send some twenty small tensors a row: they are read with Python's own numbers, since NumPy
-takes longer for an array of one. What this does not read or give exactly as the codec does, it
-leaves to it.
+Clients send some twenty small tensors per row. They are read as Python numbers, since NumPy takes
+longer for an array of one element. Whatever this module cannot read or return exactly as the codec
+does, it leaves to the codec.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from cascade_server.wire.model_tensors import LOG_LIKELIHOOD, STATE
 
 @dataclass(frozen=True, eq=False)
 class InputNames:
-    """Inputs that a request has.
+    """The inputs of a request.
 
     Attributes:
-        at: the column of each, by its place in the schema.
-        labels: of the categories among them, the place among the inputs, and each label's place
-            among the column's.
+        at: the column of each, by position in the schema.
+        labels: for each category among them, the position of the input, and each label's position
+            among the column's labels.
     """
 
     at: NDArray[np.intp]
@@ -39,12 +39,12 @@ class InputNames:
 
 
 class ColumnInputs(NamedTuple):
-    """A request's inputs.
+    """The values of a request's inputs.
 
     Attributes:
-        names: which.
-        rows: n.
-        numbers: as `row` has them, row by row, n x inputs.
+        names: which inputs.
+        rows: number of rows, n.
+        numbers: the numbers as in `row`, row by row, n x inputs.
     """
 
     names: InputNames
@@ -56,10 +56,10 @@ class ColumnTensors:
     """A table's columns as tensors.
 
     Args:
-        row: of the table.
+        row: the table's `row` tensor.
 
     Attributes:
-        states: names of the outputs that are a column's states, with the column's place.
+        states: names of the outputs for columns' states, with the column's position.
     """
 
     def __init__(self, row: RowTensor) -> None:
@@ -72,7 +72,7 @@ class ColumnTensors:
             if f"{column.name}{STATE}" not in self._at
         }
         self._inexact = set(np.flatnonzero(~row.codec.rows.exact).tolist())
-        # Outputs of these names mean more than the column.
+        # Outputs with these names include more than the column.
         self._hidden = {LOG_LIKELIHOOD, PROVENANCE} & set(names)
         self._labels: list[NDArray[Any] | None] = []
         self._places: list[dict[bytes, int] | None] = []
@@ -83,7 +83,7 @@ class ColumnTensors:
                 continue
             texts = [label.encode() for label in row.labels(index)]
             self._places.append({text: place for place, text in enumerate(texts)})
-            # The last is a NULL's.
+            # The last one is for NULL.
             self._labels.append(np.array([*texts, b""], object))
         # Callers send the same columns again and again.
         self._names = lru_cache(1024)(self._names_of)
@@ -97,10 +97,10 @@ class ColumnTensors:
         return InputNames(np.array(index, np.intp), labels)
 
     def read(self, given: Mapping[str, NDArray[Any]]) -> ColumnInputs | None:
-        """A request's inputs; None: the codec is to say what they are.
+        """Read a request's inputs; None to leave them to the codec.
 
         Args:
-            given: by name, [n, 1] each and of the types that Triton declares, which it has checked.
+            given: inputs by name, [n, 1] each, of the types that Triton declares and has checked.
         """
         names = self._names(tuple(given))
         if names is None or not given:
@@ -116,24 +116,24 @@ class ColumnTensors:
             for cells in table:
                 for place, places in names.labels:
                     cells[place] = places[cells[place]]
-        except (KeyError, ValueError):  # a label that is not listed; rows that are not equally many
+        except (KeyError, ValueError):  # a label that is not listed; different numbers of rows
             return None
         numbers = table[0] if rows == 1 else list(chain.from_iterable(table))
-        # In `row` what is no number is not known; here it is told of.
+        # In `row` NaN means unknown; in a column's tensor it is an error.
         if not math.isfinite(sum(numbers)):
             return None
-        # A whole number that no float tells from its neighbours would not come back as it came.
+        # A whole number that a float cannot hold exactly would change on the way.
         if -EXACT < min(numbers, default=0) <= max(numbers, default=0) < EXACT:
             return ColumnInputs(names, rows, numbers)
         is_exact = all(type(number) is float or -EXACT < number < EXACT for number in numbers)
         return ColumnInputs(names, rows, numbers) if is_exact else None
 
     def write(self, cells: Sequence[tuple[int, ColumnInputs]], values: Values) -> None:
-        """Inputs of several requests into `row`.
+        """Write inputs of several requests into `row`.
 
         Args:
             cells: the first row and the inputs of each.
-            values: [n, C], written to.
+            values: [n, C], modified.
         """
         together: dict[InputNames, tuple[list[int], list[float]]] = {}
         for begin, each in cells:
@@ -145,8 +145,11 @@ class ColumnTensors:
             values[np.array(rows)[:, None], names.at] = flat.reshape(len(rows), -1)
 
     def drawn(self, outputs: Collection[str]) -> list[int] | None:
-        """The columns that outputs are of, each by its place in the schema, in the order in which
-        the codec decodes them; None: more is wanted than this gives."""
+        """Return the columns that outputs are of, by position in the schema.
+
+        They are in the order in which the codec decodes them. None if this module cannot return all
+        outputs.
+        """
         found: dict[int, None] = {}
         for name in outputs:
             index = self._at.get(name, self.states.get(name))
@@ -158,11 +161,11 @@ class ColumnTensors:
     def tensors(
         self, outputs: Collection[str], values: Values, states: States | None
     ) -> dict[str, NDArray[Any]]:
-        """Outputs, [n, 1] each: columns, and their states.
+        """Return outputs, [n, 1] each: columns, and their states.
 
         Args:
-            outputs: names.
-            values, states: [n, C]; a value that is NULL, or not wanted, is not a number.
+            outputs: names of the outputs.
+            values, states: [n, C]; a value is NaN if it is NULL or not wanted.
         """
         out: dict[str, NDArray[Any]] = {}
         for name in outputs:

@@ -1,4 +1,4 @@
-"""A request of the cascade inside Triton, on its way."""
+"""A request of the cascade in progress inside Triton."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Job:
 
     Attributes:
         request: what to draw.
-        wanted: outputs.
-        route: who is to draw.
+        wanted: names of the outputs.
+        route: which tier should draw.
     """
 
     request: CheckedRequest
@@ -25,11 +25,11 @@ class Job:
 
     @property
     def tier(self) -> Tier:
-        """Who is to draw, by the route; a request without one has been refused."""
+        """The tier that should draw, by the route; a request without one has been refused."""
         assert self.route.option is not None
         return self.route.option.tier
 
     @property
     def beside(self) -> bool:
-        """Whether the teacher has a part in it."""
+        """Whether the request involves the teacher."""
         return self.tier is Tier.TEACHER or self.request.log_likelihood

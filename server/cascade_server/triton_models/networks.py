@@ -17,15 +17,15 @@ from cascade_server.triton_models.outlook import Outlooks
 from cascade_server.triton_models.shared_draws import Draw
 from cascade_server.wire.model_tensors import DRAWN, LOG_LIKELIHOOD, NOISE, OBSERVED, TOKENS
 
-# Batch sizes that are tried before the first request is routed.
+# Batch sizes to try before the first request is routed.
 TRIED = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Networks:
-    """Asks them.
+    """Calls both models.
 
     Args:
-        runtime: of the release; its sessions are not used.
+        runtime: the release's runtime; its sessions are not used.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -52,8 +52,8 @@ class Networks:
         Args:
             tokens, observed: int32 and bool [n, T].
             noise: uniform [n, teacher_noise].
-            steps: passes.
-            timeout: microseconds, after which nobody waits; 0: somebody does.
+            steps: the most passes.
+            timeout: microseconds after which no caller waits any more; 0 for no limit.
 
         Raises:
             NotReady: the teacher does not answer.
@@ -66,7 +66,7 @@ class Networks:
     def log_likelihood(
         self, tokens: Tokens, observed: Mask, timeout: int = 0
     ) -> NDArray[np.float64]:
-        """ln p(observed) of each row, in nats.
+        """Return ln p(observed) of each row, in nats.
 
         Args:
             tokens, observed: int32 and bool [n, T].
@@ -85,17 +85,17 @@ class Networks:
         return np.concatenate(parts)[:, 0]
 
     def learn(self, stop: threading.Event, student: Draw) -> Outlooks | None:
-        """See how long they take.
+        """Measure how long both models take.
 
         Args:
-            stop: to be looked at in between.
-            student: draws as `student` does, or in its place.
+            stop: checked between calls.
+            student: draws like the method `student`, or replaces it.
 
         Returns:
-            None: stopped before that.
+            The measured times; None if stopped before the end.
 
         Raises:
-            NotReady: one of them does not answer.
+            NotReady: one of the models does not answer.
         """
         found = Outlooks()
 
@@ -111,10 +111,10 @@ class Networks:
         return found
 
     def teacher_seconds(self, rows: int) -> float:
-        """What a pass of the teacher takes now, over so many rows of which nothing is known.
+        """Return the seconds of a pass of the teacher now, over so many rows without known columns.
 
         Raises:
-            NotReady: it does not answer.
+            NotReady: the teacher does not answer.
         """
         return _seconds_of(self._try_pass, rows)
 
@@ -122,7 +122,7 @@ class Networks:
         self.teacher(*self._nothing(rows, self._runtime.teacher_noise), steps=1)
 
     def _nothing(self, rows: int, noise: int) -> tuple[Tokens, Mask, Noise]:
-        """Rows of which nothing is known."""
+        """Return rows without known columns."""
         slots = self._runtime.slots
         half = np.full((rows, noise), 0.5, np.float32)
         return np.zeros((rows, slots), np.int32), np.zeros((rows, slots), np.bool_), half

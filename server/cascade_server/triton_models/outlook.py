@@ -1,9 +1,8 @@
-"""How long the student and the teacher would take inside Triton, and how long a request has waited;
-pure.
+"""How long student and teacher would take inside Triton, and how long a request has waited; pure.
 
-Triton tells a model how long a request may take, not when it came. A request of this batch was not
-in the one before, so it came after that was handed over: it has waited for as long as that took at
-most, or, if the model was idle in between, not at all.
+Triton tells a model how long a request may take, but not when it arrived. A request of this batch
+was not in the one before, so it arrived after that batch was handed over: it has waited at most for
+as long as that batch took, or not at all if the model was idle in between.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from cascade_server.engines.runtime import TEACHER_PART
 from cascade_server.engines.watched_teacher import Failures
 from cascade_server.terms import Tier, Wanted
 
-# Between two batches of a model that is busy: Triton makes up the next one.
+# Between two batches of a busy model: Triton forms the next one.
 GAP_SECONDS = 0.002
 
 
@@ -30,19 +29,19 @@ class Turn(NamedTuple):
 
 
 def waited(before: Turn, now: float) -> float:
-    """Seconds that a request of a batch that is handed over now has waited at most."""
+    """Return the longest that a request of a batch handed over now may have waited, in seconds."""
     return now - before.began if now - before.ended <= GAP_SECONDS else 0.0
 
 
 @dataclass
 class Outlooks:
-    """What the networks have taken.
+    """Measured times of the networks.
 
     Attributes:
-        student: of the student's batches, by rows.
-        teacher: of one pass, by rows; not `known` until it has been asked once.
-        underway: rows that are with the teacher now.
-        failures: of the teacher.
+        student: times of the student's batches, by rows.
+        teacher: times of one pass, by rows; not `known` before the first call.
+        underway: rows that the teacher has now.
+        failures: failures of the teacher.
     """
 
     student: LatencyModel = field(default_factory=LatencyModel)
@@ -53,12 +52,12 @@ class Outlooks:
     def options(
         self, rows: int, passes: int, wanted: Wanted, beside: int, now: float
     ) -> tuple[Option, Option]:
-        """Ways to answer, highest fidelity first.
+        """Return the ways to answer, highest fidelity first.
 
-        Of a teacher that nothing is known of, or that fails, AUTO expects nothing.
+        AUTO does not use a teacher that fails, or of which nothing is known.
 
         Args:
-            rows, passes, wanted: of the request.
+            rows, passes, wanted: properties of the request.
             beside: rows of other requests that the student would draw in the same batch.
             now: monotonic seconds.
         """
@@ -67,7 +66,7 @@ class Outlooks:
         if self.teacher.known and not (is_auto and self.failures.rests(now)):
             passing = Outlook(self.teacher.line, 0.0, self.underway, TEACHER_PART)
             seconds = passing.predict(now, rows, passes)
-            # It joins at the end of a pass that has begun.
+            # It joins at the end of the current pass.
             seconds += self.teacher.mean(self.underway) if self.underway else 0.0
         student = Option(Tier.STUDENT, 1, self.student.tail(beside + rows))
         return Option(Tier.TEACHER, passes, seconds), student

@@ -1,10 +1,9 @@
-"""The tensor `row`: all columns of a row in one, since Triton pays for each tensor of a request;
-pure.
+"""The tensor `row`: all columns of a row in one, since each tensor of a request costs time; pure.
 
-`row` is FP64 [n, C], a number a column in the schema's order: a category is its place among the
-column's categories (the label that unseen ones fold into comes after them), a boolean 0 or 1. Not a
-number: not known. `row.state`, UINT8 [n, C], says the same of each value as `<column>.state` does;
-it is needed where a value is observed to be NULL.
+`row` is FP64 [n, C], a number per column in the schema's order: a category is its position among
+the column's categories (the label that unseen ones fold into comes after them), a boolean is 0 or
+1. NaN means unknown. `row.state`, UINT8 [n, C], is the state of each value, as in `<column>.state`;
+it is needed if a value is observed to be NULL.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ States = NDArray[np.uint8]
 
 
 class RowTensor:
-    """A table's columns to and from the tensor.
+    """Converts a table's columns to the tensor and back.
 
     Attributes:
-        codec, columns: of the table.
-        offered: whether the table's model has it.
+        codec, columns: the table's.
+        offered: whether the table's model has the tensor.
         nullable: whether a column may be NULL.
     """
 
@@ -37,16 +36,16 @@ class RowTensor:
         self.codec = codec
         self.columns = codec.schema.columns
         self._labels = codec.rows.labels
-        # A column of that very name is not hidden.
+        # A column with one of these names takes precedence.
         self.offered = {ROW, ROW_STATE}.isdisjoint(codec.schema.names)
         self.nullable = any(column.nullable for column in self.columns)
 
     def labels(self, column_index: int) -> Sequence[Any]:
-        """A column's values that are told by their places; empty: its numbers tell themselves."""
+        """Return a column's values that are encoded by position; empty if it is a number."""
         return self._labels[column_index]
 
     def states(self, values: Values, states: States | None) -> States:
-        """What is said of each value: 0 observed, 1 NULL, 2 absent.
+        """Return the state of each value: 0 observed, 1 NULL, 2 absent.
 
         Raises:
             BadRequest: names the row and the column, and what is allowed.
@@ -65,11 +64,10 @@ class RowTensor:
         return states
 
     def given(self, values: Values, states: States) -> dict[str, list[Any]]:
-        """Python values of the columns that are known in some row, as `Codec.encode_partial` takes
-        them.
+        """Return values of the columns that are known in some row, for `Codec.encode_partial`.
 
         Raises:
-            BadRequest: a category's place is none; names the row and the column.
+            BadRequest: a category's position does not exist; names the row and the column.
         """
         known = states != ABSENT_STATE
         everywhere, somewhere = known.all(axis=0).tolist(), known.any(axis=0).tolist()
@@ -100,7 +98,7 @@ class RowTensor:
         return out
 
     def _cells(self, column_index: int, cells: list[float]) -> list[Any]:
-        """A column's numbers as values of its kind; bounds are the codec's to check."""
+        """Convert a column's numbers to values of its kind; the codec checks their bounds."""
         kind, labels = self.columns[column_index].kind, self._labels[column_index]
         if kind is Kind.CONTINUOUS:
             return cells
@@ -128,11 +126,11 @@ class RowTensor:
 
         Args:
             name, data: the column, [n].
-            values, states: [n, C], written to.
+            values, states: [n, C], modified.
         """
         column_index = self.codec.schema.names.index(name)
         numbers = values[:, column_index] = self.codec.rows.to_numbers(column_index, data)
         states[:, column_index] = np.where(data.null, NULL_STATE, 0)
         if self._labels[column_index]:
-            # A category that a caller gave and that is none has no place to be told by.
+            # A category of the caller's that the column does not have has no position.
             states[np.isnan(numbers) & ~data.null, column_index] = ABSENT_STATE

@@ -1,4 +1,4 @@
-"""Requests drawn together: as few calls of a network as their rows take; pure but for the calls."""
+"""Draws several requests with as few calls of a network as possible; pure except for the calls."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def draw_together(
 ) -> list[Tokens]:
     """Draw the rows of some requests.
 
-    Noise is taken from each request's own seed, a call at a time: what comes out does not depend on
-    who shares the call, and memory is bounded.
+    Noise comes from each request's own seed, one call at a time: the result does not depend on the
+    other requests in the call, and memory is bounded.
 
     Args:
         requests: in order.
-        noise_of: a request's, for the network that is called.
-        width: uniform numbers a row.
-        most: rows of one call.
-        draw: one call of the network.
+        noise_of: returns a request's noise for the network.
+        width: uniform numbers per row.
+        most: the most rows of one call.
+        draw: calls the network once.
 
     Returns:
         int32 [total, T] of each request.
@@ -54,7 +54,7 @@ def draw_together(
 
 
 def calls(totals: Sequence[int], most: int) -> list[list[tuple[int, slice]]]:
-    """Which rows of which request go into each call, in order."""
+    """Return which rows of which request go into each call, in order."""
     out: list[list[tuple[int, slice]]] = []
     room = 0
     for index, total in enumerate(totals):

@@ -1,4 +1,4 @@
-"""`<table>_student`: tokens in, tokens out, one run of the graph a batch."""
+"""`<table>_student`: tokens in, tokens out, one run of the graph per batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cascade_server.wire.parameters import Parameters
 
 
 class TritonPythonModel:
-    """What Triton makes of the model, an instance each."""
+    """The class that Triton creates, once per instance of the model."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the release and run the batch sizes once."""
@@ -31,21 +31,21 @@ class TritonPythonModel:
         self._unseeded = Unseeded(self._runtime)
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:
-        """Complete the rows of all requests in one run, unless one of them is wrong."""
+        """Complete the rows of all requests in one run, unless one of them is invalid."""
         try:
             return self._together(requests)
         except Exception as exc:
             if len(requests) == 1:
                 return [backend.refused(exc)]
-        # Each by itself, so that a wrong one is told what is wrong, and takes none with it. Those
-        # that differ in what they were sent are joined in no other way.
+        # Run separately, so that an invalid request gets its own error and does not affect the
+        # others. Requests with different kinds of inputs cannot be joined in any other way.
         return [self.execute([request])[0] for request in requests]
 
     def _together(self, requests: Sequence[Request]) -> list[Response]:
-        """One run; they are checked as one request.
+        """Make one run; the requests are checked as one.
 
         Raises:
-            BadRequest: one of them is wrong, or they cannot be one.
+            BadRequest: a request is invalid, or they cannot be joined.
         """
         allowed = PARAMETERS[Tier.STUDENT]
         parameters = [backend.parameters(request, allowed) for request in requests]
@@ -58,7 +58,7 @@ class TritonPythonModel:
             joined = {name: np.concatenate([each[name] for each in given]) for name in joined}
         total = sum(rows)
         seeds = [each.given.get("seed") for each in parameters]
-        # Which the check below refuses beside noise.
+        # The check below refuses a seed together with noise.
         seeded = next((each for each in parameters if "seed" in each.given), Parameters())
         draw = to_draw(
             self._model,
@@ -83,7 +83,7 @@ class TritonPythonModel:
         return out
 
     def _seeded(self, seeds: Sequence[int | None], rows: Sequence[int]) -> Noise:
-        """Uniform numbers for requests, each of its own seed, which some of them named."""
+        """Return uniform numbers for requests, from each one's seed; some requests named theirs."""
         width, parts = self._runtime.student_noise, []
         for seed, count in zip(seeds, rows, strict=True):
             rng = stream(new_seed() if seed is None else seed)

@@ -1,8 +1,9 @@
-"""The requests of a batch that the student can answer together: encoded at once, drawn in one call,
-decoded at once.
+"""Requests of a batch that the student can answer together.
 
-Most requests are such: some columns known, others wanted, nothing to explain or to score. Whatever
-else is asked for, or is wrong, is planned and packed by itself, as the embedded server does it.
+They are encoded together, drawn in one call and decoded together.
+
+Most requests qualify: some columns known, others wanted, nothing to explain or to score. All other
+requests, and invalid ones, are planned and packed individually, as in the embedded server.
 """
 
 from __future__ import annotations
@@ -26,23 +27,23 @@ from cascade_server.triton_models.table_requests import PROVENANCE, Outputs, pro
 from cascade_server.triton_models.unseeded import Unseeded
 from cascade_server.wire.parameters import SWITCHES, Parameters
 
-# Outputs that are not a column's.
+# Outputs that do not belong to one column.
 OF_ROWS = frozenset((ROW, ROW_STATE, PROVENANCE))
-# Rows of a request; more of them are as fast by themselves.
+# Most rows of a request; larger ones are as fast individually.
 MOST_ROWS = 64
 
 
 class BatchOptions(NamedTuple):
-    """What is wanted of a request's rows.
+    """The options of a request.
 
     Attributes:
-        draws: answers a row.
-        rows: that it says it has; None: it does not say.
-        seed: None: any.
+        draws: answers per row.
+        rows: number of rows that it states; None if it does not.
+        seed: its seed; None for any.
         wanted: AUTO or FAST.
-        timeout: seconds; 0: none.
-        outputs: names.
-        only: the columns that they are of, bool [C]; None: all.
+        timeout: seconds; 0 for none.
+        outputs: names of the outputs.
+        only: the columns that they are of, bool [C]; None for all.
     """
 
     draws: int
@@ -55,7 +56,7 @@ class BatchOptions(NamedTuple):
 
     @property
     def told(self) -> bool:
-        """Whether the answer is to say where it comes from."""
+        """Whether the answer should include its provenance."""
         return PROVENANCE in self.outputs
 
 
@@ -64,10 +65,10 @@ class BatchRequest(NamedTuple):
 
     Attributes:
         values: `row`, [n, C], or columns.
-        states: what is said of each value of `row`, likewise; None: nothing.
-        options: what is wanted.
-        seed: None: any, and nobody is told.
-        rows, total: n, and how many that is with all draws.
+        states: the state of each value of `row`, [n, C]; None if not given.
+        options: its options.
+        seed: its seed; None for any, which is not reported.
+        rows, total: n, and the number including all draws.
     """
 
     values: Values | ColumnInputs
@@ -79,13 +80,13 @@ class BatchRequest(NamedTuple):
 
 
 class BatchRows(NamedTuple):
-    """Rows of several requests, one after the other.
+    """Rows of several requests, one after another.
 
     Attributes:
-        values: as they were sent, [n, C].
-        states: what is said of each value, likewise; None: what is no number is not known.
+        values: the values as sent, [n, C].
+        states: the state of each value, [n, C]; None: NaN means unknown.
         tokens, observed: the same for the student, int32 and bool [n, T].
-        noticed: whether something is to be said of how they were read.
+        noticed: whether there are notices about how they were read.
     """
 
     values: Values
@@ -95,7 +96,7 @@ class BatchRows(NamedTuple):
     noticed: bool
 
     def take(self, rows: Sequence[int]) -> BatchRows:
-        """Some of them, in some order."""
+        """Return some of the rows, in the given order."""
         return BatchRows(
             self.values.take(rows, axis=0),
             None if self.states is None else self.states.take(rows, axis=0),
@@ -106,15 +107,15 @@ class BatchRows(NamedTuple):
 
 
 class StudentBatch:
-    """Reads, encodes and decodes requests that are answered together; see the module's docstring.
+    """Reads, encodes and decodes requests that are answered together; see the module.
 
     >>> rows = batch.encode(requests)
     >>> drawn = student(rows.tokens, rows.observed, batch.noise(requests, rows.observed))
     >>> answers = batch.decode(requests, rows, drawn)
 
     Args:
-        row: the table's columns as numbers.
-        runtime: whose student draws.
+        row: the table's `row` tensor.
+        runtime: provides the student.
     """
 
     def __init__(self, row: RowTensor, runtime: Runtime) -> None:
@@ -122,13 +123,14 @@ class StudentBatch:
         self._numbers = row.codec.rows
         self._columns, self._outputs = ColumnTensors(row), Outputs(row)
         self._unseeded = Unseeded(runtime)
-        # Numbers that follow from whole ones which no float64 tells apart are computed elsewhere.
+        # Numbers that follow from whole numbers beyond float64's exact range are computed
+        # elsewhere.
         inexact = set(np.flatnonzero(~self._numbers.exact).tolist())
         self._may_follow_inexact = any(
             len(group) > 1 and not inexact.isdisjoint(group)
             for group in row.codec.arithmetic.groups
         )
-        # A column of that very name is not hidden.
+        # A column with one of these names takes precedence.
         self._of_rows = OF_ROWS.difference(row.codec.schema.names)
         # Callers want the same outputs again and again.
         self._answer = lru_cache(1024)(self._read_outputs)
@@ -136,11 +138,11 @@ class StudentBatch:
     def options(
         self, parameters: Parameters, named: Sequence[str], as_row: bool
     ) -> BatchOptions | None:
-        """What a request wants; None: more than goes this way.
+        """Return a request's options; None if it does not qualify for a batch.
 
         Args:
-            parameters: checked.
-            named: outputs, as Triton tells.
+            parameters: checked parameters.
+            named: outputs, as Triton reports them.
             as_row: whether the request has `row`.
         """
         given = parameters.given
@@ -159,7 +161,7 @@ class StudentBatch:
     def _read_outputs(
         self, named: tuple[str, ...], as_row: bool
     ) -> tuple[tuple[str, ...], Mask | None] | None:
-        """`BatchOptions.outputs` and `only`; None: they are not of this way."""
+        """Return `BatchOptions.outputs` and `only`; None if the outputs do not qualify."""
         outputs = self._outputs.wanted(named, as_row)
         drawn = self._columns.drawn([name for name in outputs if name not in self._of_rows])
         if drawn is None or self._may_follow_inexact:
@@ -167,14 +169,14 @@ class StudentBatch:
         if not drawn or ROW in outputs or ROW_STATE in outputs:
             return outputs, None
         if self._row.codec.arithmetic:
-            # A column may follow from one that is not asked for.
+            # A column may follow from one that is not requested.
             return None
         only = np.zeros(len(self._row.columns), np.bool_)
         only[drawn] = True
         return outputs, only
 
     def read(self, given: Mapping[str, NDArray[Any]], options: BatchOptions) -> BatchRequest | None:
-        """A request that this way is for; None: it is for the other."""
+        """Read a request; None if it does not qualify for a batch."""
         values: Values | ColumnInputs | None = given.get(ROW)
         if values is None:
             values = self._columns.read(given)
@@ -192,10 +194,10 @@ class StudentBatch:
         return BatchRequest(values, given.get(ROW_STATE), options, seed, rows, total)
 
     def encode(self, requests: Sequence[BatchRequest]) -> BatchRows:
-        """Tokens of the rows of some requests, one after the other.
+        """Return the rows of some requests, encoded, one after another.
 
         Raises:
-            BadRequest, ValueNotAllowed: a value of one of them is not allowed.
+            BadRequest, ValueNotAllowed: a value is not allowed.
         """
         values, states = self._values(requests), None
         if any(request.states is not None for request in requests):
@@ -206,15 +208,17 @@ class StudentBatch:
                 every.append(self._row.states(values[begin:end], None) if own is None else own)
             states = self._row.states(values, np.concatenate(every))
         found, noticed = self._looked_up(values, states), False
-        if found is None:  # a value is wrong, or not quite one of the column's
+        if found is None:  # a value is invalid, or not exactly one of the column's
             stated = self._row.states(values, states)
             encoded = self._row.codec.encode_partial(self._row.given(values, stated), len(values))
             found, noticed = (encoded.tokens, encoded.observed), encoded.outside is not None
         return BatchRows(values, states, *found, noticed)
 
     def _looked_up(self, values: Values, states: States | None) -> tuple[Tokens, Mask] | None:
-        """Tokens of `row`, and which of them are observed; None: the codec is to say what some
-        value is."""
+        """Return the tokens of `row`, and which are observed.
+
+        None if the codec must decide what a value is.
+        """
         known = values == values
         if states is not None:
             if ((states == NULL_STATE) > self._numbers.nullable).any():
@@ -228,7 +232,7 @@ class StudentBatch:
         return tokens, self._numbers.observed(known)
 
     def _values(self, requests: Sequence[BatchRequest]) -> Values:
-        """Values of some requests as numbers, [n, C], whichever way each was sent."""
+        """Return the values of some requests as numbers, [n, C], in whichever form sent."""
         arrays = [
             request.values for request in requests if not isinstance(request.values, ColumnInputs)
         ]
@@ -247,11 +251,11 @@ class StudentBatch:
         return out
 
     def noise(self, requests: Sequence[BatchRequest], observed: Mask) -> Noise:
-        """Uniform numbers for the student.
+        """Return uniform numbers for the student.
 
         Args:
             requests: in the order of their rows.
-            observed: bool [n, T] of their rows, each as often as it is drawn.
+            observed: bool [n, T] of their rows, repeated for each draw.
         """
         if all(request.seed is None for request in requests):
             return self._unseeded.student(observed)
@@ -271,18 +275,18 @@ class StudentBatch:
         rows: BatchRows,
         drawn: Tokens,
     ) -> list[dict[str, NDArray[Any]]]:
-        """Each request's outputs.
+        """Return each request's outputs.
 
         Args:
             requests: in the order of their rows.
-            rows: theirs, each as often as it is drawn; written over.
-            drawn: int32 [n, T], what was drawn for them.
+            rows: their rows, repeated for each draw; modified.
+            drawn: int32 [n, T], the drawn tokens.
         """
         values, states = rows.values, rows.states
         wanted = frozenset[str]().union(*(request.options.outputs for request in requests))
         absent = np.isnan(values) if states is None else states == ABSENT_STATE
         if states is not None:
-            # What a NULL's place held is nobody's value.
+            # The content at the position of a NULL has no meaning.
             values[states == NULL_STATE] = np.nan
         elif ROW_STATE in wanted or not wanted.isdisjoint(self._columns.states):
             states = np.zeros(values.shape, np.uint8)
@@ -319,7 +323,7 @@ class StudentBatch:
         return out
 
     def _provenance(self, request: BatchRequest) -> NDArray[Any]:
-        """Where a request's rows come from."""
+        """Return the provenance of a request's rows."""
         assert request.seed is not None
         said = provenance_of(self._runtime, Tier.STUDENT, 1, request.seed)
         return np.array([[provenance(self._runtime, said)]], object)

@@ -1,4 +1,4 @@
-"""A request of the cascade: what was sent for it and what is wanted of it; pure."""
+"""A request of the cascade: its inputs and the outputs that it wants; pure."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ PROVENANCE = "provenance"
 
 
 class Outputs:
-    """What may be wanted of a table's model.
+    """The possible outputs of a table's model.
 
     Args:
-        row: of the table.
+        row: the table's `row` tensor.
     """
 
     def __init__(self, row: RowTensor) -> None:
@@ -40,13 +40,13 @@ class Outputs:
         self.every = tuple(dict.fromkeys(every))
 
     def wanted(self, named: Collection[str], as_row: bool) -> tuple[str, ...]:
-        """The outputs of a response, in the order of the schema.
+        """Return the outputs of a response, in the order of the schema.
 
-        Triton tells a model who names none as who names all; both are given what the request was
-        made of, columns or `row`, and where it comes from.
+        For a model, a request that names no outputs looks the same as one that names all. Both get
+        the form of the request, columns or `row`, and the provenance.
 
         Args:
-            named: as Triton tells.
+            named: outputs, as Triton reports them.
             as_row: whether the request has `row`.
         """
         if len(named) < len(self.every):
@@ -60,7 +60,7 @@ class Outputs:
 
 
 def checked_row(given: Mapping[str, NDArray[Any]], row: RowTensor) -> tuple[Values, States]:
-    """`row` of a request, and what is said of each of its values.
+    """Return `row` of a request, and the state of each of its values.
 
     Raises:
         BadRequest: names the tensor, and what is allowed.
@@ -75,7 +75,7 @@ def checked_row(given: Mapping[str, NDArray[Any]], row: RowTensor) -> tuple[Valu
 
 
 def as_columns(values: Values, states: States, row: RowTensor) -> dict[str, Tensor]:
-    """`row` as the tensors of its columns, those that are known somewhere.
+    """Convert `row` to the tensors of its columns that are known in some row.
 
     Raises:
         BadRequest: as `RowTensor.given`.
@@ -106,7 +106,7 @@ def to_request(
     parameters: Parameters,
     row: RowTensor,
 ) -> SynthesisRequest:
-    """What is asked.
+    """Convert inputs and parameters to a request.
 
     Raises:
         BadRequest, UnknownColumn: names the tensor, and what is allowed.
@@ -122,7 +122,7 @@ def to_request(
 
 
 def to_outputs(answer: Answer, wanted: Sequence[str], row: RowTensor) -> dict[str, Tensor]:
-    """An answer as those tensors of it that are wanted."""
+    """Return the wanted tensors of an answer."""
     schema, columns = row.codec.schema, answer.values
     every = [*schema.names, *(f"{name}{STATE}" for name in schema.names)]
     listed = [name for name in wanted if name in every]
@@ -144,12 +144,12 @@ def to_outputs(answer: Answer, wanted: Sequence[str], row: RowTensor) -> dict[st
 
 
 def is_wanted(wanted: Collection[str], row: RowTensor) -> bool:
-    """Whether an answer is to have `row` or its states."""
+    """Return whether an answer should have `row` or its states."""
     return row.offered and (ROW in wanted or ROW_STATE in wanted)
 
 
 def as_row(columns: Mapping[str, wire.Values], total: int, row: RowTensor) -> tuple[Values, States]:
-    """Every column of an answer, as the tensor `row` and its states."""
+    """Convert every column of an answer to the tensor `row` and its states."""
     values = np.empty((total, len(row.columns)))
     states = np.zeros(values.shape, np.uint8)
     for name, column in columns.items():
@@ -158,7 +158,7 @@ def as_row(columns: Mapping[str, wire.Values], total: int, row: RowTensor) -> tu
 
 
 def provenance(runtime: Runtime, said: Mapping[str, ParameterValue]) -> bytes:
-    """Where rows come from, as JSON: Triton's models cannot set a response's parameters."""
+    """Return the provenance as JSON: Triton's models cannot set parameters of a response."""
     manifest = runtime.release.manifest
     whole = {"table": manifest.table, "version": manifest.version, **said}
     return json.dumps(whole, ensure_ascii=False).encode()

@@ -1,7 +1,7 @@
 """`<table>_teacher`: tokens in, tokens out, pass by pass; requests at different passes share one.
 
-Triton hands over a batch and waits for nothing: an event loop in a thread beside takes all requests
-through the passes, joins those that come in between, and answers each when it is done.
+`execute` does not wait: an event loop in a separate thread takes all requests through their passes,
+adds those that arrive in between, and answers each when it is done.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cascade_server.wire.model_tensors import DRAWN, LOG_LIKELIHOOD, PARAMETERS,
 
 
 class TritonPythonModel:
-    """What Triton makes of the model, an instance each."""
+    """The class that Triton creates, once per instance of the model."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the release and run the batch sizes once."""
@@ -38,11 +38,11 @@ class TritonPythonModel:
         self._background = Background("passes")
 
     def execute(self, requests: Sequence[Request]) -> None:
-        """Take requests up; they are answered when they are done."""
+        """Accept requests, which are answered when they are done."""
         for request in requests:
             work = Work.from_remaining(None, request.timeout())
             sender = request.get_response_sender()
-            # Read here: a request's memory is not promised to outlive this call.
+            # Read here: a request's memory may not outlive this call.
             try:
                 work_to_do = self._read(request, work)
             except Exception as exc:
@@ -76,6 +76,6 @@ class TritonPythonModel:
         return answered()
 
     def finalize(self) -> None:
-        """Triton lets go of the model."""
+        """Close the model for Triton."""
         self._background.close()
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -1,5 +1,7 @@
-"""Noise for requests that name no seed: nobody can tell whose numbers came from where, so that only
-those are made that the student looks at."""
+"""Makes noise for requests without a seed.
+
+Nobody can verify which number was used where, so only the numbers that the student reads are made.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,18 @@ from numpy.typing import NDArray
 
 from cascade_server.engines.runtime import Mask, Noise, Runtime
 
-# What stands where no number is looked at; of (0, 1), whose logarithms are finite.
+# Stands for numbers that are not read; in (0, 1), so that its logarithms are finite.
 UNREAD = 0.5
-# Share of a batch's slots from which on all numbers are made: to pick them would take longer.
+# Share of a batch's slots from which on all numbers are made: selecting would take longer.
 MOST = 0.5
 
 
 class Unseeded:
-    """Uniform numbers, other ones at every call.
+    """Uniform numbers, different at every call.
 
     Args:
-        runtime: whose student they are for. A slot's are a number for each of its tokens and one
-            more, in the order of the slots.
+        runtime: provides the student. A slot has one number for each of its tokens and one more, in
+            the order of the slots.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -34,7 +36,7 @@ class Unseeded:
         """Float32 [n, student_noise] for n rows.
 
         Args:
-            observed: bool [n, T]; of slots that all rows have, the numbers are `UNREAD`.
+            observed: bool [n, T]; for slots that all rows have, the numbers are `UNREAD`.
         """
         rows, slots = observed.shape
         missing = np.flatnonzero(~observed.all(axis=0)).tolist()

@@ -1,1 +1,1 @@
-"""What all processes of a server see: counters by age, latencies, trials, and who answers."""
+"""State that all of a server's processes see: counters by age, latencies, trials, live versions."""

@@ -1,4 +1,4 @@
-"""What every process of a server counts, where all of them see it."""
+"""The counts of every process of a server, in memory that all of them see."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ from cascade_server.terms import ServiceClass, Tier
 
 log = logging.getLogger("cascade.server")
 
-# Bytes of a process's statistics: at least, and for each table, whose versions have some hundred.
+# Bytes for a process's statistics: the least, and the addition per table, whose versions take some
+# hundred each.
 NOTE, NOTE_OF_A_TABLE = 256 * 1024, 1024
-# What is left out of statistics for which there is no room, the first first: what is counted by
-# names, of which there may be many and long ones.
+# What is left out, in this order, of statistics that do not fit: counts by name, since there may be
+# many long names.
 SPARED: tuple[Literal["outside", "engines", "pool"], ...] = ("outside", "engines", "pool")
-# Bytes of what the supervisor says of processes and releases: room for thousands of these. Memory
-# that is never written to is none.
+# Bytes for the supervisor's report on processes and releases: enough for thousands. Memory that is
+# never written to costs nothing.
 TOLD = 1024 * 1024
-# Seconds after which a process that has said nothing holds nothing.
+# Seconds after which a process without news is taken to hold nothing.
 STALE = 5.0
-# Teachers' processes at once.
+# Teacher processes at the same time.
 TEACHERS = 2
 
 
@@ -48,13 +49,13 @@ class Book:
     """One process's counts.
 
     Attributes:
-        tally, sketches, calls: counters of objectives, of latencies, of calls.
-        rpcs: of all calls of all services, where they are counted.
-        trial: of objectives, of the two versions of a trial.
-        idle_times: what calls take that have the process to themselves.
+        tally, sketches, calls: counters of objectives, latencies and calls.
+        rpcs: counts of all calls of all services, if they are counted.
+        trial: counts of objectives for the two versions of a trial.
+        idle_times: durations of calls that have the process to themselves.
         compute: what was computed, and for whom.
-        now: statistics of the process, serialized; written now and then.
-        before: counts of the processes that had its place before it.
+        now: serialized statistics of the process, written regularly.
+        before: counts of the earlier processes in its place.
     """
 
     def __init__(self, books: Books, memory: Memory) -> None:
@@ -72,17 +73,17 @@ class Book:
         self._complained = False
 
     def says(self, own: pb.GetStatisticsResponse) -> None:
-        """What the process has to say of itself now."""
+        """Publish the current statistics of the process."""
         self._write(self.now, own)
 
     def keeps(self, counts: pb.GetStatisticsResponse) -> None:
-        """What processes that had its place before it have counted."""
+        """Store the counts of the earlier processes in its place."""
         self._write(self.before, counts)
 
     def _write(self, note: Note, said: pb.GetStatisticsResponse) -> None:
         content, left_out = fitting(said, note.room)
         if left_out and not self._complained:
-            self._complained = True  # twice a second is too often
+            self._complained = True  # complain once: twice a second is too often
             log.warning(
                 "%s are left out of what a process tells the others of itself: all of it has %s "
                 "bytes, and there is room for %s",
@@ -94,8 +95,10 @@ class Book:
 
 
 def fitting(said: pb.GetStatisticsResponse, room: int) -> tuple[bytes, Sequence[str]]:
-    """Statistics in so many bytes, and what is left out of them where all has no room: a process
-    that said nothing at all would pass for one that hangs."""
+    """Return statistics in at most so many bytes, and the parts left out if not all fit.
+
+    A process without any statistics would look like one that hangs.
+    """
     left_out = 0
     while said.ByteSize() > room and left_out < len(SPARED):
         if not left_out:
@@ -107,7 +110,7 @@ def fitting(said: pb.GetStatisticsResponse, room: int) -> tuple[bytes, Sequence[
 
 
 class UsageSince:
-    """Since when usage is counted.
+    """The time since which usage is counted.
 
     Attributes:
         own: when this server began, on the books' clock.
@@ -119,38 +122,38 @@ class UsageSince:
 
     @property
     def restored(self) -> float:
-        """When an earlier server began whose counts are among these, Unix seconds; 0: there was
-        none."""
+        """Start of the earlier server whose counts are included, Unix seconds; 0 without one."""
         return float(self._numbers[0])
 
     @property
     def serving(self) -> float:
-        """Seconds that earlier servers were there."""
+        """Seconds that earlier servers were running."""
         return float(self._numbers[1])
 
     def restore(self, since: float, serving: float) -> None:
-        """Go on from an earlier server."""
+        """Continue from an earlier server."""
         self._numbers[:] = since, serving
 
 
 class Books:
-    """A book for each process; made before they part.
+    """A book for each process; create it before the processes fork.
 
     Attributes:
-        config, tables: what is promised, of which tables.
-        clock: what counts grow old by, in every process.
-        objectives: in the order in which their counters are; two for each.
-        sketched: what there are latencies of, in the order of the sketches.
-        places: a book each: the workers', then the keeper's, which has what a state file held.
-        live_versions: which version of a table answers.
-        tenants: what tenants have asked for; None: nobody is asked who they are.
-        told: what the supervisor says of processes and releases, for who shows them: JSON, as
-            `supervision.facts` packs it; empty where nobody shows them.
-        executors: where those count what they compute who work off jobs.
-        before: what servers before this one have computed, whose counts it goes on from.
-        processes: what each process takes: first those of `places`, then the teachers, of which
-            there may be two while one generation follows another, then the executors.
-        usage_since: since when usage is counted.
+        config, tables: the objectives, and the tables that they are for.
+        clock: the clock by which counts age in every process.
+        objectives: in the order of their counters, two for each.
+        sketched: the keys that have latencies, in the order of the sketches.
+        places: a book for each process: the workers', then the keeper's, which holds the content of
+            a state file.
+        live_versions: which version of each table answers.
+        tenants: requests and usage of tenants; None if callers are not identified.
+        told: the supervisor's report on processes and releases, for display: JSON, as
+            `supervision.facts` packs it; empty if nothing displays it.
+        executors: counts of the processes that work on jobs.
+        before: counts of earlier servers, which this one continues.
+        processes: usage of each process: first those of `places`, then the teachers, of which there
+            may be two while one generation replaces another, then the executors.
+        usage_since: the time since which usage is counted.
     """
 
     def __init__(
@@ -187,15 +190,15 @@ class Books:
 
     @property
     def compute(self) -> list[ComputeCounts]:
-        """What every process of this server has computed."""
+        """Counts of computation of every process of this server."""
         return [*(book.compute for book in self.places), *self.executors]
 
     def teacher(self, slot: int) -> ProcessPlace:
-        """The place of a generation's teacher, by the generation's slot."""
+        """Return the place of a generation's teacher, by the generation's slot."""
         return self.processes[len(self.places) + slot % TEACHERS]
 
     def executor(self, number: int) -> ProcessPlace:
-        """The place of an executor."""
+        """Return the place of an executor."""
         return self.processes[len(self.places) + TEACHERS + number]
 
     @property
@@ -209,7 +212,7 @@ class Books:
 
     @property
     def restored(self) -> bool:
-        """Whether what an earlier server counted is in them."""
+        """Whether the counts of an earlier server are included."""
         return bool(self._restored[0])
 
     @restored.setter
@@ -217,7 +220,7 @@ class Books:
         self._restored[0] = yes
 
     def succeed(self, place: int) -> None:
-        """Begin in a place: what the process there before has counted is kept."""
+        """Begin in a place, keeping the counts of the process that had it before."""
         book = self.places[place]
         gone = [
             pb.GetStatisticsResponse.FromString(note.read()[0]) for note in (book.before, book.now)
@@ -226,36 +229,39 @@ class Books:
         book.now.write(b"")
 
     def leave(self, place: int, own: pb.GetStatisticsResponse) -> None:
-        """The process of a place ends: what it has counted stays, what it held is gone."""
+        """End the process of a place: its counts stay, and what it held is dropped."""
         book = self.places[place]
         before = pb.GetStatisticsResponse.FromString(book.before.read()[0])
         book.now.write(b"")
         book.keeps(counted(merged([before, own])))
 
     def left(self, place: int) -> None:
-        """The process of a place has ended, however it did, and no other has it yet; told by who
-        starts them. What it has counted stays. What it held is gone: one that was killed has not
-        said so, and where others have taken over there is none to come that would."""
+        """Note that the process of a place has ended and has no successor yet.
+
+        The process that starts the others calls this. The counts stay, but what the process held is
+        dropped: a killed process has not reported that, and if other processes have taken over its
+        work, no successor will.
+        """
         if self.tenants is not None:
             self.tenants.left(place)
         self.processes[place].leave()
 
     def trial(self) -> NDArray[np.int64]:
-        """What all processes have counted of trials: as `Trial.counts`."""
+        """Counts of trials of all processes; see `Trial.counts`."""
         return np.sum([book.trial.counts for book in self.places], axis=0)
 
     def answered_in_real_time(self) -> int:
-        """Calls that all processes have ended, whichever way, but offline ones; it never falls."""
+        """Count the calls that all processes have ended, except offline ones; it never falls."""
         offline = ServiceClass.OFFLINE
         keys = [place for place, key in enumerate(self.places[0].calls.keys) if key[1] != offline]
         return sum(int(book.calls.durations[keys].sum()) for book in self.places)
 
     def statistics(self, own: pb.GetStatisticsResponse, place: int) -> pb.GetStatisticsResponse:
-        """Of all processes.
+        """Return the statistics of all processes.
 
         Args:
-            own: of the one that asks, as they are now; empty where it has none.
-            place: its place.
+            own: current statistics of the calling process; empty if it has none.
+            place: place of the calling process.
         """
         live, gone = [own], []
         for number, book in enumerate(self.places):

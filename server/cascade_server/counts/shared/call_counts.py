@@ -1,4 +1,4 @@
-"""Calls and rows, counted for Prometheus in memory that all processes see."""
+"""Counts of calls and rows for Prometheus, in memory that all processes see."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cascade_server.objectives.blame import CallerFault, Ending, caller_fault
 from cascade_server.objectives.objective import Objective
 from cascade_server.terms import ServiceClass, Tier
 
-# The table of a request that names none of those there are: a metric's label is one of a few.
+# The table of a request that names no existing one: a metric's label has few values.
 UNKNOWN_TABLE = "(unknown)"
 OK = grpc.StatusCode.OK
 Key = tuple[str, ServiceClass, Tier | None, Ending]
@@ -24,18 +24,18 @@ RowKey = tuple[str, ServiceClass, Tier]
 
 
 def buckets(objectives: Collection[Objective]) -> list[float]:
-    """Bounds of the histogram; a latency objective is read off it only at one of them."""
+    """Return the bounds of the histogram; a latency objective can only be read at one of them."""
     thresholds = {each.threshold for each in objectives if each.threshold is not None}
     return sorted({*slo_names.BUCKETS, *thresholds})
 
 
 class CallCounts:
-    """A histogram of durations for each way that a call can end, and rows by who drew them.
+    """A histogram of durations for each possible ending of a call, and rows by tier.
 
     Args:
-        tables: those that are served.
-        bounds: of the histogram, increasing.
-        memory: where the counts lie; one process counts, any may look.
+        tables: the served tables.
+        bounds: bounds of the histogram, in increasing order.
+        memory: holds the counts; one process counts, any process may read.
     """
 
     def __init__(self, tables: Collection[str], bounds: list[float], memory: Memory) -> None:
@@ -55,26 +55,26 @@ class CallCounts:
         self.durations = memory.integers(len(self.keys) * self._width).reshape(-1, self._width)
         self.seconds = memory.floats(len(self.keys))
         self.rows = memory.integers(len(self.row_keys))
-        # Adding to an element of a memoryview takes a third of what NumPy takes.
+        # Adding to an element of a memoryview takes a third of NumPy's time.
         self._durations = self.durations.reshape(-1).data
         self._seconds = self.seconds.data.cast("B").cast("d")
         self._rows = self.rows.data
 
     def record(self, key: Key, seconds: float, calls: int = 1) -> None:
-        """Add the end of a call, and the seconds that the server took for it; or of several."""
+        """Add the end of one or several calls, and the seconds that the server took."""
         place = self._places[key]
         self._durations[place * self._width + bisect_left(self.bounds, seconds)] += calls
         self._seconds[place] += calls * seconds
 
     def record_rows(self, key: RowKey, rows: int) -> None:
-        """Add rows of an answer, by who drew them."""
+        """Add rows of an answer, by the tier that drew them."""
         self._rows[self._row_places[key]] += rows
 
 
 def added(
     parts: Iterable[CallCounts],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """Durations [keys, bounds + 1], seconds [keys] and rows of all together."""
+    """Sum up durations [keys, bounds + 1], seconds [keys] and rows."""
     found = [(each.durations, each.seconds, each.rows) for each in parts]
     durations, seconds, rows = (
         np.sum(np.stack(parts), axis=0) for parts in zip(*found, strict=True)
@@ -85,7 +85,7 @@ def added(
 def caller_faults(
     parts: Sequence[CallCounts],
 ) -> dict[tuple[str, ServiceClass, CallerFault], int]:
-    """Calls that were not answered through their callers' own fault, where there are any."""
+    """Count the calls that failed through their callers' own fault, if there are any."""
     found: dict[tuple[str, ServiceClass, CallerFault], int] = {}
     calls = added(parts)[0].sum(axis=1).tolist()
     for (table, service, _, ending), number in zip(parts[0].keys, calls, strict=True):

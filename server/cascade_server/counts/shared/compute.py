@@ -1,7 +1,8 @@
-"""What was computed for whom: processor seconds, answers, rows and tokens by table, tier and
-tenant, in memory that all processes see.
+"""Counts of computation, in memory that all processes see.
 
-A process that is killed takes nothing with it, for what it has counted is not its own.
+They are processor seconds, answers, rows and tokens by table, tier and tenant.
+
+A process that is killed loses no counts, since they are not in its own memory.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from cascade_server.memory import Memory, Note
 
 
 class UsageTier(StrEnum):
-    """For what processors were used.
+    """What processor time was used for.
 
-    A row of the pool was computed before anybody asked (`REFILL`) and costs little when it is given
-    out (`POOL`); what a bill calls the pool is both. So is the teacher what it answers one by one
-    (`TEACHER`) and what it draws in large batches (`GENERATE`).
+    A row of the pool is computed before any request (`REFILL`), and costs little when a request
+    takes it (`POOL`); a bill's "pool" is the sum of both. Likewise, its "teacher" is the sum of
+    single answers (`TEACHER`) and of large batches (`GENERATE`).
     """
 
     POOL = "pool"
@@ -34,20 +35,20 @@ class UsageTier(StrEnum):
     JOB = "job"
 
 
-# Tenants that are told apart; those that come after them count together.
+# Tenants that are counted separately; later ones are counted together.
 MOST_TENANTS = 64
 OTHER_TENANTS = "(other)"
-# Bytes of a tenant's name, and of all of them as JSON, where each character may take six.
+# Bytes of a tenant's name, and of all names as JSON, in which a character may take six bytes.
 LONGEST_NAME = 128
 NAMES = 8 * LONGEST_NAME * MOST_TENANTS
-# Keys whose places are remembered; names come from outside, and are not kept without bounds.
+# Keys whose places are cached; names come from outside, so the cache is bounded.
 MOST_PLACES = 4096
-# Of tables that were served once and are no more.
+# Tables that are no longer served.
 OTHER_TABLES = "(other)"
 
 
 class UsageKey(NamedTuple):
-    """Whose usage: a table's, of a tier, for a tenant ("": they are not told apart)."""
+    """Whose usage it is: table, tier and tenant ("" if tenants are not told apart)."""
 
     table: str
     tier: UsageTier
@@ -55,11 +56,11 @@ class UsageKey(NamedTuple):
 
 
 class Used(NamedTuple):
-    """What was used.
+    """Amounts that were used.
 
     Attributes:
-        seconds, gpu_seconds: of one processor, and of one GPU.
-        answers, rows, tokens: that came of it; tokens are the values that were not given.
+        seconds, gpu_seconds: seconds of one processor, and of one GPU.
+        answers, rows, tokens: the results; tokens are the values that were not given.
     """
 
     seconds: float = 0.0
@@ -69,7 +70,7 @@ class Used(NamedTuple):
     tokens: int = 0
 
     def plus(self, other: Used) -> Used:
-        """The sum of two counts."""
+        """Return the sum of two amounts."""
         return Used(
             self.seconds + other.seconds,
             self.gpu_seconds + other.gpu_seconds,
@@ -86,8 +87,8 @@ class ComputeCounts:
     """What one process has computed, and for whom.
 
     Args:
-        tables: those that are served.
-        memory: where the counts lie; one process counts, any may look.
+        tables: the served tables.
+        memory: holds the counts; one process counts, any process may read.
     """
 
     def __init__(self, tables: Collection[str], memory: Memory) -> None:
@@ -97,16 +98,16 @@ class ComputeCounts:
         places = MOST_TENANTS * len(keys)
         self.seconds = memory.floats(places * TIMES)
         self.counts = memory.integers(places * COUNTED)
-        # Adding to an element of a memoryview takes a third of what NumPy takes.
+        # Adding to an element of a memoryview takes a third of NumPy's time.
         self._seconds = self.seconds.data.cast("B").cast("d")
         self._counts = self.counts.data
         self._names = Note(memory, NAMES)
         self._tenants = {"": 0}
-        # Of keys that were counted, so that the next answer for the same takes one look.
+        # Places of keys that were counted, so that the next answer for a key takes one look-up.
         self._places: dict[UsageKey, int] = {}
 
     def add(self, key: UsageKey, used: Used) -> None:
-        """Count what was used; of a table that is not served, among those that were once."""
+        """Count usage; tables that are not served count as `OTHER_TABLES`."""
         place = self._places.get(key)
         if place is None:
             place = self._place_of(key)
@@ -130,8 +131,8 @@ class ComputeCounts:
         return place
 
     def _placed(self, tenant: str) -> int:
-        """The place of a tenant that this process has not met."""
-        # A process before this one may have met it.
+        """Return the place of a tenant that this process has not met yet."""
+        # An earlier process in this place may have met it.
         self._tenants = {name: place for place, name in enumerate(self._named())}
         name = tenant.encode()[:LONGEST_NAME].decode(errors="ignore")
         if name not in self._tenants:
@@ -152,21 +153,21 @@ class ComputeCounts:
         return json.loads(content) if content else [""]
 
     def used(self) -> Iterator[tuple[UsageKey, Used]]:
-        """All that was used at all."""
+        """Yield all usage."""
         names = self._named()
         seconds = self.seconds.reshape(len(self._keys), MOST_TENANTS, TIMES)
         counts = self.counts.reshape(len(self._keys), MOST_TENANTS, COUNTED)
         found = np.argwhere(seconds.any(axis=2) | counts.any(axis=2)).tolist()
         for number, place in found:
             table, tier = self._keys[number]
-            # A name is written before the first count of it.
+            # A name is written before its first count.
             tenant = names[place] if place < len(names) else OTHER_TENANTS
             used = Used(*seconds[number, place].tolist(), *counts[number, place].tolist())
             yield UsageKey(table, tier, tenant), used
 
 
 def added(parts: Collection[ComputeCounts]) -> Mapping[UsageKey, Used]:
-    """What all of them have used together."""
+    """Sum up the usage of several processes."""
     found: dict[UsageKey, Used] = {}
     for part in parts:
         for key, used in part.used():

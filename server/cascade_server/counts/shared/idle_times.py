@@ -1,12 +1,11 @@
-"""How long a call takes while the server does nothing else: what any server needs for it.
+"""How long a call takes on an otherwise idle server: the time that any server needs for it.
 
-It is learnt from calls that had their process to themselves, and never rises: a server that has
-become slow is to blame for it, and does not find its callers' deadlines too short.
+It is learnt from calls that had their process to themselves, and never rises: if a server has
+become slow, that is the server's fault and not a caller's with a short deadline.
 
-Nor is an answer that took long what a server needs where it took long by choice: AUTO has the
-teacher draw for who can wait, and the student for who cannot. So a call is learnt from where the
-lowest tier that was allowed to has drawn for it, and for nobody before it: rows out of the pool or
-the cache say nothing of what a draw takes.
+Nor does a long time count if it was long by choice: AUTO uses the teacher for callers that can
+wait, and the student for others. So a call counts only if the lowest tier that was allowed drew all
+of its rows, after it arrived: rows from the pool or the cache say nothing about the time of a draw.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from itertools import product
 from cascade_server.memory import Memory
 from cascade_server.terms import ServiceClass, Tier
 
-# Calls before a mean says anything, and the weight of one observation from then on.
+# Calls before a mean counts, and the weight of one observation from then on.
 ENOUGH = 16
-# Calls are told apart by the logarithm of their rows; those of more rows than that count alike.
+# Calls are grouped by the logarithm of their rows; the last size has no upper bound.
 SIZES = 20
-# The calls of one size but the first differ in their rows by up to a factor of two: the least of
-# them takes at least half as long as their mean.
+# The calls of one size, except the first, differ in rows by up to a factor of two: the smallest
+# takes at least half of their mean time.
 SPREAD = 2.0
 
 # The table and class of a call, and the lowest tier that may answer it.
@@ -30,22 +29,22 @@ Key = tuple[str, ServiceClass, Tier]
 
 
 def least_of(service: ServiceClass) -> Tier:
-    """The lowest tier that may answer a call of a class, as far as the class says."""
+    """Return the lowest tier that may answer a call, as far as its class decides."""
     return Tier.TEACHER if service is ServiceClass.FULL else Tier.STUDENT
 
 
 class OpenCalls:
-    """Knows whether a call had its process to itself, from its arrival to its end."""
+    """Detects whether a call had its process to itself, from its arrival to its end."""
 
     def __init__(self) -> None:
         self._begun = self._open = 0
         self._last_end = float("-inf")
 
     def begin(self, arrived: float) -> int:
-        """A call is taken up.
+        """Note that the server starts to handle a call.
 
         Args:
-            arrived: when it came, monotonic seconds; it may have waited since.
+            arrived: when it arrived, monotonic seconds; it may have waited since.
 
         Returns:
             A ticket, for `end`.
@@ -55,24 +54,23 @@ class OpenCalls:
         return self._begun if self._open == 1 and arrived >= self._last_end else 0
 
     def passes(self, now: float) -> None:
-        """A call has come and gone; whoever is being answered meanwhile is not alone."""
+        """Note a call that arrived and ended at once; calls in progress are then not alone."""
         self._begun += 1
         self._last_end = now
 
     def end(self, ticket: int, now: float) -> bool:
-        """A call is over; whether there was no other all the while."""
+        """Note the end of a call; return whether there was no other call in the meantime."""
         self._open -= 1
         self._last_end = now
         return ticket == self._begun
 
 
 class IdleTimes:
-    """Learns what calls take that are alone, by table, class, lowest tier and size.
+    """Learns how long calls take that are alone, by table, class, lowest tier and size.
 
     Args:
-        tables: those that are served.
-        memory: where the results lie, so that a process goes on from what the one before it in its
-            place has learnt.
+        tables: the served tables.
+        memory: holds the results, so that a process continues with what its predecessor learnt.
     """
 
     def __init__(self, tables: Collection[str], memory: Memory) -> None:
@@ -82,12 +80,12 @@ class IdleTimes:
         self._means: dict[int, tuple[int, float]] = {}
 
     def observe(self, key: Key, rows: int, seconds: float) -> None:
-        """A call for some rows was answered while there was nothing else to do.
+        """Note a call that was answered while the process had nothing else to do.
 
         Args:
-            key: as above; those of tables that are not served are left out.
-            rows: that were drawn, at least 1.
-            seconds: from its arrival to its answer.
+            key: see `Key`; ignored if its table is not served.
+            rows: drawn rows, at least 1.
+            seconds: time from its arrival to its answer.
         """
         first = self._first.get(key)
         if first is None:
@@ -101,9 +99,9 @@ class IdleTimes:
             self._least[place] = mean
 
     def needed(self, key: Key, rows: int) -> float:
-        """Seconds that any server needs for a call; 0 where nothing is known.
+        """Return the seconds that any server needs for a call; 0 if unknown.
 
-        Of a size that has not been seen it is what the next smaller one takes that has.
+        For a size without observations, this is the time of the next smaller size that has some.
         """
         first = self._first.get(key)
         if first is None:
@@ -117,5 +115,5 @@ class IdleTimes:
 
 
 def size_of(rows: int) -> int:
-    """Which size so many rows are: 0 for one, 1 for two and three, 2 for four to seven, …"""
+    """Return the size of a number of rows: 0 for one, 1 for two and three, 2 for 4 to 7, …"""
     return min(max(rows, 1).bit_length() - 1, SIZES - 1)

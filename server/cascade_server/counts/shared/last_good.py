@@ -1,9 +1,9 @@
-"""What a file said when it was last right, for processes that begin while it is not.
+"""The last valid content of a file, for processes that start while the file is invalid.
 
-A server reads files anew while it serves, and one that is not right changes nothing: what held
-before still does. A process that takes the place of another has no before of its own, and without
-one it could not begin: a word misspelt would end a server the next time that one of its processes
-dies. So whoever reads what is right writes it down where all processes of the server see it.
+A server reads files again while it runs, and an invalid file changes nothing: the earlier content
+remains in force. A process that replaces another has no earlier content, and could not start
+without it: one misspelt word would end a server the next time that one of its processes dies. So
+every process that reads valid content stores it where all processes of the server see it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ T = TypeVar("T")
 
 
 class _Head(NamedTuple):
-    """What stands before the text.
+    """The header of the stored text.
 
     Attributes:
         reads: how often the file was read.
-        kept: which of these readings the text is of; 0: none was right.
-        at, length: where the text is.
+        kept: the number of the reading that the text is from; 0 if none was valid.
+        at, length: position of the text.
     """
 
     reads: int = 0
@@ -40,17 +40,17 @@ class _Head(NamedTuple):
 
 
 class LastGood(Generic[T]):
-    """A file's content, and what it was when it was last right; made before processes part.
+    """A file's content, and its last valid content; create it before the processes fork.
 
-    Any of them may read; of one process, one thread at a time.
+    Any of the processes may read, but in each only one thread at a time.
 
     Args:
-        read: gives the file's text; raises ConfigError.
-        parse: gives what a text says; raises ConfigError where that is not right.
+        read: returns the file's text; raises ConfigError.
+        parse: returns the parsed text; raises ConfigError if it is invalid.
     """
 
     def __init__(self, read: Callable[[], str], parse: Callable[[str], T]) -> None:
-        # In memory: a disk may be full, and a folder of temporary files is swept now and then.
+        # In memory: a disk may be full, and a folder of temporary files may be cleaned up.
         self._memory = os.memfd_create("cascade-last-good")
         self._read, self._parse = read, parse
 
@@ -58,13 +58,14 @@ class LastGood(Generic[T]):
         os.close(self._memory)
 
     def now(self) -> T:
-        """What the file says now.
+        """Return the file's current content.
 
         Raises:
-            ConfigError: it is not right; what it said before is still kept.
+            ConfigError: it is invalid; the last valid content is still kept.
         """
-        # Readings are numbered as they are done, so that who takes long to parse an older text does
-        # not put it in the place of a newer one. To parse takes longer than others should wait.
+        # Readings are numbered when they are made, so that a process that is slow to parse an older
+        # text does not overwrite a newer one. Parsing is outside the lock, since others should not
+        # wait for it.
         with self._alone():
             head = self._head()
             number = head.reads + 1
@@ -75,13 +76,14 @@ class LastGood(Generic[T]):
         return found
 
     def to_begin_with(self) -> tuple[T, ConfigError | None]:
-        """What holds in a process that begins: what the file says, or else what it said before.
+        """Return the content for a process that starts: the file's, or else the last valid one.
 
         Returns:
-            That, and why the file as it is now does not hold, which is logged; None: it does.
+            The content, and the logged error that makes the current file invalid; None if it is
+            valid.
 
         Raises:
-            ConfigError: the file is not right, and never was.
+            ConfigError: the file is invalid, and never was valid.
         """
         try:
             return self.now(), None
@@ -100,8 +102,8 @@ class LastGood(Generic[T]):
             head = self._head()
             if number < head.kept:
                 return
-            # Before or behind what is kept, which holds until the head says otherwise: whoever is
-            # killed meanwhile leaves it whole.
+            # Before or after the stored text, which stays in force until the header changes: a
+            # process that is killed in between leaves it intact.
             first = _Head().at
             at = first if first + len(content) <= head.at else head.at + head.length
             try:
@@ -120,7 +122,8 @@ class LastGood(Generic[T]):
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        # By process and not by descriptor, which they share; it is let go of whoever is killed.
+        # A lock by process and not by descriptor, since the processes share that; it is released if
+        # a process is killed.
         fcntl.lockf(self._memory, fcntl.LOCK_EX)
         try:
             yield

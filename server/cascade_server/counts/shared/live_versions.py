@@ -1,9 +1,9 @@
 """Which version answers a request that names none: a few numbers that all processes see.
 
-The supervisor alone writes them, and every worker reads them with each such request: a canary
-begins, is promoted or is rolled back in all of them in the same instant, and nothing is loaded for
-it. They are read without a lock; whatever is read while they change is a version that answered
-before or will from then on.
+Only the supervisor writes them, and every worker reads them with each such request: a canary
+begins, is promoted or is rolled back in all workers at the same instant, without loading anything.
+They are read without a lock; a read during a change returns a version that answered before or will
+from then on.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import numpy as np
 from cascade_server.memory import Memory
 
 STABLE, CANARY, SHARE, FIELDS = 0, 1, 2, 3
-# Shares are counted in so many parts.
+# Shares are counted in this many parts.
 WHOLE = 1_000_000
-# What is counted of reloads and trials.
+# Events of reloads and trials that are counted.
 EVENTS = ("loaded", "refused", "canary_started", "canary_promoted", "canary_rolled_back")
 # An odd number whose multiples scatter (Knuth, TAOCP 6.4): 2^64 over the golden ratio.
 SCATTER = 0x9E3779B97F4A7C15
 
 
 def lot_of(seed: int | None) -> float:
-    """In [0, 1): below the canary's share a request is the canary's.
+    """Return a number in [0, 1); if it is below the canary's share, the canary answers the request.
 
-    A seed's is always the same, so that equal requests have equal answers during a trial.
+    A seed always gives the same number, so that equal requests have equal answers during a trial.
     """
     if seed is None:
         return random.random()
@@ -37,28 +37,28 @@ def lot_of(seed: int | None) -> float:
 
 
 class LiveVersions:
-    """Rows of numbers, one a table; made before the processes part.
+    """Rows of numbers, one per table; create it before the processes fork.
 
     Args:
-        tables: all that may be served.
-        memory: where they lie.
+        tables: all tables that may be served.
+        memory: holds the numbers.
     """
 
     def __init__(self, tables: Collection[str], memory: Memory) -> None:
         self.tables = frozenset(tables)
         self._rows = {table: FIELDS * number for number, table in enumerate(sorted(tables))}
-        # An element of a memoryview is read in a third of the time that NumPy takes.
+        # Reading an element of a memoryview takes a third of NumPy's time.
         self._numbers = memory.integers(FIELDS * max(1, len(self._rows))).data
         self.events = memory.integers(len(EVENTS))
 
     def put(self, table: str, stable: int, canary: int = 0, share: float = 0.0) -> None:
-        """From now on, let a table's requests that name no version be answered so.
+        """Set which versions answer a table's requests that name no version.
 
         Args:
-            table: whose.
+            table: the table.
             stable: the version that answers.
-            canary: the version on trial; 0: there is none.
-            share: of these requests, in [0, 1], that the canary answers.
+            canary: the version on trial; 0 if there is none.
+            share: the share of these requests, in [0, 1], that the canary answers.
         """
         row, numbers = self._rows[table], self._numbers
         numbers[row + SHARE] = 0
@@ -67,22 +67,22 @@ class LiveVersions:
         numbers[row + SHARE] = round(share * WHOLE)
 
     def count(self, event: str) -> None:
-        """One of `EVENTS` has happened."""
+        """Count one of `EVENTS`."""
         self.events[EVENTS.index(event)] += 1
 
     def _read(self, row: int) -> tuple[int, int, int]:
-        """Share, canary and stable version, each read once: the next read may be of others."""
+        """Read share, canary and stable version once each: a second read may return others."""
         numbers = self._numbers
         return numbers[row + SHARE], numbers[row + CANARY], numbers[row + STABLE]
 
     def choose(self, table: str, lot: float, loaded: Collection[int]) -> int:
-        """The version that answers.
+        """Choose the version that answers.
 
         Args:
-            table: whose.
-            lot: as `lot_of`; 1: not the canary.
-            loaded: versions that this process has, in increasing order; of others it does not
-                know yet, or not any more.
+            table: the table.
+            lot: see `lot_of`; 1 for never the canary.
+            loaded: versions that this process has loaded, in increasing order. It may not have
+                loaded others yet, or no longer have them.
         """
         row = self._rows.get(table)
         if row is not None:
@@ -94,7 +94,7 @@ class LiveVersions:
         return max(loaded)
 
     def arm(self, table: str, version: int) -> int | None:
-        """Of a trial: 0 is the stable version, 1 the canary; None: neither, or there is none."""
+        """Return the arm of a trial: 0 for the stable version, 1 for the canary, else None."""
         row = self._rows.get(table)
         if row is None or not self._numbers[row + SHARE]:
             return None
@@ -103,11 +103,12 @@ class LiveVersions:
         return 0 if version == self._numbers[row + STABLE] else None
 
     def arm_by_lot(self, table: str, lot: Callable[[], float] = random.random) -> int | None:
-        """As `arm`, of a call that ended before a version was chosen.
+        """Return the arm, as `arm`, for a call that ended before a version was chosen.
 
         Args:
-            table: whose.
-            lot: uniform in [0, 1): which of the two would have answered.
+            table: the table.
+            lot: returns a uniform number in [0, 1), which decides which of the two would have
+                answered.
         """
         row = self._rows.get(table)
         if row is None or not self._numbers[row + SHARE]:
@@ -115,7 +116,7 @@ class LiveVersions:
         return int(lot() * WHOLE < self._numbers[row + SHARE])
 
     def shares(self, table: str) -> dict[int, float]:
-        """Of the requests that name no version, by version."""
+        """Return each version's share of the requests that name no version."""
         row = self._rows.get(table)
         if row is None:
             return {}
@@ -126,5 +127,5 @@ class LiveVersions:
         return {stable: 1 - share, canary: share} if share else {stable: 1.0}
 
     def totals(self) -> dict[str, int]:
-        """How often each of `EVENTS` has happened."""
+        """Return how often each of `EVENTS` has happened."""
         return dict(zip(EVENTS, np.asarray(self.events).tolist(), strict=True))

@@ -1,7 +1,7 @@
-"""The statistics of several processes as those of one server; pure.
+"""Merges the statistics of several processes into those of one server; pure.
 
-How each field is merged is said where it is declared, in synthesis.proto, by the option `merge`: a
-new counter needs nothing here, and one that does not say how it merges is an error at the start.
+Each field declares how it is merged in synthesis.proto, by the option `merge`: a new counter needs
+no code here, and a field without the option is an error at the start.
 """
 
 from __future__ import annotations
@@ -16,33 +16,34 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 Together: TypeAlias = Callable[[Any, Any], Any]
-# What two processes' values of a field make, by how it merges.
+# The value of a field for two processes together, by its kind of merging.
 TOGETHER: Mapping[int, Together] = {
     pb.MERGE_SUM: lambda one, other: one + other,
     pb.MERGE_MAX: max,
     pb.MERGE_HELD_SUM: lambda one, other: one + other,
     pb.MERGE_HELD_MAX: max,
     pb.MERGE_HELD_ANY: lambda one, other: one or other,
-    # All that describe what is shared say so.
+    # All processes that describe shared state report the same.
     pb.MERGE_SHARED: lambda one, other: one or other,
 }
-# What a process has now is gone when it ends; what it counted stays.
+# What a process holds is gone when it ends; its counts stay.
 HELD = (pb.MERGE_HELD_SUM, pb.MERGE_HELD_MAX, pb.MERGE_HELD_ANY)
 
 
 @dataclass(frozen=True)
 class Fields:
-    """How one type of message is merged; each is a tuple of names.
+    """How one type of message is merged; each attribute is a tuple of names.
 
     Attributes:
-        keys: tell an entry of a list from the others.
-        values: with what two of them make.
-        maps: likewise, of the values of a map.
-        messages: one each, which may be unset.
-        lists: of messages that have keys.
+        keys: identify an entry of a list.
+        values: each with the function that merges two of them.
+        maps: the same, for the values of a map.
+        messages: single messages, which may be unset.
+        lists: lists of messages that have keys.
         counted: values that only grow.
         held: values and maps that are gone with their process.
-        shared: says that a message describes what all processes share; empty: none does.
+        shared: name of the field that says whether a message describes shared state; empty if there
+            is none.
     """
 
     keys: tuple[str, ...]
@@ -56,17 +57,17 @@ class Fields:
 
     @property
     def is_all_held(self) -> bool:
-        """Whether nothing remains of such a message when its process ends."""
+        """Whether nothing of such a message remains when its process ends."""
         rest = {name for name, _ in (*self.values, *self.maps)} - set(self.held)
         return not (rest or self.messages or self.lists)
 
 
 @cache
 def fields_of(message: Descriptor) -> Fields:
-    """What the fields of a type of message say of how they merge.
+    """Return how the fields of a message type merge.
 
     Raises:
-        TypeError: one does not say it; names it and what it may say.
+        TypeError: a field does not declare it; names the field and the allowed values.
     """
     keys: list[str] = []
     messages: list[str] = []
@@ -121,7 +122,7 @@ def _merge_of(field: FieldDescriptor) -> int:
 
 
 def merged(parts: Sequence[pb.GetStatisticsResponse]) -> pb.GetStatisticsResponse:
-    """What `GetStatistics` says of a server, from what its processes say of themselves."""
+    """Merge the statistics of a server's processes into what `GetStatistics` returns."""
     out = pb.GetStatisticsResponse()
     for part in parts:
         _merge(out, part)
@@ -129,7 +130,7 @@ def merged(parts: Sequence[pb.GetStatisticsResponse]) -> pb.GetStatisticsRespons
 
 
 def counted(part: pb.GetStatisticsResponse) -> pb.GetStatisticsResponse:
-    """What remains of a process that has ended: what it counted, not what it held."""
+    """Return what remains of a process that has ended: its counts, without what it held."""
     out = pb.GetStatisticsResponse()
     out.CopyFrom(part)
     _let_go(out)
@@ -196,7 +197,7 @@ def _let_go(message: Message) -> None:
 
 
 def _is_gone(entry: Message) -> bool:
-    """Whether an entry of a list is gone with its process."""
+    """Return whether an entry of a list is gone with its process."""
     fields = fields_of(entry.DESCRIPTOR)
     return fields.is_all_held or bool(fields.shared and getattr(entry, fields.shared))
 
@@ -209,5 +210,5 @@ def _counts(message: Message, fields: Fields) -> tuple[Any, ...]:
     return tuple(getattr(message, name) for name in fields.counted)
 
 
-# An error of the declarations is found when a server starts, not when it is asked.
+# Finds an error in the declarations when a server starts, not at the first request.
 fields_of(pb.GetStatisticsResponse.DESCRIPTOR)

@@ -1,4 +1,4 @@
-"""What the processes of a server take, whatever for: processors and memory, by what they do."""
+"""Processor time and memory of a server's processes, by their role."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cascade_server.memory import Memory
 
 
 class ProcessRole(StrEnum):
-    """What a process of a server does."""
+    """The role of a server's process."""
 
     WORKER = "worker"
     TEACHER = "teacher"
@@ -19,7 +19,7 @@ class ProcessRole(StrEnum):
 
 
 class Held(NamedTuple):
-    """Bytes of memory: of a process, and, of these, of its pool and of its cache."""
+    """Bytes of memory: of a process, and of its pool and cache within that."""
 
     process: float = 0.0
     pool: float = 0.0
@@ -27,14 +27,14 @@ class Held(NamedTuple):
 
 
 class ProcessUsed(NamedTuple):
-    """What processes of one role have used.
+    """Usage of the processes of one role.
 
     Attributes:
-        processes: that live.
-        seconds: of one processor, also of those that have ended.
-        held: bytes that they have now.
-        peak: bytes, the sum of the most that each of them has had.
-        byte_seconds: bytes times seconds so far, also of those that have ended.
+        processes: processes that are alive.
+        seconds: seconds of one processor, including processes that have ended.
+        held: bytes that the processes hold now.
+        peak: bytes, the sum of each process's maximum.
+        byte_seconds: bytes times seconds so far, including processes that have ended.
     """
 
     processes: int = 0
@@ -44,7 +44,7 @@ class ProcessUsed(NamedTuple):
     byte_seconds: Held = Held()
 
     def plus(self, other: ProcessUsed) -> ProcessUsed:
-        """The sum of what two groups of processes have used."""
+        """Return the combined usage of two groups of processes."""
         return ProcessUsed(
             self.processes + other.processes,
             self.seconds + other.seconds,
@@ -58,17 +58,17 @@ def _sum(one: Held, other: Held) -> Held:
     return Held(*(mine + its for mine, its in zip(one, other, strict=True)))
 
 
-# Numbers of a place: see `ProcessPlace`.
+# Positions of the numbers in a place; see `ProcessPlace`.
 RESTORED, ENDED, SECONDS, ALIVE, PEAK, HELD, BYTE_SECONDS, OF_BEFORE = 0, 1, 2, 3, 4, 5, 8, 11
 WIDTH = 14
 
 
 class ProcessPlace:
-    """The place of one process at a time, which writes to it now and then.
+    """A place for one process at a time, which regularly writes its usage there.
 
     Args:
-        role: what the processes here do.
-        memory: where it lies; any process may look.
+        role: role of the processes here.
+        memory: holds the numbers; any process may read.
     """
 
     def __init__(self, role: ProcessRole, memory: Memory) -> None:
@@ -76,7 +76,7 @@ class ProcessPlace:
         self._numbers = memory.floats(WIDTH)
 
     def succeed(self) -> None:
-        """Begin here: what the one before has used is kept, what it held is gone."""
+        """Begin here: keep the usage of the process before, and drop what it held."""
         numbers = self._numbers
         numbers[ENDED] += numbers[SECONDS]
         numbers[[SECONDS, ALIVE]] = 0.0, 1.0
@@ -88,23 +88,23 @@ class ProcessPlace:
         self._numbers[ALIVE] = 0.0
 
     def uses(self, seconds: float) -> None:
-        """Processor seconds of this process since it began."""
+        """Set the processor seconds of this process since it began."""
         self._numbers[SECONDS] = seconds
 
     def holds(self, held: Held, elapsed: float) -> None:
-        """Memory of this process now, and seconds since it was last said."""
+        """Set the current memory of this process, `elapsed` seconds after the last time."""
         numbers = self._numbers
         numbers[HELD : HELD + 3] = held
         numbers[BYTE_SECONDS : BYTE_SECONDS + 3] += [elapsed * each for each in held]
         numbers[PEAK] = max(float(numbers[PEAK]), held.process)
 
     def restore(self, seconds: float, byte_seconds: Held) -> None:
-        """What such processes of an earlier server have used."""
+        """Add the usage of such processes of an earlier server."""
         self._numbers[RESTORED] = seconds
         self._numbers[OF_BEFORE : OF_BEFORE + 3] = byte_seconds
 
     def used_here(self) -> ProcessUsed:
-        """Of all that were here, of this server."""
+        """Return the usage of all processes of this server that were here."""
         numbers = self._numbers.tolist()
         alive = numbers[ALIVE] > 0
         held = Held(*numbers[HELD : HELD + 3]) if alive else Held()
@@ -113,7 +113,7 @@ class ProcessPlace:
         return ProcessUsed(int(alive), seconds, held, numbers[PEAK], byte_seconds)
 
     def used(self) -> ProcessUsed:
-        """The same, and of such processes of earlier servers."""
+        """Return the same, including such processes of earlier servers."""
         numbers = self._numbers.tolist()
         before = Held(*numbers[OF_BEFORE : OF_BEFORE + 3])
         return self.used_here().plus(ProcessUsed(seconds=numbers[RESTORED], byte_seconds=before))
@@ -122,7 +122,7 @@ class ProcessPlace:
 def by_role(
     places: Sequence[ProcessPlace], here: bool = False
 ) -> Mapping[ProcessRole, ProcessUsed]:
-    """What all of them have used, by what they do; `here`: without that of earlier servers."""
+    """Return the usage by role; with `here`, without earlier servers."""
     found: dict[ProcessRole, ProcessUsed] = {}
     for place in places:
         used = place.used_here() if here else place.used()

@@ -1,5 +1,7 @@
-"""Calls by method and status, whichever service they are of, as OpenTelemetry's conventions count
-them: `rpc.server.call.duration`."""
+"""Counts of calls by method and status for every service.
+
+OpenTelemetry's conventions call this `rpc.server.call.duration`.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,12 @@ from numpy.typing import NDArray
 
 from cascade_server.memory import Memory
 
-# Upper bounds in seconds. The conventions begin with 5 ms, which is when a call here is late.
+# Upper bounds in seconds. The conventions begin with 5 ms, at which a call here is already late.
 BOUNDS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0),
 )
-# What a method is called that the server does not have: a label is one of a few.
+# Name of a method that the server does not have: a label has few values.
 OTHER = "_OTHER"
 METHODS = (
     *(
@@ -41,7 +43,7 @@ class RpcCounts:
     """A histogram of durations for each method and status.
 
     Args:
-        memory: where the counts lie; one process counts, any may look.
+        memory: holds the counts; one process counts, any process may read.
     """
 
     def __init__(self, memory: Memory) -> None:
@@ -55,8 +57,8 @@ class RpcCounts:
 
         Args:
             path: "/package.Service/Method".
-            code: its status.
-            seconds: from its headers to its end.
+            code: the call's status.
+            seconds: time from its headers to its end.
         """
         place = _PLACES.get((path[1:], code))
         if place is None:
@@ -69,7 +71,7 @@ _PLACES = {key: place for place, key in enumerate(KEYS)}
 
 
 def added(parts: Iterable[RpcCounts]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Durations [keys, bounds + 1] and seconds [keys] of all together."""
+    """Sum up durations [keys, bounds + 1] and seconds [keys]."""
     found = [(each.durations, each.seconds) for each in parts]
     durations, seconds = (np.sum(np.stack(each), axis=0) for each in zip(*found, strict=True))
     return durations, seconds

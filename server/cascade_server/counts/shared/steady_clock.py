@@ -1,13 +1,13 @@
-"""Unix seconds that go on evenly, whatever becomes of the wall clock.
+"""Unix seconds that advance evenly, even if the wall clock is set.
 
-What is counted grows old, and that is a matter of how much time has passed. The wall clock does not
-say that: it is set, by an hour for two seconds, or by a month. Counts that grew old by it would be
-gone for good, and a page with them; set right, it would not bring them back. So the time is taken
-from the wall clock once, when a server begins, and from then on from a clock that nobody sets.
-Where times leave the server, in its file and in what people read, they are the wall clock's again.
+Counts age by the time that has passed. The wall clock does not measure that: somebody may set it,
+by an hour for two seconds, or by a month. Counts that aged by it would be lost for good, and
+setting the clock right again would not bring them back. So a server reads the wall clock once when
+it starts, and from then on uses a clock that cannot be set. Times that leave the server, in its
+file or for people to read, are the wall clock's again.
 
-All processes of a server have the same one: it is made before they part, and a process that sees a
-step of the wall clock before the others do does nothing about it.
+All processes of a server share one: it is created before they fork, and a process that sees a step
+of the wall clock before the others does nothing about it.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-# A clock that nobody sets, the same in all processes, and which goes on while the machine is
-# suspended: what was counted before has grown old then. Where there is none such (it is Linux's),
-# one that stands still meanwhile.
+# A clock that cannot be set, is the same in all processes, and advances while the machine is
+# suspended, so that counts age meanwhile. It exists on Linux; elsewhere, one that stops while the
+# machine is suspended.
 since_boot: Callable[[], float] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME)
     if hasattr(time, "CLOCK_BOOTTIME")
     else time.monotonic
 )
-# Seconds by which the wall clock may be off before that is told apart from none: leap seconds, and
-# what two readings of two clocks differ by.
+# The wall clock may be off by this many seconds before a step counts: for leap seconds, and for the
+# difference between readings of two clocks.
 LEAST_STEP = 3.0
 
 
 class SteadyClock:
-    """Tells Unix seconds, as if the wall clock had not been set since this was made.
+    """Returns Unix seconds as if the wall clock had not been set since this was created.
 
     Args:
         wall: Unix seconds.
-        steady: seconds of a clock that nobody sets.
+        steady: seconds of a clock that cannot be set.
 
     Attributes:
-        now: tells them too, in less time, for who asks with every answer.
+        now: returns them too, in less time, for callers that need them with every answer.
     """
 
     def __init__(
@@ -55,17 +55,17 @@ class SteadyClock:
 
     @classmethod
     def of(cls, clock: Callable[[], float]) -> SteadyClock:
-        """One that says what another clock says, which is trusted to go on evenly."""
+        """Return one that follows another clock, which is trusted to advance evenly."""
         return clock if isinstance(clock, cls) else cls(clock, clock)
 
     def __call__(self) -> float:
         return self.now()
 
     def ahead(self) -> int:
-        """Seconds by which the wall clock has been set ahead since; below 0: back."""
+        """Seconds by which the wall clock has been set ahead since; negative if set back."""
         step = self._wall() - self()
         return round(step) if abs(step) >= LEAST_STEP else 0
 
     def wall(self) -> float:
-        """As people have it, and files: the wall clock, as it is set now."""
+        """Return the wall clock's time, as it is now set, for people and files."""
         return self() + self.ahead()

@@ -1,10 +1,10 @@
 """Counters by age, from which any of a few windows can be summed.
 
-Counts of the last seconds are a plain list, which costs the hot path an addition each; they are
-folded into three rings of cells, fine ones for the last hour, coarser ones for longer ago. A count
-is in a window for the whole of that window, and for at most one cell longer. The time is always
-given, in Unix seconds, so that counts keep their age across a restart, and is a `SteadyClock`'s:
-cells that a step of the wall clock had moved out would be gone for good. All of it may lie in
+Counts of the last seconds are in a plain list, which costs the hot path one addition each. They are
+folded into three rings of cells: fine cells for the last hour, coarser ones for longer ago. A count
+is in a window for all of the window's length, and for at most one cell longer. The time is always
+an argument, in Unix seconds, so that counts keep their age across a restart. It comes from a
+`SteadyClock`: cells shifted out by a step of the wall clock would be lost. All of it may lie in
 memory that other processes read.
 """
 
@@ -30,7 +30,7 @@ class Ring:
 
     def __init__(self, step: int, span: int, counters: int, now: float, memory: Memory) -> None:
         self.step, self.span = step, span
-        # One more than the span has: the newest cell is not over yet.
+        # One more than the span has: the newest cell is still open.
         cells = -(-span // step) + 1
         self.cells: Counts = memory.integers(cells * counters).reshape(cells, counters)
         self._newest = memory.integers(1)
@@ -38,7 +38,7 @@ class Ring:
 
     @property
     def newest(self) -> int:
-        """Which multiple of `step` the last cell begins at."""
+        """The multiple of `step` at which the last cell begins."""
         return int(self._newest[0])
 
     @newest.setter
@@ -46,17 +46,17 @@ class Ring:
         self._newest[0] = number
 
     def copy(self) -> Ring:
-        """One of this process's own."""
+        """Return a copy in this process's own memory."""
         out = copy(self)
         out.cells, out._newest = self.cells.copy(), self._newest.copy()
         return out
 
     def age(self, now: float) -> int:
-        """How many cells ago the newest one was; 0 where that is yet to come."""
+        """Return how many cells ago the newest one was; 0 if it is in the future."""
         return max(0, math.floor(now / self.step) - self.newest)
 
     def add(self, moment: float, counts: Counts | Sequence[int]) -> None:
-        """Add counts to the cell of a moment, which is the newest from now on."""
+        """Add counts to the cell of a moment, which becomes the newest."""
         older = min(self.age(moment), len(self.cells))
         if older:
             self.cells[:-older] = self.cells[older:]
@@ -65,8 +65,10 @@ class Ring:
         self.cells[-1] += np.asarray(counts, np.int64)
 
     def set_back(self, now: float) -> None:
-        """It is earlier than it was, as after a restart with another time: the cells keep their
-        order, and age from the new time on."""
+        """Adjust to a clock that is earlier than before, as after a restart with another time.
+
+        The cells keep their order, and age from the new time on.
+        """
         self.newest = min(self.newest, math.floor(now / self.step))
 
     def over(self, now: float, window: int) -> Counts:
@@ -76,13 +78,13 @@ class Ring:
 
 
 class Tally:
-    """Some counters and their past.
+    """Some counters and their history.
 
-    One process counts, and folds; any may look.
+    One process counts and folds; any process may read.
 
     Attributes:
         open: counts since the last fold; add to it directly.
-        began, until: `open` holds counts of this half-open interval; `fold` when now is outside it.
+        began, until: the half-open interval of the counts in `open`; `fold` when now is outside it.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class Tally:
         spans = (FINE, MIDDLE, (COARSE, max(window, COARSE)))
         self.rings = [Ring(step, span, counters, now, memory) for step, span in spans]
         self._open = memory.integers(counters)
-        # Adding to an element of a memoryview takes a third of what NumPy takes.
+        # Adding to an element of a memoryview takes a third of NumPy's time.
         self.open = self._open.data
         self._began, self._version = memory.integers(1), Version(memory)
         self._start(now)
@@ -102,7 +104,7 @@ class Tally:
         self.go_on()
 
     def go_on(self) -> None:
-        """Count where another process has stopped counting."""
+        """Continue counting where another process has stopped."""
         self.began = float(self._began[0])
         self.until = self.began + FINE[0]
 
@@ -116,7 +118,7 @@ class Tally:
             self._start(now)
 
     def folded(self, now: float) -> list[Ring]:
-        """The rings as they would be after a fold, copied."""
+        """Return copies of the rings as they would be after a fold."""
 
         def look() -> list[Ring]:
             rings = [ring.copy() for ring in self.rings]
@@ -128,8 +130,11 @@ class Tally:
         return self._version.steady(look)
 
     def past(self, now: float, counters: Sequence[int], coarse: bool = False) -> Counts:
-        """Counts [cells, len(counters)] of the last hour by ten seconds, the newest last; or, where
-        it is coarse, of the last three days by five minutes. The open ones are included."""
+        """Return counts [cells, len(counters)] of the past, including the open ones.
+
+        They cover the last hour in steps of ten seconds, the newest last; or, if `coarse`, the last
+        three days in steps of five minutes.
+        """
         ring, places = self.rings[1 if coarse else 0], list(counters)
 
         def look() -> Counts:
@@ -144,7 +149,7 @@ class Tally:
         return self._version.steady(look)
 
     def over(self, now: float, window: int) -> Counts:
-        """Sums [counters] of the last `window` seconds, the open counts included."""
+        """Sum up the counters [counters] over the last `window` seconds, open counts included."""
         ring = next((ring for ring in self.rings if ring.span >= window), self.rings[-1])
 
         def look() -> Counts:
@@ -157,16 +162,16 @@ class Tally:
 
 
 def moved(newest: int, step: int, seconds: float) -> int:
-    """Which multiple of `step` a cell begins at by a clock that is ahead by some seconds.
+    """Return the multiple of `step` at which a cell begins by a clock that is `seconds` ahead.
 
-    Where that is no multiple of the step, the cell is rather younger than older: what is counted is
-    in a window for all of it.
+    If that is no multiple of the step, the cell becomes younger rather than older, so that its
+    counts stay in a window for all of its length.
     """
     return newest + math.ceil(seconds / step)
 
 
 def added(rings: Sequence[Ring]) -> Ring:
-    """A ring of what several of equal length hold, each cell at its age."""
+    """Sum up several rings of equal length, each cell at its age."""
     newest = max(ring.newest for ring in rings)
     whole = rings[0].copy()
     whole.cells, whole.newest = np.zeros_like(whole.cells), newest

@@ -1,8 +1,9 @@
-"""What tenants have asked for, where all processes of a server see it.
+"""Usage of tenants, in memory that all processes of a server see.
 
-A tenant has one place in all processes, which is found by its name; who is first gives it out.
-Two numbers are everybody's, the moments at which its buckets are full again. All other numbers are
-of the one process that counts them, and added up by whoever asks.
+A tenant has the same place in all processes, found by its name; the first process that meets a
+tenant assigns the place. Two numbers are shared by all processes: the moments at which the tenant's
+buckets are full again. Each other number belongs to the one process that counts it; readers add
+them up.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from cascade_server.memory import Memory
 
-# More than a file may have: some have left it, and were counted today.
+# More than a file may have: tenants that have been removed may still have counts of today.
 SLOTS = 2048
 NANO, MICRO = 1e9, 1e6
 REASONS = 16
@@ -29,12 +30,12 @@ class TenantCounts:
     """Counters by tenant.
 
     Attributes:
-        requests, rows: when a tenant's buckets are full again, monotonic nanoseconds [SLOTS]; of
-            all processes.
+        requests, rows: when a tenant's buckets are full again, monotonic nanoseconds [SLOTS];
+            shared by all processes.
 
     Args:
-        places: processes that count.
-        memory: where it lies.
+        places: number of processes that count.
+        memory: holds the counts.
     """
 
     def __init__(self, places: int, memory: Memory) -> None:
@@ -49,7 +50,8 @@ class TenantCounts:
         }
         self._refusals = memory.integers(places * REASONS).reshape(places, REASONS)
         self._restored = memory.integers(1)
-        # Of the processes that part from this one, each is to find the place of a new tenant alone.
+        # A lock, so that only one of the forked processes at a time assigns a place to a new
+        # tenant.
         descriptor, path = tempfile.mkstemp(prefix="cascade-tenants-")
         os.unlink(path)
         self._lock = descriptor
@@ -58,16 +60,17 @@ class TenantCounts:
         os.close(self._lock)
 
     def of(self, place: int) -> PlaceCounts:
-        """What one process counts.
+        """Return the counts of one process.
 
         Args:
-            place: its place among them.
+            place: the process's place.
         """
         return PlaceCounts(self, place)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        # By process and not by descriptor, which they share; it is let go of whoever is killed.
+        # A lock by process and not by descriptor, since the processes share that; it is released if
+        # a process is killed.
         fcntl.lockf(self._lock, fcntl.LOCK_EX)
         try:
             yield
@@ -75,11 +78,11 @@ class TenantCounts:
             fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
     def slots(self, tenants: Collection[str]) -> dict[str, int]:
-        """Where tenants are counted; the same in all processes.
+        """Return the slots of tenants, which are the same in all processes.
 
         Args:
-            tenants: all that there are now, up to half of `SLOTS`. Others, who have left, may lose
-                their places to new ones.
+            tenants: all current tenants, up to half of `SLOTS`. Removed tenants may lose their
+                slots to new ones.
         """
         names = {name: _number(name) for name in tenants}
         known = set(names.values())
@@ -105,70 +108,74 @@ class TenantCounts:
             array[:, slot] = 0
 
     def array(self, name: str) -> NDArray[np.int64]:
-        """Counters by process and slot: int64 [places, SLOTS]; name: of `calls`, `answered` rows,
-        `connections`, and the `day` of which `rows` and `cost` (in millionths) are."""
+        """Return counters by process and slot: int64 [places, SLOTS].
+
+        The name is one of `calls`, `answered` rows, `connections`, and the `day` that `rows` and
+        `cost` (in millionths) are of.
+        """
         return self._arrays[name]
 
     def total(self, name: str, slot: int) -> int:
-        """What all processes have counted of a tenant."""
+        """Sum up what all processes have counted for a tenant."""
         return int(self._arrays[name][:, slot].sum())
 
     def today(self, name: str, slot: int, day: int) -> int:
-        """What all processes have counted of a tenant on a day: `rows`, or `cost` in millionths."""
+        """Sum up a tenant's `rows` or `cost` (in millionths) of a day over all processes."""
         days = self._arrays["day"][:, slot]
         return int(self._arrays[name][:, slot][days == day].sum())
 
     def left(self, place: int) -> None:
-        """The process of a place has ended, and its connections with it; others may be in their
-        place at once, also where no other process comes to have that one."""
+        """Note that the process of a place has ended, and its connections with it.
+
+        Its connections may be replaced at once, even if no other process gets that place.
+        """
         self._arrays["connections"][place] = 0
 
     def restore(self) -> bool:
-        """Whether nobody has restored yet what was used before these counters were made; from now
-        on somebody has."""
+        """Return whether earlier usage is still to be restored; then mark it as restored."""
         is_first = not self._restored[0]
         self._restored[0] = 1
         return is_first
 
     def refusals(self) -> list[int]:
-        """What all processes have refused, by the number of the reason."""
+        """Return the refusals of all processes, by the number of the reason."""
         return [int(each) for each in self._refusals.sum(axis=0)]
 
 
 class PlaceCounts:
-    """What one process counts of tenants.
+    """One process's counts of tenants.
 
     Attributes:
-        all: of all processes.
+        all: the counts of all processes.
     """
 
     def __init__(self, counts: TenantCounts, place: int) -> None:
         self.all = counts
-        # Adding to an element of a memoryview takes a third of what NumPy takes.
+        # Adding to an element of a memoryview takes a third of NumPy's time.
         arrays = {name: counts.array(name)[place].data for name in counts._arrays}
         self._calls, self._answered = arrays["calls"], arrays["answered"]
         self._day, self._rows, self._cost = arrays["day"], arrays["rows"], arrays["cost"]
         self._connections = arrays["connections"]
         self._refusals = counts._refusals[place].data
-        # Of a process that had this place before and was killed.
+        # For a process that had this place before and was killed.
         counts.left(place)
 
     def call(self, slot: int) -> None:
-        """A tenant's call was let in."""
+        """Count a tenant's call that was admitted."""
         self._calls[slot] += 1
 
     def answered(self, slot: int, rows: int) -> None:
-        """A tenant was let have rows."""
+        """Count rows that were given to a tenant."""
         self._answered[slot] += rows
 
     def used(self, slot: int, day: int, rows: int, cost: float = 0.0) -> None:
-        """A tenant has used some of its quotas.
+        """Count usage against a tenant's quotas.
 
         Args:
-            slot: whose.
-            day: today, as `rates.day_of` counts them.
-            rows: how many.
-            cost: in the unit of the prices.
+            slot: the tenant's slot.
+            day: today, in the numbering of `rates.day_of`.
+            rows: how many rows.
+            cost: cost in the unit of the prices.
         """
         if self._day[slot] != day:
             self._day[slot], self._rows[slot], self._cost[slot] = day, 0, 0
@@ -177,20 +184,22 @@ class PlaceCounts:
             self._cost[slot] += round(MICRO * cost)
 
     def unused(self, slot: int, day: int, rows: int) -> None:
-        """Some of what this process has counted as `used` on a day was not; of a day that is over
-        there is nothing to be put right."""
+        """Take back some of the usage that this process counted on a day.
+
+        There is nothing to correct for a day that is over.
+        """
         if self._day[slot] == day:
             self._rows[slot] -= rows
 
     def connected(self, slot: int, number: int) -> None:
-        """A connection has begun to be a tenant's (1), or is no more (-1)."""
+        """Note that a connection now belongs to a tenant (1), or no longer does (-1)."""
         self._connections[slot] += number
 
     def refused(self, reason: int) -> None:
-        """A call was refused, for a reason by its number."""
+        """Count a refused call, by the number of the reason."""
         self._refusals[reason] += 1
 
 
 def _number(name: str) -> int:
-    """Tells a tenant from others; never 0."""
+    """Return a number that identifies a tenant; never 0."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big") + 1

@@ -12,34 +12,34 @@ from cascade_server.objectives.burn import Events
 from cascade_server.objectives.canary import Outcome
 from cascade_server.objectives.objective import Objective
 
-# What is counted of an objective: calls, of fidelity too, and good ones.
+# Counts per objective: calls, for fidelity too, and good ones.
 PAIR = 2
 ARMS = 2
 
 
 class Trial:
-    """One process's counts; they only grow, and a trial is what was counted since it began.
+    """One process's counts; they only grow, and a trial counts from its start.
 
     Attributes:
-        counts: int64 [arms, 2 x objectives], the stable version's and the canary's: as those of
-            `Ledger.tally`, each total followed by the good ones.
+        counts: int64 [arms, 2 x objectives], for the stable version and the canary. As in
+            `Ledger.tally`, each total is followed by the good ones.
     """
 
     def __init__(self, objectives: int, memory: Memory) -> None:
         width = PAIR * objectives
         self.counts = memory.integers(ARMS * width).reshape(ARMS, width)
-        # Adding to an element of a memoryview takes a third of what NumPy takes.
+        # Adding to an element of a memoryview takes a third of NumPy's time.
         self.arms = [self.counts[arm].data for arm in range(ARMS)]
 
 
 def outcomes(
     objectives: Sequence[Objective], table: str, counts: NDArray[np.int64]
 ) -> list[Outcome]:
-    """Of the objectives of a table.
+    """Return the outcomes of a table's objectives.
 
     Args:
-        objectives: of all tables, in the order of their counters.
-        table: the one whose version is on trial.
+        objectives: objectives of all tables, in the order of their counters.
+        table: the table whose version is on trial.
         counts: as `Trial.counts`, since the trial began.
     """
     out = []

@@ -1,8 +1,8 @@
-"""Building TensorRT plans: what is asked of the builder, and the call.
+"""Builds TensorRT plans: the builder's configuration and the call.
 
-Networks are strongly typed, which both TensorRTs have and later versions alone: a precision is in
-the graph (see `graphs.with_precision`), not in a flag that the builder may follow or not. TF32,
-which rounds float32 products to ten bits, is off unless it is asked for.
+Networks are strongly typed. Both TensorRTs support that, and later versions support nothing else. A
+precision is therefore in the graph (see `graphs.with_precision`) and not in a flag that the builder
+may ignore. TF32, which rounds float32 products to ten bits, is off by default.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ import onnx
 from cascade_server.engines.gpu.trt import TensorRT
 from cascade_server.errors import PlanError
 
-# Batch sizes of the plans: a batch is filled up to the next one.
+# Batch sizes of the plans: a batch is padded to the next one.
 BUCKETS = (1, 16, 128, 1024, 4096)
 MIB = 2**20
 
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """What is asked of the builder.
+    """The configuration of a build.
 
     Attributes:
-        buckets: batch sizes, increasing; each has a profile of its own, of that one size, so that
-            kernels are chosen for it and a CUDA graph can hold it.
-        workspace_mib: memory that a kernel may take for itself at most.
+        buckets: batch sizes, in increasing order. Each has a profile of its own for exactly that
+            size, so that kernels are chosen for it and a CUDA graph can hold it.
+        workspace_mib: the most memory that a kernel may use for itself.
         level: TensorRT's builder optimisation level, 0 to 5.
         tf32: whether float32 products may be rounded to TF32.
-        timing_cache: file that keeps what was timed, so that the next build is quick and chooses
-            the same kernels; None: nothing is kept.
+        timing_cache: file that keeps the timings, so that the next build is quick and chooses the
+            same kernels; None keeps nothing.
     """
 
     buckets: tuple[int, ...] = BUCKETS
@@ -56,10 +56,11 @@ class BuildConfig:
 
 
 def build(trt: TensorRT, model: bytes, config: BuildConfig, name: str) -> bytes:
-    """A serialized plan of an ONNX graph whose first dimensions "n" are the batch.
+    """Build a serialized plan of an ONNX graph whose first dimension "n" is the batch.
 
     Raises:
-        PlanError: TensorRT cannot parse or build it, or does not know this GPU; says what it said.
+        PlanError: TensorRT cannot parse or build the graph, or does not know this GPU; the message
+            quotes TensorRT.
     """
     module = trt.module
     said: list[str] = []
@@ -76,7 +77,7 @@ def build(trt: TensorRT, model: bytes, config: BuildConfig, name: str) -> bytes:
     settings = builder.create_builder_config()
     configure(module, builder, settings, model, config)
     with warnings.catch_warnings():
-        # TensorRT-RTX times nothing when it builds, and says that its cache is going away.
+        # TensorRT-RTX times nothing when it builds, and warns that its cache is deprecated.
         warnings.simplefilter("ignore", DeprecationWarning)
         kept = _load_timings(module, settings, config)
         plan = builder.build_serialized_network(network, settings)
@@ -104,7 +105,7 @@ def configure(module: Any, builder: Any, settings: Any, model: bytes, config: Bu
 
 
 def batch_inputs(model: bytes) -> dict[str, tuple[int, ...]]:
-    """Inputs whose first dimension is the batch, and the others' sizes."""
+    """Return the inputs whose first dimension is the batch, with their other dimensions."""
     found = {}
     for each in onnx.load_from_string(model).graph.input:
         first, *rest = each.type.tensor_type.shape.dim
@@ -114,14 +115,14 @@ def batch_inputs(model: bytes) -> dict[str, tuple[int, ...]]:
 
 
 def _load_timings(module: Any, settings: Any, config: BuildConfig) -> Any:
-    """Give the builder what was timed before; None where nothing is to be kept."""
+    """Give the builder the earlier timings; returns None if timings are not kept."""
     if config.timing_cache is None:
         return None
     path = config.timing_cache
     before = path.read_bytes() if path.exists() else b""
     cache = settings.create_timing_cache(before)
     if cache is None or not settings.set_timing_cache(cache, False):
-        # Of another GPU or version: begin anew, as TensorRT would refuse it.
+        # Timings of another GPU or version: start anew, as TensorRT would refuse them.
         cache = settings.create_timing_cache(b"")
         settings.set_timing_cache(cache, False)
     return cache
@@ -139,7 +140,7 @@ def _keep_timings(settings: Any, config: BuildConfig, cache: Any) -> None:
 
 
 def logger_of(module: Any, said: list[str]) -> Any:
-    """A logger that keeps errors for our own messages instead of printing them."""
+    """Return a logger that keeps errors for our own messages instead of printing them."""
 
     class Logger(module.ILogger):
         def __init__(self) -> None:
@@ -153,5 +154,5 @@ def logger_of(module: Any, said: list[str]) -> Any:
 
 
 def last(said: Sequence[str]) -> str:
-    """What TensorRT said last."""
+    """Return TensorRT's last message."""
     return said[-1].strip() if said else "it does not say why"

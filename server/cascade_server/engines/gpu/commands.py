@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TARGETS = ("tensorrt", "tensorrt_rtx")
-# As in `gpu.graphs`, which needs packages that `--help` does not.
+# As in `gpu.graphs`, which imports packages that `--help` does not need.
 PRECISIONS = ("auto", "fp16", "bf16", "fp32")
 
 
@@ -108,7 +108,7 @@ def _compile(
     tiers = (Tier.STUDENT, Tier.TEACHER)
 
     @cache
-    def expected() -> Rows:  # once something was built: TensorRT may refuse the GPU
+    def expected() -> Rows:  # called once something was built: TensorRT may refuse the GPU
         say(f"drawing {rows:,} rows with the embedded runtime, to compare with")
         return compiling.reference(Runtime(release, threads), tiers, rows)
 
@@ -120,10 +120,10 @@ def _compile(
 
 
 def _needed(flavour: str, threads: int) -> tuple[Target, Detector]:
-    """What there is to build with and for, and the gate's detector.
+    """Find TensorRT, the GPU and the gate's detector.
 
     Raises:
-        GpuError: something is missing; says all that is, and how to get it.
+        GpuError: something is missing; lists everything that is, and how to get it.
     """
     from cascade_server.engines.gpu.builder import BuildConfig
     from cascade_server.engines.gpu.compiling import Target
@@ -155,7 +155,7 @@ def _needed(flavour: str, threads: int) -> tuple[Target, Detector]:
 
 
 def told(outcome: Outcome) -> str:
-    """A line for what became of a plan."""
+    """Return a line of output for the outcome of a plan."""
     parity = outcome.parity
     measured = (
         f"{100 * parity.equal:.3f} % of {parity.rows:,} rows equal, detector's AUC {parity.auc:.4f}"

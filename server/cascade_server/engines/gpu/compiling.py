@@ -1,7 +1,7 @@
-"""`cascade compile`: plans of a release for this machine's GPU, built, compared, then released.
+"""`cascade compile`: builds a release's plans for this machine's GPU, compares and releases them.
 
-A plan that does not draw what the embedded runtime draws from equal noise is not written; with
-precision "auto" the fastest precision that passes is.
+A plan is written only if it draws what the embedded runtime draws from equal noise. With precision
+"auto", that is the fastest precision that passes.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ BATCH = 1024
 
 @dataclass(frozen=True)
 class Target:
-    """What plans are built with, and for.
+    """What plans are built with, and what for.
 
     Attributes:
         trt: TensorRT.
         gpu: the GPU.
-        device: it, for running what was built.
-        config: of the builder; its timing cache, where there is one, is this GPU's.
+        device: the same GPU, for running what was built.
+        config: the builder's; its timing cache, if there is one, is for this GPU.
     """
 
     trt: TensorRT
@@ -53,12 +53,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one tier in one precision.
+    """The outcome of one tier in one precision.
 
     Attributes:
-        tier, precision: which.
-        parity: how it compares with the embedded runtime.
-        path: of the plan; None: it was not released.
+        tier, precision: which ones.
+        parity: how the plan compares with the embedded runtime.
+        path: the plan's path; None if it was not released.
     """
 
     tier: Tier
@@ -68,7 +68,7 @@ class Outcome:
 
 
 def graph_of(release: Release, tier: Tier) -> bytes:
-    """A tier's graph as a GPU runs it; see `graphs`."""
+    """Return a tier's graph as a GPU runs it; see `graphs`."""
     if tier is Tier.STUDENT:
         return graphs.straight(release.student)
     return graphs.teacher_pass(release.teacher)
@@ -76,12 +76,12 @@ def graph_of(release: Release, tier: Tier) -> bytes:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows to complete, and what the embedded runtime makes of them.
+    """Rows to complete, and the embedded runtime's completions of them.
 
     Attributes:
-        tokens, observed: int32 and bool [n, T]; half of the rows have nothing observed, the other
-            half random columns of what the student drew.
-        expected: by tier, int32 [n, T].
+        tokens, observed: int32 and bool [n, T]. Half of the rows have nothing observed; the other
+            half have random columns of the student's draws observed.
+        expected: int32 [n, T] by tier.
     """
 
     tokens: Tokens
@@ -90,13 +90,13 @@ class Rows:
 
 
 def noise_of(runtime: Runtime, tier: Tier, first_row: int, rows: int) -> Uniform:
-    """The noise of the rows from `at` on."""
+    """Return the noise of `rows` rows from `first_row` on."""
     width = runtime.student_noise if tier is Tier.STUDENT else runtime.teacher_noise
     return Uniform(1 if tier is Tier.STUDENT else 2, first_row, 0, rows, width)
 
 
 def reference(runtime: Runtime, tiers: Sequence[Tier], rows: int = ROWS) -> Rows:
-    """Rows, and what the embedded runtime makes of them, batch after batch."""
+    """Make rows, and complete them with the embedded runtime, batch by batch."""
     column = np.asarray(runtime.layout.column)
     made: list[tuple[NDArray[np.int32], NDArray[np.bool_]]] = []
     drawn: dict[Tier, list[Tokens]] = {tier: [] for tier in tiers}
@@ -132,7 +132,7 @@ def _drawn(
 
 
 def candidate(runtime: Runtime, tier: Tier, rows: Rows) -> Tokens:
-    """What another runtime makes of the same rows from the same noise."""
+    """Complete the same rows from the same noise with another runtime."""
     parts = []
     for first_row in range(0, len(rows.tokens), BATCH):
         tokens, observed = (
@@ -160,12 +160,12 @@ def compile_tier(
     """Build a tier's plan, compare it, and write it if it passes.
 
     Args:
-        rows: to compare with; asked for once something was built.
+        rows: returns the rows to compare with; called once something was built.
         precision: one of `graphs.PRECISIONS`, or "auto": the first of `TRIED` that passes.
-        report: is told of each that was tried.
+        report: called with each outcome that was tried.
 
     Raises:
-        PlanError: it cannot be built, or none passes; says what the gate found.
+        PlanError: the plan cannot be built, or none passes; the message says what the gate found.
     """
     manifest = release.manifest
     name = f"{manifest.table}'s {tier}"

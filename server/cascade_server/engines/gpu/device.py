@@ -1,4 +1,4 @@
-"""A GPU as this server needs it: memory, one stream, captured graphs, through cuda-bindings."""
+"""A GPU as this server uses it: memory, one stream and captured graphs, through cuda-bindings."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Captured: TypeAlias = Any
 
 @dataclass(frozen=True)
 class Gpu:
-    """Which GPU it is.
+    """A GPU's name and versions.
 
     Attributes:
-        name: as the driver says it, "NVIDIA H100 80GB HBM3".
+        name: as the driver reports it, such as "NVIDIA H100 80GB HBM3".
         compute_capability: (major, minor).
-        driver, cuda: the newest CUDA version that the driver knows, and the runtime's:
-            1000 x major + 10 x minor.
+        driver, cuda: the newest CUDA version that the driver supports, and the runtime's version,
+            as 1000 x major + 10 x minor.
     """
 
     name: str
@@ -45,21 +45,21 @@ class Gpu:
 
 
 class Device(Protocol):
-    """Where a lane's buffers live; the tests' is the host itself.
+    """The device that holds a lane's buffers; in tests it is the host itself.
 
     Attributes:
-        kind: of its memory, as ONNX Runtime names it.
-        stream: its stream's handle.
+        kind: kind of its memory, as ONNX Runtime names it.
+        stream: handle of its stream.
     """
 
     kind: str
     stream: int
 
     def allocate(self, size: int) -> int:
-        """Address of `size` bytes on the device, zeroed."""
+        """Allocate `size` zeroed bytes on the device and return their address."""
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """An array in page-locked host memory, from which copies do not wait, zeroed."""
+        """Return a zeroed array in page-locked host memory, which copies do not wait for."""
 
     def copy_in(self, address: int, source: NDArray[Any]) -> None:
         """Queue a copy from a contiguous host array."""
@@ -71,16 +71,16 @@ class Device(Protocol):
         """Queue a copy of `size` bytes on the device."""
 
     def capture(self, work: Callable[[], None]) -> Captured:
-        """What `work` queues, as one graph; it is not run."""
+        """Return what `work` queues as one graph, without running it."""
 
     def launch(self, graph: Captured) -> None:
         """Queue a captured graph."""
 
     def synchronize(self) -> None:
-        """Wait until all that was queued is done."""
+        """Wait until everything in the queue is done."""
 
     def uniform(self, noise: Any, order: int, columns: int, rest: int) -> None:
-        """Queue the making of a `philox.Uniform`'s numbers.
+        """Queue the generation of the numbers of a `philox.Uniform`.
 
         The first `columns` of each row go to `order` float32 [n, columns], the others to `rest`.
         """
@@ -94,7 +94,7 @@ class CudaDevice:
     """A GPU of this machine.
 
     Raises:
-        GpuError: there is none, or cuda-bindings or the driver is missing; says how to get it.
+        GpuError: there is no GPU, or cuda-bindings or the driver is missing; says how to get it.
     """
 
     kind = "cuda"
@@ -139,7 +139,7 @@ class CudaDevice:
         self._do("cudaMemcpyAsync", target, source, size, kind, self._stream)
 
     def capture(self, work: Callable[[], None]) -> Captured:
-        # Other threads may call CUDA meanwhile: only this one's calls are of the graph.
+        # Other threads may call CUDA meanwhile: only this thread's calls go into the graph.
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._do("cudaStreamBeginCapture", self._stream, mode)
         try:
@@ -161,7 +161,7 @@ class CudaDevice:
         self._kernel().reveal(reveal, observed, order, passes, self._stream)
 
     def _kernel(self) -> Any:
-        # The driver's own calls want a context, which a thread has from its first of these.
+        # The driver API needs a context, which a thread gets with its first runtime call.
         self._do("cudaSetDevice", self.ordinal)
         if self._kernels is None:
             from cascade_server.engines.gpu.kernels import Kernels
@@ -171,10 +171,10 @@ class CudaDevice:
 
 
 def gpu(ordinal: int = 0) -> Gpu:
-    """Which GPU this machine has.
+    """Return this machine's GPU.
 
     Raises:
-        GpuError: there is none, or what is needed to ask is missing.
+        GpuError: there is no GPU, or a package that detects it is missing.
     """
     cuda = _runtime()
     try:
@@ -201,14 +201,14 @@ def _runtime() -> Any:
 
 
 def _checked(cuda: Any, call: str, *arguments: Any) -> Any:
-    """Call a function of the CUDA runtime; its result, or its results as a tuple.
+    """Call a function of the CUDA runtime; return its result, or its results as a tuple.
 
     Raises:
-        GpuError: it failed; names the call and says why.
+        GpuError: the call failed; names the call and says why.
     """
     try:
         error, *results = getattr(cuda, call)(*arguments)
-    except RuntimeError as exc:  # the driver's library is not there
+    except RuntimeError as exc:  # the driver's library is missing
         raise GpuError(f"{call}: {exc}") from exc
     if int(error) != 0:
         text = cuda.cudaGetErrorString(error)[1]

@@ -13,10 +13,10 @@ from cascade_server.errors import PlanError
 
 
 class PlanProgram:
-    """A plan, ready to be bound to buffers; a batch size is one of its profiles.
+    """A plan, ready to be bound to buffers; each batch size is one of its profiles.
 
     Raises:
-        PlanError: TensorRT refuses it; says what it said.
+        PlanError: TensorRT refuses the plan; quotes TensorRT's message.
     """
 
     capturable = True
@@ -25,7 +25,7 @@ class PlanProgram:
         self._said: list[str] = []
         self._device, self._name, self._named = device, name, trt.named
         self._module: Any = trt.module
-        # The runtime has to outlive its engine.
+        # The runtime must outlive its engine.
         self._logger = logger_of(trt.module, self._said)
         self._runtime: Any = trt.module.Runtime(self._logger)
         self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
@@ -39,7 +39,7 @@ class PlanProgram:
 
     @property
     def buckets(self) -> tuple[int, ...]:
-        """Batch sizes that it was built for."""
+        """Batch sizes that the plan was built for."""
         count = self._engine.num_optimization_profiles
         shapes = (self._engine.get_tensor_profile_shape(self._batched, i)[2] for i in range(count))
         return tuple(int(shape[0]) for shape in shapes)
@@ -48,7 +48,7 @@ class PlanProgram:
         """See `lanes.Program`.
 
         Raises:
-            PlanError: it was not built for batches of `rows`.
+            PlanError: the plan was not built for batches of `rows`.
         """
         if rows not in self.buckets:
             have = ", ".join(map(str, self.buckets))
@@ -65,8 +65,11 @@ class PlanProgram:
         return PlanRun(context, stream, self._name, self._said)
 
     def _settings(self) -> tuple[Any, ...]:
-        """TensorRT-RTX finishes its kernels for the shapes it meets: at once, not on the side, so
-        that what is captured is what will run."""
+        """TensorRT-RTX compiles kernels for each new shape.
+
+        It must do so at once, not in the background, so that a captured graph holds the final
+        kernels.
+        """
         if not hasattr(self._engine, "create_runtime_config"):
             return ()
         settings = self._engine.create_runtime_config()
@@ -90,7 +93,7 @@ class PlanRun:
         """Queue one run.
 
         Raises:
-            PlanError: TensorRT refuses.
+            PlanError: TensorRT refuses to run.
         """
         if not self._context.execute_async_v3(self._stream):
             raise PlanError(f"{self._name} cannot be run: {last(self._said)}")

@@ -1,13 +1,13 @@
-"""A release's ONNX graphs rewritten for GPUs: no branches, whole passes, other precisions.
+"""Rewrites a release's ONNX graphs for GPUs: no branches, whole passes, other precisions.
 
-What is rewritten keeps the weights and the noise of the released graph, so that equal noise gives
-equal tokens as far as the arithmetic is equal:
+Rewritten graphs keep the weights and the noise of the released graph, so equal noise gives equal
+tokens up to rounding:
 
-- What depends on weights alone is computed first (`folded`), as ONNX Runtime does when it makes a
-  session: the file holds less than the arithmetic needs, in forms that not every runtime knows.
-- `straight` takes the student out of its Ifs, which a CUDA graph cannot hold, and makes the noise
-  of all slots at once: what the Ifs skip is what a single row on a CPU pays for, not a GPU.
-- `teacher_pass` puts the denoiser between what a pass is given and what the next one is, so that
+- `folded` computes first what depends on weights alone, as ONNX Runtime does when it creates a
+  session. The file stores some weights in fewer bytes, in forms that not every runtime supports.
+- `straight` removes the student's Ifs, which a CUDA graph cannot hold, and makes the noise of all
+  slots at once. The Ifs skip work that costs a single row on a CPU, but not a GPU.
+- `teacher_pass` adds to the denoiser the steps from its draws to the next pass's inputs, so that
   the passes of a row follow each other on the device.
 - `with_precision` rounds the operands of the large matrix products. Noise, sums of embeddings,
   normalisation and the choice of a token stay in float32.
@@ -25,15 +25,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 PRECISIONS = ("fp32", "fp16", "bf16")
-# Elements of a weight matrix from which its product is worth another precision.
+# A weight matrix with at least this many elements is worth another precision.
 LARGE = 1024
-# ONNX Runtime joins no more tensors in a CUDA graph.
+# ONNX Runtime cannot join more tensors in a CUDA graph.
 MOST_JOINED = 32
 HALVES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
 
 def folded(model: bytes) -> onnx.ModelProto:
-    """The graph, where what depends on weights alone is a weight."""
+    """Return the graph with everything that depends on weights alone turned into weights."""
     proto = onnx.load_from_string(model)
     known = {each.name for each in proto.graph.initializer}
     once: list[onnx.NodeProto] = []
@@ -72,7 +72,7 @@ def folded(model: bytes) -> onnx.ModelProto:
 
 
 def _used(nodes: Iterable[onnx.NodeProto], names: set[str]) -> set[str]:
-    """The names that nodes and their branches read, and these."""
+    """Return the names that nodes and their branches read, and `names`."""
     for node in nodes:
         names |= set(node.input)
         for attribute in node.attribute:
@@ -83,7 +83,7 @@ def _used(nodes: Iterable[onnx.NodeProto], names: set[str]) -> set[str]:
 
 
 def straight(model: bytes) -> bytes:
-    """The student without Ifs: every slot is drawn, `observed` overrules where it is known.
+    """Return the student without Ifs: it draws every slot, and `observed` overrules known ones.
 
     Inputs and outputs are those of the released graph.
     """
@@ -102,7 +102,7 @@ def straight(model: bytes) -> bytes:
 
 
 def teacher_pass(model: bytes) -> bytes:
-    """One pass of the teacher, from what a pass is given to what the next one is.
+    """Return the graph of one pass of the teacher, from its inputs to those of the next pass.
 
     Inputs `tokens` int32 [n, T], `at` int32 [n, T] (the pass that reveals each slot, -1 where
     observed; see `sampling.reveal_passes`), `step` int32 [1] (this pass), `noise` uniform float32
@@ -126,10 +126,10 @@ def teacher_pass(model: bytes) -> bytes:
 
 
 def with_precision(model: bytes, precision: str) -> bytes:
-    """The graph with the operands of its large matrix products in another precision.
+    """Return the graph with the operands of its large matrix products in another precision.
 
-    A matrix of zeros and ones selects, which is exact in float32 and stays so; what is added to a
-    product stays in float32 too, the noise among it.
+    A matrix of zeros and ones only selects; float32 does that exactly, so it stays. Whatever is
+    added to a product, including the noise, also stays in float32.
 
     Raises:
         ValueError: the precision is not one of `PRECISIONS`.
@@ -165,7 +165,7 @@ def with_precision(model: bytes, precision: str) -> bytes:
 
 
 def operations(model: bytes) -> int:
-    """Floating-point operations of the matrix products a row takes: two for each multiplication."""
+    """Count the floating-point operations of a row's matrix products, two per multiplication."""
     proto = onnx.load_from_string(model)
     arrays = _arrays(proto)
     total = 0
@@ -177,7 +177,7 @@ def operations(model: bytes) -> int:
 
 
 def weight_bytes(model: bytes, width: int = 4) -> int:
-    """Bytes of the weights of the matrix products, `width` bytes each."""
+    """Count the bytes of the weights of the matrix products, at `width` bytes each."""
     return operations(model) // 2 * width
 
 
@@ -208,7 +208,7 @@ def _model(
     inputs: Sequence[onnx.ValueInfoProto] | None = None,
     outputs: Sequence[onnx.ValueInfoProto] | None = None,
 ) -> bytes:
-    """A checked model of the nodes and weights that its outputs need."""
+    """Return a checked model with only the nodes and weights that its outputs need."""
     outputs = list(proto.graph.output) if outputs is None else outputs
     inputs = list(proto.graph.input) if inputs is None else inputs
     wanted = {each.name for each in outputs}
@@ -235,7 +235,7 @@ def _model(
 
 
 def _narrow(nodes: Iterable[onnx.NodeProto]) -> Iterable[onnx.NodeProto]:
-    """The nodes, where none joins more than `MOST_JOINED` tensors."""
+    """Return the nodes, split so that none joins more than `MOST_JOINED` tensors."""
     for node in nodes:
         while node.op_type == "Concat" and len(node.input) > MOST_JOINED:
             axis = next(a.i for a in node.attribute if a.name == "axis")
@@ -246,14 +246,14 @@ def _narrow(nodes: Iterable[onnx.NodeProto]) -> Iterable[onnx.NodeProto]:
         yield node
 
 
-# What each group of slots does to its share of the noise, before it is cut into slots.
+# What each group of slots applies to its share of the noise, before cutting it into slots.
 CHAIN = ("Log", "Neg", "Log", "Sub", "Gemm", "Split")
 
 
 def _with_noise_at_once(
     nodes: Sequence[onnx.NodeProto], weights: dict[str, onnx.TensorProto]
 ) -> list[onnx.NodeProto]:
-    """The groups' chains from noise to the slots' offsets as one; as it was, if it is not ours."""
+    """Merge the groups' chains from noise to the slots' offsets; keeps unknown graphs unchanged."""
     users: dict[str, list[onnx.NodeProto]] = {}
     for node in nodes:
         for name in node.input:
@@ -288,7 +288,7 @@ def _with_noise_at_once(
 
 
 def _chain(name: str, users: dict[str, list[onnx.NodeProto]]) -> list[onnx.NodeProto]:
-    """The nodes of `CHAIN` that follow a value, each the only user of the one before; else []."""
+    """Return the nodes of `CHAIN` after a value if each is the only user of the last, else []."""
     chain: list[onnx.NodeProto] = []
     for kind in CHAIN:
         using = users.get(name, [])

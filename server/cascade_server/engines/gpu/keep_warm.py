@@ -1,7 +1,7 @@
-"""A small run whenever a GPU has been idle for a while, so that it keeps its clocks.
+"""Makes a small run whenever a GPU has been idle for a while, so that its clocks stay high.
 
-A GPU that has nothing to do lowers its clocks within a second or so, and the call that comes then
-pays for the way back (onnxruntime #13366). `due` is the decision; `KeepWarm` the thread around it.
+An idle GPU lowers its clocks within a second or so, and the next call then pays for raising them
+(onnxruntime #13366). `due` is the decision; `KeepWarm` is the thread around it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 log = logging.getLogger("cascade.server")
 
-# Idle seconds after which a tick is due; a tick is one row of the student.
+# Idle seconds after which a tick is due. A tick draws one row with the student.
 EVERY = 0.25
 
 
@@ -29,18 +29,18 @@ class Ticked(Protocol):
 
 
 def due(now: float, last_run: float, every: float) -> float:
-    """Seconds until a tick is due; 0: it is."""
+    """Return the seconds until a tick is due; 0 if it is due now."""
     return max(0.0, last_run + every - now)
 
 
 class KeepWarm:
-    """Ticks for as long as somebody else holds what is kept warm.
+    """Ticks for as long as something else holds a reference to the object kept warm.
 
     Args:
-        what: is held weakly.
+        what: the object to keep warm, held weakly.
         every: idle seconds before a tick.
-        clock: monotonic seconds, that of `what.last_run`.
-        wait: waits some seconds; true: stop.
+        clock: monotonic seconds, the clock of `what.last_run`.
+        wait: waits some seconds; returns true to stop.
     """
 
     def __init__(
@@ -56,15 +56,15 @@ class KeepWarm:
         self._wait = wait or self._stopped.wait
 
     def start(self) -> None:
-        """Tick in a thread that ends with the process."""
+        """Start ticking in a thread that ends with the process."""
         threading.Thread(target=self.run, name="keep-warm", daemon=True).start()
 
     def stop(self) -> None:
-        """End the ticks; a run that is under way is waited for."""
+        """Stop ticking, and wait for a tick that is running."""
         self._stopped.set()
 
     def run(self) -> None:
-        """Tick until `stop`, or until nobody holds what is kept warm."""
+        """Tick until `stop`, or until nothing else holds the object."""
         left = self._every
         while not self._wait(left):
             kept_warm = self._what()
@@ -74,8 +74,8 @@ class KeepWarm:
             if left == 0:
                 try:
                     kept_warm.tick()
-                except Exception:  # a call that comes will fail by itself, and say so to its caller
+                except Exception:  # the next call fails in the same way, and tells its caller
                     log.exception("the GPU is kept warm no more")
                     return
                 left = self._every
-            del kept_warm  # not held while waiting
+            del kept_warm  # no strong reference while waiting

@@ -1,8 +1,7 @@
 """Two small CUDA kernels: a seed's noise, and the pass that reveals each slot.
 
-Compiled when a runtime is made, for the GPU that is there (NVRTC). `uniform` is `philox.blocks`,
-`reveal` is `cascade_tables.sampling.reveal_passes`; what they make equals what NumPy makes, bit by
-bit.
+NVRTC compiles them for the GPU at hand when a runtime is created. `uniform` is `philox.blocks`,
+`reveal` is `cascade_tables.sampling.reveal_passes`; their results equal NumPy's bit by bit.
 """
 
 from __future__ import annotations
@@ -77,13 +76,13 @@ extern "C" __global__ void reveal(
 
 @dataclass(frozen=True)
 class Reveal:
-    """Rows whose passes are to be found.
+    """Rows to find the revealing passes of.
 
     Attributes:
         rows: n.
-        steps: passes at most.
+        steps: the most passes.
         columns, slots: C and T.
-        leading: so many of the first slots are of columns that lead; see `TokenLayout`.
+        leading: how many of the first slots are of columns that lead; see `TokenLayout`.
         first_slot: int32 [C], on the device.
         column_of_slot: int32 [T], on the device.
     """
@@ -101,7 +100,7 @@ class Kernels:
     """The kernels, compiled for one GPU.
 
     Raises:
-        GpuError: NVRTC is missing or refuses; says what it said.
+        GpuError: NVRTC is missing or refuses; quotes its message.
     """
 
     def __init__(self, gpu: Gpu) -> None:
@@ -113,11 +112,11 @@ class Kernels:
                 self._checked(self._driver.cuModuleGetFunction(module, name))
                 for name in (b"uniform", b"reveal")
             )
-        except RuntimeError as exc:  # a library that is not there
+        except RuntimeError as exc:  # a library is missing
             raise GpuError(f"the noise kernel cannot be compiled: {exc}") from exc
 
     def uniform(self, noise: Uniform, order: int, columns: int, rest: int, stream: Any) -> None:
-        """Queue the making of a stream's numbers; see `device.Device.uniform`."""
+        """Queue the generation of a stream's numbers; see `device.Device.uniform`."""
         count = noise.rows * noise.width
         first = noise.start // BLOCK
         blocks = -(-(noise.start + count) // BLOCK) - first
@@ -128,7 +127,7 @@ class Kernels:
         self._launch(self._uniform, blocks, arguments, stream)
 
     def reveal(self, reveal: Reveal, observed: int, order: int, passes: int, stream: Any) -> None:
-        """Queue the finding of passes; see `device.Device.reveal`."""
+        """Queue the search for each slot's revealing pass; see `device.Device.reveal`."""
         arguments = (
             (
                 *(reveal.rows, reveal.columns, reveal.slots, reveal.steps, reveal.leading),

@@ -1,12 +1,12 @@
-"""A network at one batch size: its buffers on both sides of the bus, and what is queued for a run.
+"""A network at one batch size: its buffers on host and device, and the operations of a run.
 
-What a run needs goes from page-locked memory to the device, the network follows in the same stream,
-and what it made comes back; the host waits once, at the end. Where the program allows, all of it is
-one CUDA graph. The teacher's passes read and write two buffers by turns, so that nothing leaves the
-device between them.
+A run copies its inputs from page-locked memory to the device, runs the network in the same stream
+and copies the results back; the host waits once, at the end. If the program allows it, all of this
+is one CUDA graph. The teacher's passes alternate between two buffers, so that nothing leaves the
+device between passes.
 
-A lane's arrays are filled up to its batch size with what was there before: rows do not see each
-other.
+If a batch is smaller than the lane, the rest of the arrays keeps its earlier content: rows do not
+affect each other.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Bound(Protocol):
     """A network over given buffers."""
 
     def enqueue(self) -> None:
-        """Queue one run of the network on the buffers it is bound to; nothing waits for it."""
+        """Queue one run of the network on its bound buffers, without waiting."""
 
 
 @dataclass(frozen=True)
 class Binding:
-    """Where a tensor of a network lies."""
+    """The location of a network's tensor."""
 
     address: int
     shape: tuple[int, ...]
@@ -47,7 +47,7 @@ class Program(Protocol):
     """A network that can be bound to buffers.
 
     Attributes:
-        capturable: whether what it queues may be part of a CUDA graph.
+        capturable: whether the operations that it queues may be part of a CUDA graph.
     """
 
     capturable: bool
@@ -58,15 +58,16 @@ class Program(Protocol):
 
 @dataclass(frozen=True)
 class Layout:
-    """A row, as the lanes need it.
+    """The layout of a row, as the lanes need it.
 
     Attributes:
         slots: T.
         columns: C.
-        student_noise, teacher_noise: uniform numbers a row; the teacher's with its C for the order.
+        student_noise, teacher_noise: uniform numbers per row; the teacher's include C numbers for
+            the order.
         column_of_slot: int32 [T].
         first_slot: int32 [C].
-        leading: so many of the first slots are of columns that lead; see `TokenLayout`.
+        leading: how many of the first slots are of columns that lead; see `TokenLayout`.
     """
 
     slots: int
@@ -79,7 +80,7 @@ class Layout:
 
 
 class _Buffer:
-    """The same array on the host, page-locked, and on the device."""
+    """The same array on the device and, page-locked, on the host."""
 
     def __init__(self, device: Device, shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self.host = device.pinned(shape, dtype)
@@ -121,13 +122,13 @@ class StudentLane:
             },
         )
         self._graph: Captured = None
-        self._once()  # a first run may allocate, which a graph cannot hold
+        self._once()  # a first run may allocate memory, which a graph cannot hold
         device.synchronize()
         if program.capturable:
             self._graph = device.capture(self._once)
 
     def draw(self, tokens: Tokens, observed: Mask, noise: Noise | Uniform) -> Tokens:
-        """Complete int32 [n, T], n <= rows; noise uniform [n, student_noise], or where it is."""
+        """Complete int32 [n, T], n <= rows; noise is uniform [n, student_noise] or its location."""
         n = len(tokens)
         self._tokens.fill(tokens)
         self._observed.fill(observed)
@@ -141,7 +142,7 @@ class StudentLane:
         return self._drawn.host[:n].copy()
 
     def queue(self) -> None:
-        """Queue a run of what is in the buffers, without waiting for it."""
+        """Queue a run on the buffers' content, without waiting for it."""
         if self._graph is None:
             self._once()
         else:
@@ -200,15 +201,15 @@ class TeacherLane:
     def complete(
         self, tokens: Tokens, revealing_pass: Tokens, noise: Noise, passes: int, step: int = 0
     ) -> Tokens:
-        """Take rows through their passes from `step` on.
+        """Take rows through their passes, starting with `step`.
 
         Args:
-            tokens: int32 [n, T], n <= rows; 0 where nothing is known yet.
+            tokens: int32 [n, T], n <= rows; 0 if nothing is known yet.
             revealing_pass: int32 [n, T], the pass that reveals each slot; see
                 `sampling.reveal_passes`.
             noise: uniform float32 [n, N].
-            passes: how many there are in all.
-            step: of the first that is still to come.
+            passes: total number of passes.
+            step: the first pass that is still to come.
         """
         n = len(tokens)
         self._tokens.fill(tokens)
@@ -221,12 +222,12 @@ class TeacherLane:
     def generate(
         self, tokens: Tokens, observed: Mask, parts: Sequence[tuple[Uniform, int]]
     ) -> Tokens:
-        """Complete rows with noise that is made on the device.
+        """Complete rows with noise made on the device.
 
         Args:
             tokens, observed: int32 and bool [n, T], n <= rows.
-            parts: in their order, teacher_noise numbers a row and the passes at most; n rows in
-                all.
+            parts: consecutive parts of the rows, n rows in all. Each gives teacher_noise numbers
+                per row and the most passes.
         """
         n, layout = len(tokens), self._layout
         self._tokens.fill(np.where(observed, tokens, 0))
@@ -250,7 +251,7 @@ class TeacherLane:
         return self._passes(n, passes, 0)
 
     def queue(self) -> None:
-        """Queue two passes of what is in the buffers, without waiting for them."""
+        """Queue two passes on the buffers' content, without waiting for them."""
         if self._graph is None:
             self._twice()
         else:
@@ -260,7 +261,8 @@ class TeacherLane:
         self._step.host[0] = step
         self._step.send()
         self._tokens.send()
-        # There and back: of an odd number the last pass is one that reveals nothing.
+        # Passes run in pairs, there and back. If their number is odd, the last pass reveals
+        # nothing.
         for _ in range(-(-(passes - step) // 2)):
             self.queue()
         self._tokens.fetch()

@@ -1,4 +1,4 @@
-"""Opening a release on this machine's GPU: what there is, whether it fits, and the runtime."""
+"""Opens a release on this machine's GPU: detects the hardware and makes the runtime."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ log = logging.getLogger("cascade.server")
 
 @dataclass(frozen=True)
 class Machine:
-    """What this machine has.
+    """The GPU, TensorRT and providers of this machine.
 
     Attributes:
         gpu, no_gpu: the GPU, or why there is none.
         trt, no_trt: TensorRT, or why there is none.
-        providers: ONNX Runtime's.
+        providers: ONNX Runtime's providers.
     """
 
     gpu: Gpu | None
@@ -47,7 +47,7 @@ class Machine:
 
 @cache
 def look() -> Machine:
-    """What this machine has; looked for once."""
+    """Find out what this machine has; looks only once."""
     import onnxruntime
 
     providers = tuple(onnxruntime.get_available_providers())
@@ -68,19 +68,19 @@ def open_runtime(
     tiers: Collection[Tier] = tuple(Tier),
     asked: str = "cpu",
 ) -> Runtime:
-    """A release in the runtime that was asked for.
+    """Open a release in the requested runtime.
 
     Raises:
         ConfigError: there is no such runtime.
-        GpuError: it cannot be had here; says what is missing and how to get it.
-        ReleaseError: a graph cannot be run.
+        GpuError: the runtime is not available here; says what is missing and how to get it.
+        ReleaseError: a graph cannot run.
     """
     if check(asked) in ON_CPU:
         return Runtime(release, teacher_threads, tiers, compiled=asked == "cpu")
     machine = look()
     choice = choose_runtime(asked, available(machine, release, repository, tiers))
     name = f"{release.manifest.table} v{release.manifest.version}"
-    if machine.gpu is not None:  # otherwise nobody expects anything but the CPU
+    if machine.gpu is not None:  # without a GPU, nobody expects anything but the CPU
         for each in choice.passed_over:
             log.warning("%s runs on %s; passed over: %s", name, choice.runtime, each)
     if choice.runtime == "cpu":
@@ -91,7 +91,7 @@ def open_runtime(
 def available(
     machine: Machine, release: Release, repository: Path, tiers: Collection[Tier]
 ) -> Available:
-    """What the machine has for a release."""
+    """Return what the machine has for a release."""
     no_plans = ""
     if machine.gpu is not None and machine.trt is not None:
         try:
@@ -110,10 +110,10 @@ def opened(
     teacher_threads: int,
     tiers: Collection[Tier],
 ) -> Runtime:
-    """A release on the GPU; `runtime` is one that `choose_runtime` found to be there.
+    """Open a release on the GPU, in a `runtime` that `choose_runtime` found available.
 
     Raises:
-        GpuError: it cannot be run there after all; says why.
+        GpuError: it cannot run there after all; says why.
     """
     from cascade_server.engines.gpu import graphs
     from cascade_server.engines.gpu.engines import PlanProgram
@@ -138,7 +138,7 @@ def opened(
     assert machine.trt is not None
     trt = machine.trt
     plans = {tier: _plan(machine, release, repository, tier) for tier in tiers}
-    # A plan has the batch sizes it was built for.
+    # A plan supports only the batch sizes that it was built for.
     buckets = next(iter(plans.values()))[0].buckets if plans else BUCKETS
 
     def from_plan(tier: Tier) -> Program:
@@ -148,7 +148,7 @@ def opened(
 
 
 def cache_folder() -> Path:
-    """Where timings and engines are kept between builds."""
+    """Return the folder that keeps timings and engines between builds."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "cascade" / "tensorrt"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""The gate that a plan passes before it is released: equal noise, equal rows.
+"""The gate that a plan must pass before its release: equal noise gives equal rows.
 
-Two measures of the same rows, of which neither needs the other. Row by row, the tokens that two
-runtimes draw from equal noise are compared: at least 99.5 % of rows must be equal in every token.
-And a detector that learns to tell rows of one runtime from rows of the other, drawn from different
-noise, must do no better than chance, as far as so many rows can say.
+The gate measures the same rows in two independent ways. First, it compares row by row the tokens
+that two runtimes draw from equal noise: at least 99.5 % of rows must be equal in every token.
+Second, a detector learns to tell rows of one runtime from rows of the other, drawn from different
+noise, and must do no better than chance, within the statistical error of so many rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cascade_server.errors import PlanError
 
 Tokens = NDArray[np.int32]
-# (features [n, T], labels [n], features [m, T]) -> scores [m]: learn, then score.
+# (features [n, T], labels [n], features [m, T]) -> scores [m]: trains, then scores.
 Detector = Callable[[Tokens, NDArray[np.int64], Tokens], NDArray[np.float64]]
 
 ROWS = 100_000
@@ -32,9 +32,9 @@ class Parity:
     """How a candidate compares with the reference.
 
     Attributes:
-        rows: compared.
+        rows: how many were compared.
         equal: share of rows whose tokens are all equal.
-        auc: the detector's, on rows it has not seen.
+        auc: the detector's AUC on rows it has not seen.
         error: standard error of an AUC of .5 for so many rows.
     """
 
@@ -45,7 +45,7 @@ class Parity:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What is wrong; empty: it may be released."""
+        """List what is wrong; empty if the plan may be released."""
         found = []
         if self.equal < LEAST_EQUAL:
             found.append(
@@ -64,7 +64,7 @@ class Parity:
         return not self.failures
 
     def figures(self) -> Mapping[str, float]:
-        """What the gate found, for the stamp that is kept beside a plan."""
+        """Return the gate's figures, for the stamp beside the plan."""
         return {
             "rows": self.rows,
             "equal": round(self.equal, 6),
@@ -74,15 +74,15 @@ class Parity:
 
 
 def compare(reference: Tokens, candidate: Tokens, detector: Detector) -> Parity:
-    """Compare what two runtimes drew from equal noise.
+    """Compare the rows that two runtimes drew from equal noise.
 
     Args:
-        reference, candidate: int32 [n, T], row for row of the same noise.
-        detector: learns from half of what it is given; see `xgboost_detector`.
+        reference, candidate: int32 [n, T]; equal row numbers have equal noise.
+        detector: trains on half of its rows; see `xgboost_detector`.
     """
     rows = len(reference)
     equal = float((reference == candidate).all(axis=1).mean())
-    # The first half of one and the second of the other: no row meets the twin of its noise.
+    # The first half of one and the second half of the other: no two rows share their noise.
     half = rows // 2
     ours, theirs = reference[:half], candidate[half : 2 * half]
     learn = half // 2
@@ -96,7 +96,7 @@ def compare(reference: Tokens, candidate: Tokens, detector: Detector) -> Parity:
 
 
 def auc(negatives: NDArray[np.float64], positives: NDArray[np.float64]) -> float:
-    """Area under the ROC curve, ties counting half (the Mann-Whitney statistic)."""
+    """Compute the area under the ROC curve, ties counting half (the Mann-Whitney statistic)."""
     ordered = np.sort(negatives)
     below = np.searchsorted(ordered, positives, "left")
     ties = np.searchsorted(ordered, positives, "right") - below
@@ -104,12 +104,12 @@ def auc(negatives: NDArray[np.float64], positives: NDArray[np.float64]) -> float
 
 
 def auc_error(negatives: int, positives: int) -> float:
-    """Standard error of an AUC whose scores say nothing (Hanley and McNeil, 1982)."""
+    """Compute the standard error of the AUC of random scores (Hanley and McNeil, 1982)."""
     return math.sqrt((negatives + positives + 1) / (12 * negatives * positives))
 
 
 def xgboost_detector(threads: int = 0) -> Detector:
-    """Gradient-boosted trees over the tokens.
+    """Return a detector of gradient-boosted trees over the tokens.
 
     Raises:
         PlanError: xgboost is not installed; says how to get it.

@@ -1,9 +1,8 @@
-"""TensorRT plans of a release: their files, the stamp that says what they are for, and its check.
+"""TensorRT plans of a release: their files, and the stamps that say which machine they fit.
 
-A plan lies beside the graph it was made of, `<table>_student/<version>/model.<stamp>.plan`, with
-its stamp as JSON. A plan runs on the GPU model and the TensorRT version it was built with:
-elsewhere TensorRT refuses it at best, and at worst the parity that let it be released was never
-measured.
+A plan lies beside the graph it was built from, as `<table>_student/<version>/model.<stamp>.plan`,
+with its stamp as JSON. A plan runs on the GPU model and the TensorRT version it was built with. On
+others, TensorRT refuses it at best; at worst it runs although its parity was never measured there.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ COMPILE = "run: cascade compile {table} --runtime tensorrt"
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a plan was made of, with and for.
+    """What a plan was built from, with and for.
 
     Attributes:
         tier: "student" or "teacher".
         graph: SHA-256 of the released ONNX graph.
         plan: SHA-256 of the plan.
-        flavour, version: TensorRT's.
-        gpu: its name.
+        flavour, version: TensorRT's flavour and version.
+        gpu: the GPU's name.
         compute_capability: (major, minor).
         driver, cuda: see `device.Gpu`.
-        precision: of the large matrix products; see `graphs.with_precision`.
+        precision: precision of the large matrix products; see `graphs.with_precision`.
         buckets: batch sizes.
         parity: what the parity gate measured.
     """
@@ -59,12 +58,12 @@ class Stamp:
 
     @property
     def name(self) -> str:
-        """For file names: TensorRT's version and the GPU."""
+        """The TensorRT version and the GPU, for file names."""
         return stem(self.flavour, self.version, self.gpu, self.compute_capability)
 
 
 def stem(flavour: str, version: str, gpu: str, compute_capability: tuple[int, int]) -> str:
-    """The stamp in a plan's file name."""
+    """Return the stamp in a plan's file name."""
     card = re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
     major, minor = compute_capability
     return f"{flavour}-{version}.{card}.sm{major}{minor}"
@@ -80,7 +79,7 @@ def stamp_of(
     buckets: tuple[int, ...],
     parity: Mapping[str, float],
 ) -> Stamp:
-    """The stamp of a plan that was built here."""
+    """Return the stamp of a plan that was built on this machine."""
     return Stamp(
         tier=str(tier),
         graph=digest(graph),
@@ -98,12 +97,12 @@ def stamp_of(
 
 
 def digest(content: bytes) -> str:
-    """SHA-256 of a plan's bytes, in hexadecimal digits, as the stamp has it."""
+    """Return the SHA-256 of a plan's bytes as hexadecimal digits, as in the stamp."""
     return hashlib.sha256(content).hexdigest()
 
 
 def unfit(stamp: Stamp, trt: TensorRT, gpu: Gpu, graph: bytes) -> str:
-    """Why a plan cannot be used here; "": it can."""
+    """Return why a plan cannot be used here; "" if it can."""
     if stamp.graph != digest(graph):
         return "it was made of another graph than the release's"
     if (stamp.flavour, stamp.version) != (trt.flavour, trt.version):
@@ -123,14 +122,14 @@ def unfit(stamp: Stamp, trt: TensorRT, gpu: Gpu, graph: bytes) -> str:
 
 
 def folder_of(repository: Path, table: str, version: int, tier: Tier) -> Path:
-    """Where a tier's graph and plans lie."""
+    """Return the folder of a tier's graph and plans."""
     return repository / f"{table}_{tier}" / str(version)
 
 
 def write_plan(folder: Path, stamp: Stamp, plan: bytes) -> Path:
-    """Write a plan and its stamp, each by a rename and the stamp last; the plan's path.
+    """Write a plan and its stamp, each by a rename and the stamp last; return the plan's path.
 
-    A plan without a stamp is no plan: readers look for stamps.
+    Readers look for stamps: a plan without a stamp is ignored.
     """
     path = folder / f"model.{stamp.name}.plan"
     content = (json.dumps(asdict(stamp), indent=2) + "\n").encode()
@@ -144,10 +143,10 @@ def write_plan(folder: Path, stamp: Stamp, plan: bytes) -> Path:
 def find_plan(
     folder: Path, trt: TensorRT, gpu: Gpu, graph: bytes, table: str
 ) -> tuple[Stamp, bytes]:
-    """The plan of a folder that fits this machine.
+    """Return the plan of a folder that fits this machine.
 
     Raises:
-        PlanError: there is none, or it is damaged; says for what those that are there were made.
+        PlanError: there is none, or it is damaged; lists what the existing plans were built for.
     """
     again = COMPILE.format(table=table)
     reasons = []
@@ -174,10 +173,10 @@ def find_plan(
 
 
 def read_stamp(path: Path) -> Stamp:
-    """A stamp's file.
+    """Read a stamp's file.
 
     Raises:
-        PlanError: it is not one; names it.
+        PlanError: the file is not a stamp; names the file.
     """
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

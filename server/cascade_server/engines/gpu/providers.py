@@ -1,4 +1,4 @@
-"""ONNX Runtime's GPU providers as programs: bound to our buffers, in our stream."""
+"""ONNX Runtime's GPU providers as programs, bound to our buffers and our stream."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class SessionProgram:
     """An ONNX graph on one of ONNX Runtime's providers.
 
     Args:
-        model: without branches, see `graphs`.
-        provider: its name.
-        device: whose stream and memory it uses.
+        model: a graph without branches; see `graphs`.
+        provider: the provider's name.
+        device: provides the stream and the memory.
         name: for messages.
-        cache: folder where TensorRT's engines and timings are kept.
+        cache: folder that keeps TensorRT's engines and timings.
         tf32: whether float32 products may be rounded to TF32.
 
     Raises:
-        GpuError: it cannot be run there, or ONNX Runtime would put a part of it elsewhere.
+        GpuError: the graph cannot run there, or ONNX Runtime would run a part of it elsewhere.
     """
 
-    capturable = False  # ONNX Runtime allocates and waits as it likes
+    capturable = False  # ONNX Runtime allocates and waits at any time
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class SessionProgram:
         self._device, self._name, self._bound = device, name, 0
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        # Otherwise what a provider cannot do would go to the CPU without a word.
+        # Otherwise ONNX Runtime silently moves what a provider cannot do to the CPU.
         options.add_session_config_entry(
             "session.disable_cpu_ep_fallback", str(int(provider != CPU))
         )
@@ -76,23 +76,23 @@ class SessionRun:
     def __init__(self, session: Any, binding: Any, number: int) -> None:
         self._session, self._binding = session, binding
         self._options = ort.RunOptions()
-        # ONNX Runtime captures each set of buffers as a CUDA graph of its own.
+        # ONNX Runtime captures a separate CUDA graph for each set of buffers.
         self._options.add_run_config_entry("gpu_graph_id", str(number))
-        # The stream is ours, and so is the waiting.
+        # The stream is ours, and we do the waiting.
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
     def enqueue(self) -> None:
-        """Queue one run on the bound buffers, in our stream; nothing waits for it."""
+        """Queue one run on the bound buffers, in our stream, without waiting."""
         self._session.run_with_iobinding(self._binding, self._options)
 
 
 def provider_options(
     provider: str, stream: int, cache: Path | None, tf32: bool
 ) -> list[str | tuple[str, dict[str, str]]]:
-    """What ONNX Runtime is asked for: one provider and its options.
+    """Return ONNX Runtime's provider list: one provider with its options.
 
-    Its own CUDA graphs stay off: they are captured by its session for one set of buffers, and ours
-    alternate.
+    ONNX Runtime's own CUDA graphs stay off: a session captures them for one set of buffers, and
+    ours alternate.
     """
     if provider == CUDA:
         return [

@@ -1,4 +1,4 @@
-"""A release on a GPU: the same draws as `runtime.Runtime`'s, in lanes that stay on the device."""
+"""A release on a GPU: draws what `runtime.Runtime` draws, in lanes that stay on the device."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import WARM_BATCHES, Mask, Noise, Runtime, Tokens
 from cascade_server.terms import Tier
 
-# Batch sizes: a batch is filled up to the next one.
+# Batch sizes: a batch is padded to the next one.
 BUCKETS = (1, 16, 128, 1024, 4096)
 
 
 def bucket_of(rows: int, buckets: Sequence[int]) -> int:
-    """The smallest batch size that holds so many rows."""
+    """Return the smallest batch size that holds so many rows."""
     return next(size for size in buckets if size >= rows)
 
 
@@ -36,15 +36,16 @@ def _second_run(run: Callable[[], object]) -> float:
 class GpuRuntime(Runtime):
     """A release whose networks run on a GPU.
 
-    Scores (`log_likelihood`) are computed on the CPU as ever, and so are equal to a CPU's; one
-    pass of the teacher by itself (`denoise`) too, for who drives the passes himself.
+    Scores (`log_likelihood`) are computed on the CPU, and so equal the CPU runtime's. The same
+    holds for a single pass of the teacher (`denoise`), for callers that drive the passes
+    themselves.
 
     Args:
-        release, teacher_threads, tiers: as of `Runtime`.
-        device: where it runs.
-        programs: a tier's network, of its lanes' form; see `graphs`.
+        release, teacher_threads, tiers: as in `Runtime`.
+        device: the GPU to run on.
+        programs: returns a tier's network in the form that lanes take; see `graphs`.
         buckets: batch sizes.
-        every: idle seconds after which the GPU is given something small to do; 0: never.
+        every: idle seconds after which the GPU gets a small run; 0 for never.
     """
 
     whole_passes = True
@@ -65,12 +66,12 @@ class GpuRuntime(Runtime):
         super().__init__(release, teacher_threads, on_cpu)
         self.tiers = tuple(tiers)
         self.student_by = "the GPU" if Tier.STUDENT in tiers else ""
-        # Of a teacher in another process too, which has the same runtime.
+        # Also holds for a teacher in another process, which has the same runtime.
         self.teacher_part = buckets[-1]
         self.last_run = time.monotonic()
         self.ticks = 0
         self._device, self._buckets = device, tuple(buckets)
-        # One stream, one set of buffers a lane: runs follow each other.
+        # There is one stream, and one set of buffers per lane: only one run at a time.
         self._lock = threading.Lock()
         column = np.asarray(self.layout.column, np.int32)
         self.shape = layout = Layout(
@@ -110,7 +111,7 @@ class GpuRuntime(Runtime):
         return drawn
 
     def complete(self, tokens: Tokens, revealing_pass: Tokens, noise: Noise, passes: int) -> Tokens:
-        """All passes of the teacher that rows have before them; see `TeacherLane.complete`."""
+        """Run all remaining passes of the teacher; see `TeacherLane.complete`."""
         most = self._buckets[-1]
         if len(tokens) > most:
             parts = [slice(i, i + most) for i in range(0, len(tokens), most)]
@@ -126,12 +127,12 @@ class GpuRuntime(Runtime):
     def generate(
         self, tokens: Tokens, observed: Mask, parts: Sequence[tuple[Uniform, int]]
     ) -> Tokens:
-        """Complete rows with the teacher, their noise made on the device.
+        """Complete rows with the teacher, with noise made on the device.
 
         Args:
             tokens, observed: int32 and bool [n, T], n at most the largest batch size.
-            parts: in their order, teacher_noise numbers a row and the passes at most; n rows in
-                all.
+            parts: consecutive parts of the rows, n rows in all. Each gives teacher_noise numbers
+                per row and the most passes.
         """
         with self._lock:
             lane = self._teachers[bucket_of(len(tokens), self._buckets)]
@@ -140,7 +141,7 @@ class GpuRuntime(Runtime):
         return drawn
 
     def warm(self, pause: Callable[[], None] = lambda: None) -> None:
-        """See `Runtime`; the lanes ran once when they were made."""
+        """See `Runtime`. The lanes already ran once when they were made."""
         for n in (rows for rows in WARM_BATCHES if rows <= self._buckets[-1]):
             tokens, nothing = np.zeros((n, self.slots), np.int32), np.zeros((n, self.slots), bool)
             if Tier.STUDENT in self.tiers:
@@ -154,7 +155,7 @@ class GpuRuntime(Runtime):
             pause()
 
     def tick(self) -> None:
-        """Draw one row that nobody asked for, so that the GPU keeps its clocks."""
+        """Draw one row for no request, so that the GPU keeps its clocks high."""
         tokens, nothing = np.zeros((1, self.slots), np.int32), np.zeros((1, self.slots), np.bool_)
         self.ticks += 1
         self.draw_student(tokens, nothing, Uniform(0, 0, 0, 1, self.student_noise))

@@ -1,8 +1,8 @@
-"""TensorRT under whichever name it is installed; the one place that imports it.
+"""TensorRT under any of its package names; the only module that imports it.
 
-TensorRT and TensorRT-RTX have the same API. The first has a builder for every NVIDIA GPU since
-Turing and is what data centres run; the second is for RTX GPUs, and its plans are finished when
-they are loaded.
+TensorRT and TensorRT-RTX have the same API. TensorRT has a builder for every NVIDIA GPU since
+Turing and is what data centres run. TensorRT-RTX is for RTX GPUs, and finishes its plans when it
+loads them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 from cascade_server.errors import GpuError
 
-# Names it is imported by, in the order they are tried, and what each is.
+# Import names, in the order in which they are tried, and their flavours.
 MODULES = {
     "tensorrt": "tensorrt",
     "tensorrt_rtx": "tensorrt_rtx",
-    # The wheel of TensorRT-RTX's bindings by itself.
+    # The wheel with only the bindings of TensorRT-RTX.
     "tensorrt_rtx_bindings": "tensorrt_rtx",
 }
 INSTALL = {
@@ -34,7 +34,7 @@ class TensorRT:
     Attributes:
         flavour: "tensorrt" or "tensorrt_rtx".
         version: of the library.
-        module: the module.
+        module: the imported module.
     """
 
     flavour: str
@@ -43,15 +43,15 @@ class TensorRT:
 
     @property
     def named(self) -> str:
-        """TensorRT's name and version as messages have them."""
+        """TensorRT's name and version, for messages."""
         return f"{'TensorRT-RTX' if self.flavour == 'tensorrt_rtx' else 'TensorRT'} {self.version}"
 
 
 def tensorrt(flavour: str | None = None) -> TensorRT:
-    """The TensorRT that is installed; of one flavour where that is said.
+    """Return the installed TensorRT, of the given flavour if there is one.
 
     Raises:
-        GpuError: there is none; says how to get it.
+        GpuError: none is installed; says how to get it.
     """
     wanted = [name for name, kind in MODULES.items() if flavour in (None, kind)]
     broken = ""
@@ -60,7 +60,7 @@ def tensorrt(flavour: str | None = None) -> TensorRT:
             module = import_module(name)
         except ModuleNotFoundError:
             continue
-        except (ImportError, OSError) as exc:  # its own libraries are missing
+        except (ImportError, OSError) as exc:  # TensorRT's own libraries are missing
             broken = f"; {name} is there but cannot be imported: {exc}"
             continue
         if usable(module):
@@ -71,5 +71,5 @@ def tensorrt(flavour: str | None = None) -> TensorRT:
 
 
 def usable(module: ModuleType) -> bool:
-    """Whether it is the whole of TensorRT; the lean runtime has no builder."""
+    """Return whether the module is the full TensorRT; the lean runtime has no builder."""
     return hasattr(module, "Builder")

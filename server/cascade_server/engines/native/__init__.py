@@ -1,1 +1,1 @@
-"""The student's walk as compiled code, where it was built; see `walk`."""
+"""The student's walk as compiled code, if it was built; see `walk`."""

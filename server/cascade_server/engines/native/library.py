@@ -1,7 +1,7 @@
-"""The compiled library: where it lies, and why there is none where there is none.
+"""Finds and loads the compiled library, or says why there is none.
 
-It is built when the package is, if there is a C compiler (`hatch_build.py`), and lies beside this
-file. It has no Python in it and is loaded by ctypes, so that one build serves every Python.
+The library is built with the package if there is a C compiler (`hatch_build.py`), and lies beside
+this file. It does not use the Python API and is loaded by ctypes, so one build serves every Python.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from cascade_tables.compiled import GET_COMPILER, Argument, load
 __all__ = ["GET_COMPILER", "PATH", "VERSION", "Argument", "Library", "load_library"]
 
 PATH = Path(__file__).with_name("_student_walk.so")
-# How the library's functions and structures are called; see VERSION in student_walk.c.
+# Version of the library's functions and structures; see VERSION in student_walk.c.
 VERSION = 6
 
 
 @dataclass(frozen=True)
 class Library:
-    """The compiled functions, that of the walk called in two ways.
+    """The compiled functions; the walk's can be called in two ways.
 
     Attributes:
-        noise, inside: make a seed's numbers; they take microseconds and keep the interpreter's
+        noise, inside: make a seed's numbers. They take microseconds and keep the interpreter's
             lock.
-        holding: keeps the interpreter's lock, for calls that take microseconds: giving it up and
-            waiting for it to come back could cost a turn of another thread.
-        releasing: gives it up meanwhile, so that other threads go on.
-        half: whether matrices may be of half-precision numbers on this processor.
+        holding: the walk, keeping the interpreter's lock. For calls that take microseconds:
+            releasing the lock and waiting for it again could cost a turn of another thread.
+        releasing: the walk, releasing the lock so that other threads can run.
+        half: whether this processor supports matrices in half precision.
     """
 
     holding: Any
@@ -43,9 +43,10 @@ class Library:
 
 @cache
 def load_library(path: Path = PATH) -> Library | str:
-    """The library, or why there is none and how to get it.
+    """Load the library; return it, or why there is none and how to get it.
 
-    One that was made of other sources than lie beside it is none: a warning says so, once.
+    A library that was built from other sources than those beside it is not used; a warning says so,
+    once.
     """
     holding = load(path, "cascade_student_walk", VERSION, "student")
     if isinstance(holding, str):

@@ -1,10 +1,11 @@
 """The student's walk in compiled code: the same draws as its ONNX graph, several times as fast.
 
 A row's walk through the student is a chain of small products, each of which waits for the token
-before it. ONNX Runtime takes a microsecond or two for every node of the graph whatever it computes,
-so that a row of 36 slots costs some 200 nodes; the walk costs the arithmetic. It draws what the
-graph draws from the same noise, but where two tokens' logits are equal to the last bits.
-docs/adr/0018 has the figures, and why this is compiled code and not another runtime.
+before it. ONNX Runtime takes a microsecond or two for every node of the graph whatever the node
+computes, and a row of 36 slots needs some 200 nodes; the compiled walk takes only the time of the
+arithmetic. From the same noise it draws what the graph draws, unless two tokens' logits are equal
+up to the last bits. docs/adr/0018 has the figures, and explains why this is compiled code and not
+another runtime.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ log = logging.getLogger("cascade.server")
 
 # As in student_walk.c.
 PAD, STEPS = 16, 64
-# Bytes at whose multiples arrays begin: a line of the cache.
+# Arrays begin at multiples of this many bytes: a cache line.
 ALIGNED = 64
-# Bytes of a large page, and of memory that is reserved at once, room for most students.
+# Bytes of a large page, and bytes reserved at once, which is enough for most students.
 LARGE_PAGE, BLOCK_BYTES = 1 << 21, 1 << 24
-# Products of two numbers in a call up to which it keeps the interpreter's lock; some .2 ms.
+# A call of at most this many multiplications keeps the interpreter's lock; some .2 ms.
 HOLDING_PRODUCTS = 2_000_000
-# Rows by which a walk is compared with the graph, and how many may differ: of equal logits either
-# token is right.
+# How many rows of the walk are compared with the graph, and how many may differ: if two logits are
+# equal, either token is right.
 COMPARED, MAY_DIFFER = 48, 1
 
 
@@ -82,10 +83,10 @@ class _Near(ctypes.Structure):
 
 
 class _Memory:
-    """Memory for arrays that stay where they are, one behind another.
+    """Memory for arrays that never move, one after another.
 
-    In large pages where the system has some: a row reads all of it, and an ordinary page holds a
-    tenth of a slot's weights. Looking pages up took a sixth of a row's time.
+    It uses large pages if the system has some: a row reads all of the memory, and an ordinary page
+    holds a tenth of a slot's weights. Page lookups took a sixth of a row's time.
     """
 
     def __init__(self) -> None:
@@ -93,7 +94,7 @@ class _Memory:
         self._used = BLOCK_BYTES
 
     def keep(self, values: NDArray[np.generic]) -> int:
-        """Copies an array to where a line of the cache begins; its address."""
+        """Copy an array to the start of a cache line; return its address."""
         if not self._blocks or self._used + values.nbytes > len(self._blocks[-1]):
             self._blocks.append(_large_pages(max(BLOCK_BYTES, values.nbytes)))
             self._used = 0
@@ -104,9 +105,9 @@ class _Memory:
 
 
 def _large_pages(size: int) -> NDArray[np.uint8]:
-    """Memory that begins where a large page does; numpy asks for such pages where it is large.
+    """Return memory that begins at a large page; numpy requests large pages for large arrays.
 
-    It takes no room until it is written to.
+    The memory takes up no room until it is written to.
     """
     space = np.empty(size + LARGE_PAGE, np.uint8)
     begin = -space.ctypes.data % LARGE_PAGE
@@ -114,11 +115,11 @@ def _large_pages(size: int) -> NDArray[np.uint8]:
 
 
 class StudentWalk:
-    """Draws rows as a student's graph does; may be called from several threads at once.
+    """Draws rows as a student's graph does; several threads may call it at once.
 
     Args:
         library: the compiled functions.
-        weights: of the student.
+        weights: the student's weights.
     """
 
     def __init__(self, library: Library, weights: WalkWeights) -> None:
@@ -130,7 +131,7 @@ class StudentWalk:
         weight_out, bias_out = _with_gates(weights)
         padded = [_round_up(len(bias)) for bias in bias_out]
         self._noise_width = sum(sizes) + len(sizes)
-        # Of a slot, at most.
+        # The most products of a slot.
         self._products = head * (width + max(padded))
         self._half = library.half
         self._kept = _Memory()
@@ -140,7 +141,7 @@ class StudentWalk:
             for missing, token in zip(*np.nonzero(values), strict=True)
         ]
         entries = np.bincount([slot for slot, *_ in barred], minlength=self._slots)
-        # A slot's weights lie one behind another.
+        # A slot's weights are stored one after another.
         of_slots = [
             (
                 self._matrix(weights.weight_in[slot], width, head),
@@ -168,17 +169,17 @@ class StudentWalk:
         self._holding, self._releasing = library.holding, library.releasing
 
     def __call__(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
-        """Completed tokens int32 [n, T].
+        """Complete tokens int32 [n, T].
 
         Args:
-            tokens: int32 [n, T]; only what is observed is read.
+            tokens: int32 [n, T]; only observed ones are read.
             observed: bool [n, T].
-            noise: float32 [n, sum of the sizes + T], uniform in [0, 1); only that of slots which
-                are not observed is read.
+            noise: float32 [n, sum of the sizes + T], uniform in [0, 1); only the numbers of slots
+                that are not observed are read.
 
         Raises:
-            ValueError: an array has another shape or type, or an observed token is none of its
-                slot's; names the row.
+            ValueError: an array has another shape or type, or an observed token does not exist in
+                its slot; names the row.
         """
         rows = len(tokens)
         shape, wide = (rows, self._slots), (rows, self._noise_width)
@@ -209,7 +210,7 @@ class StudentWalk:
         return drawn
 
     def _nearness(self, nearness: WalkNearness | None) -> tuple[Any, ...]:
-        """Keeps what the walk is told of neighbours; the last fields of `Model`."""
+        """Store what the walk knows of neighbours; return the last fields of `Model`."""
         of_slot = np.full(self._slots, -1)
         if nearness is None:
             return self._ints(of_slot), None, None, None, None, 0
@@ -234,23 +235,23 @@ class StudentWalk:
             self._kept.keep(nearness.codes),
             self._floats(nearness.values),
             self._kept.keep(nearness.steps),
-            # Of the last distance but one, which only an equal point mass has.
+            # The step of the last distance but one, which only an equal point mass has.
             int(nearness.steps[-2]),
         )
 
     def _ints(self, values: Sequence[int] | NDArray[np.integer]) -> int:
-        """Keeps int32 numbers; their address."""
+        """Store int32 numbers; return their address."""
         return self._kept.keep(np.asarray(values, np.int32))
 
     def _floats(self, values: Floats, columns: int | None = None) -> int:
-        """Keeps float32 numbers, with zeros behind them; their address."""
+        """Store float32 numbers, with zeros behind them; return their address."""
         more = 0 if columns is None else columns - len(values)
         return self._kept.keep(np.pad(values, (0, more)))
 
     def _matrix(self, values: Floats, rows: int, columns: int) -> tuple[int, int]:
-        """Keeps a matrix, with zeros behind its rows and columns; `Matrix` of student_walk.c.
+        """Store a matrix, zero-padded in rows and columns; return a `Matrix` of student_walk.c.
 
-        In half precision where all its numbers are such and the processor can widen them.
+        The matrix is in half precision if all its numbers fit and the processor can widen them.
         """
         values = np.pad(values, ((0, rows - len(values)), (0, columns - values.shape[1])))
         with np.errstate(over="ignore"):
@@ -259,21 +260,21 @@ class StudentWalk:
         return self._kept.keep(half if is_half else values), int(is_half)
 
     def _every(self, of_slots: Sequence[int | tuple[int, int]]) -> int:
-        """Keeps the addresses, or the `Matrix`, of each slot's array; their own."""
+        """Store the addresses, or the `Matrix`, of each slot's array; return the list's address."""
         return self._kept.keep(np.asarray(of_slots, np.uint64))
 
 
 def open_walk(student: bytes, layout: TokenLayout, graph: Draw, name: str) -> StudentWalk | None:
-    """A release's student in compiled code; None where it has to be run by ONNX Runtime.
+    """Return a release's student in compiled code; None if only ONNX Runtime can run it.
 
-    Whether the two draw the same rows is tried before any is answered; where they do not, a
-    warning says so.
+    Before any request is answered, the two are compared on some rows; a warning says if they
+    differ.
 
     Args:
-        student: its ONNX graph.
-        layout: of the release's rows.
-        graph: draws rows by ONNX Runtime.
-        name: of the student, for the log.
+        student: the student's ONNX graph.
+        layout: layout of the release's rows.
+        graph: draws rows with ONNX Runtime.
+        name: the student's name, for the log.
     """
     library = load_library()
     if isinstance(library, str):
@@ -302,7 +303,10 @@ def open_walk(student: bytes, layout: TokenLayout, graph: Draw, name: str) -> St
 
 
 def _differing(walk: Draw, graph: Draw, layout: TokenLayout) -> int:
-    """Rows that two ways of drawing complete otherwise, of `COMPARED` with more and more known."""
+    """Count the rows that two ways of drawing complete differently.
+
+    They complete `COMPARED` rows, of which more and more columns are known.
+    """
     rng = np.random.default_rng(0)
     sizes, column = np.array(layout.sizes), np.array(layout.column)
     tokens = (rng.random((COMPARED, len(sizes))) * sizes).astype(np.int32)
@@ -313,8 +317,10 @@ def _differing(walk: Draw, graph: Draw, layout: TokenLayout) -> int:
 
 
 def _with_gates(weights: WalkWeights) -> tuple[list[Floats], list[Floats]]:
-    """Each slot's last layer, with what says how much to take of its neighbours as columns behind
-    the logits: of a hidden layer they are made in one go."""
+    """Return each slot's last layer, with the gates as columns behind the logits.
+
+    The gates say how much the slot takes from its neighbours; one product makes both.
+    """
     weight_out, bias_out = [*weights.weight_out], [*weights.bias_out]
     for number in () if weights.nearness is None else weights.nearness.numbers:
         for slot, gate, bias in (
@@ -327,8 +333,7 @@ def _with_gates(weights: WalkWeights) -> tuple[list[Floats], list[Floats]]:
 
 
 def _passed(values: NDArray[Any], dtype: type[np.generic]) -> Any:
-    """An array as an argument of C; a copy, where its numbers do not lie in a row or cannot be
-    written to."""
+    """Return an array as an argument of C, copied if it is not contiguous or not writable."""
     if values.dtype.type is dtype and values.flags.carray:
         return Argument.from_buffer(values)
     passed: Any = np.ascontiguousarray(values, dtype)

@@ -1,7 +1,7 @@
-"""What a student's graph says of numbers and their neighbours, for the compiled walk.
+"""What a student's graph stores about numbers and their neighbours, for the compiled walk.
 
-The exporter (distill/cascade_distill/export/student_nearness_graph.py) puts it into the model's
-metadata; tables are the graph's own. What the walk does with it is in student_near.h.
+The exporter (distill/cascade_distill/export/student_nearness_graph.py) writes it into the model's
+metadata; its tables are weights of the graph. student_near.h says what the walk does with it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# As the exporter has them, and student_near.h.
+# As in the exporter and in student_near.h.
 NEARNESS = "cascade.nearness"
 FINE, BINS, MIXTURE, PLACES = 16, 64, 4, 50
 CODES = FINE * BINS
-# Of a kernel, "none" at its end included; distances from -CODES - 1 to 2 CODES + 1.
+# Size of a kernel, including "none" at its end; distances from -CODES - 1 to 2 CODES + 1.
 KERNEL, DISTANCES = 60, 3 * CODES + 3
 
 Floats = NDArray[np.float32]
@@ -26,17 +26,17 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class NearNumber:
-    """A number that is told of K neighbours: first other numbers, then sums or differences of two.
+    """A number with K neighbours: first other numbers, then sums or differences of two numbers.
 
     Attributes:
-        slot: its coarse slot.
-        bins_from, masses: the first of its coarse tokens that is a bin, and that is a point mass.
-        numbers: how many of the neighbours are numbers.
-        neighbours: coarse slots: of those numbers, then of both parts of each sum.
-        begins: where the tables of these begin.
-        signs: of the parts of sums.
-        between, inside: float32 [BINS - 1] and [BINS, FINE - 1], edges between bins and between
-            places inside of each; of a number without sums nothing.
+        slot: the number's coarse slot.
+        bins_from, masses: the first coarse token that is a bin, and the first that is a point mass.
+        numbers: how many of the neighbours are single numbers.
+        neighbours: coarse slots of those numbers, then of both parts of each sum.
+        begins: offsets of the neighbours' tables.
+        signs: signs of the parts of sums.
+        between, inside: float32 [BINS - 1] and [BINS, FINE - 1], edges between bins and between the
+            places inside each bin; empty for a number without sums.
         gate, gate_bias: [H, K * MIXTURE] and [K * MIXTURE].
         kernel: [K, MIXTURE, KERNEL].
         fine_gate, fine_gate_bias: [H, K] and [K].
@@ -62,13 +62,14 @@ class NearNumber:
 
 @dataclass(frozen=True)
 class WalkNearness:
-    """All numbers that are told of neighbours.
+    """All numbers that have neighbours.
 
     Attributes:
-        numbers: these.
-        codes: int16, tables by pairs of tokens: a code, CODES and more of a point mass, or -1.
-        values: float32, tables likewise.
-        steps: uint8 [DISTANCES], which of a kernel's weights a distance has.
+        numbers: those numbers.
+        codes: int16, tables by pairs of tokens; an entry is a code, CODES and more for a point
+            mass, or -1.
+        values: float32, tables by pairs of tokens too.
+        steps: uint8 [DISTANCES], which of a kernel's weights each distance uses.
     """
 
     numbers: list[NearNumber]
@@ -80,16 +81,16 @@ class WalkNearness:
 def read_nearness(
     said: Mapping[str, str], stored: Mapping[str, NDArray[Any]], sizes: tuple[int, ...], head: int
 ) -> WalkNearness | None:
-    """What a graph says of neighbours; None: its numbers are told of none.
+    """Read what a graph stores about neighbours; None if its numbers have none.
 
     Args:
-        said: its metadata.
-        stored: its weights.
-        sizes: of the layout's slots, T.
+        said: the graph's metadata.
+        stored: the graph's weights.
+        sizes: sizes of the layout's T slots.
         head: hidden units of a slot's head, H.
 
     Raises:
-        KeyError, TypeError, ValueError: it is not what the walk knows.
+        KeyError, TypeError, ValueError: the graph stores something that the walk does not support.
     """
     if NEARNESS not in said:
         return None
@@ -133,7 +134,7 @@ def _number(
     count = len(said["numbers"]) + sums
     if not all(0 <= each < len(sizes) - 1 for each in (slot, *neighbours)):
         raise ValueError("a neighbour has no such slots")
-    # Neither slot of it is one of the number's own, which are not drawn when it is looked at.
+    # Neither of a neighbour's slots is the number's own: those are not drawn yet when it is read.
     if any(abs(each - slot) < 2 for each in neighbours):
         raise ValueError("a number is its own neighbour")
     if not 0 <= first <= bins_from <= sizes[slot] - BINS or sizes[slot + 1] < FINE or count < 1:
@@ -170,14 +171,17 @@ def _number(
 
 
 def _of_parts(said: Any, sums: int) -> list[int]:
-    """Whole numbers of both parts of each sum, one after the other."""
+    """Return whole numbers for both parts of each sum, one after the other."""
     if len(said) != sums or any(len(two) != 2 for two in said):
         raise ValueError("a sum of neighbours has not two parts")
     return [int(each) for two in said for each in two]
 
 
 def _table(stored: Mapping[str, NDArray[Any]], name: str, kind: Any) -> NDArray[Any]:
-    """A weight of the graph by its name, which may be stored in fewer bytes; "": nothing."""
+    """Return a weight of the graph by its name; "" for nothing.
+
+    The graph may store the weight in fewer bytes.
+    """
     if not name:
         return np.zeros(0, kind)
     names = [each for each in (f"{name}_half", f"{name}_short") if each in stored]

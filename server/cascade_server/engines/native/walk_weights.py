@@ -1,9 +1,9 @@
-"""A student's weights for the compiled walk, taken from its ONNX graph.
+"""Reads a student's weights for the compiled walk from its ONNX graph.
 
-The graph is what a release has and what its hash vouches for. The exporter
-(distill/cascade_distill/export/student_graph.py) names each weight by what it is and numbers them
-in the order in which it made them, which is that of the slots. A graph that has other weights, or
-of other shapes, is no student's that the walk knows, and is left to ONNX Runtime.
+A release contains the graph, and the release's hash covers it. The exporter
+(distill/cascade_distill/export/student_graph.py) names each weight by its kind and numbers them in
+the order of the slots. If a graph has other weights or other shapes, the walk does not support it,
+and ONNX Runtime runs it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cascade_server.engines.native.walk_nearness import WalkNearness, read_nearn
 
 Floats = NDArray[np.float32]
 
-# Name, number, and whether it is stored in half precision and cast when a session is made.
+# Name, number, and whether the weight is stored in half precision and cast by the session.
 NAMED = re.compile(
     r"(embedding|weight_in|bias_in|weight_out|bias_out|barred)_([0-9]{1,9})(?:_half)?"
 )
@@ -32,15 +32,15 @@ class NotThisStudent(ValueError):
 
 @dataclass(frozen=True)
 class WalkWeights:
-    """What the walk reads: T slots of some sizes, width D of the state and H of a slot's head.
+    """The walk's weights: T slots of some sizes, state width D and width H of a slot's head.
 
     Attributes:
         embedding: [sum of the sizes, D].
-        weight_in, bias_in: of each slot, [D, H] and [H]; the start state's share is in the bias.
+        weight_in, bias_in: of each slot, [D, H] and [H]; the bias includes the start state's share.
         weight_out, bias_out: of each slot, [H, size] and [size].
-        barred: by slot, [T, size]: what each missing slot adds to its logits; only slots that
-            have marks.
-        nearness: of the numbers that are told where others lie; None: there are none.
+        barred: by slot, [T, size]: what each missing slot adds to the logits; only slots that have
+            marks.
+        nearness: the numbers that have neighbours; None if there are none.
     """
 
     embedding: Floats
@@ -53,14 +53,14 @@ class WalkWeights:
 
 
 def read_walk_weights(model: bytes, sizes: tuple[int, ...]) -> WalkWeights:
-    """The weights of a student's graph.
+    """Read the weights of a student's graph.
 
     Args:
         model: a release's student.
-        sizes: of its layout's slots.
+        sizes: sizes of its layout's slots.
 
     Raises:
-        NotThisStudent: it lacks some, or they are not of the shapes that the sizes ask for.
+        NotThisStudent: a weight is missing, or has a shape that does not fit the sizes.
     """
     try:
         stored, said = model_weights(model), metadata(model)
@@ -87,10 +87,10 @@ def read_walk_weights(model: bytes, sizes: tuple[int, ...]) -> WalkWeights:
 def _checked(
     by_kind: dict[str, list[Floats]], barred_of_group: dict[int, Floats], sizes: tuple[int, ...]
 ) -> WalkWeights:
-    """Weights by what they are, in the order of the slots.
+    """Check the weights by kind, and return them in the order of the slots.
 
     Raises:
-        KeyError, IndexError, ValueError: they are not what the sizes ask for.
+        KeyError, IndexError, ValueError: the weights do not fit the sizes.
     """
     slots = len(sizes)
     if min(sizes) < 1:
@@ -99,9 +99,9 @@ def _checked(
     weight_in, weight_out = by_kind["weight_in"], by_kind["weight_out"]
     bias_in = [bias.reshape(-1) for bias in by_kind["bias_in"]]
     width, head = weight_in[0].shape
-    # The first embedding is of all slots, with a row of zeros behind them; later ones repeat it.
+    # The first embedding covers all slots, followed by a row of zeros; later ones repeat it.
     embedding = by_kind["embedding"][0]
-    # A slot has one token more in the graph, "already known", which the walk has no use for.
+    # In the graph, each slot has one more token, "already known", which the walk does not need.
     groups = by_kind["bias_out"]
     bias_of_all = np.concatenate([bias.reshape(-1) for bias in groups])
     padded_ends = np.cumsum([size + 1 for size in sizes])

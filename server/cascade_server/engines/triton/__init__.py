@@ -1,5 +1,5 @@
-"""Networks that run on Triton servers: who is asked, what is sent, what becomes of who fails.
+"""Networks that run on Triton servers: choice of server, messages, and handling of failures.
 
-The decisions are pure functions (`choice`, `health`, `contract`); `peer` speaks to one server,
-`fleet` looks after all of them, `batches` is a network's queue over them.
+The decisions are pure functions (`choice`, `health`, `contract`); `peer` talks to one server,
+`fleet` monitors all of them, and `batches` is a network's queue in front of them.
 """

@@ -1,9 +1,9 @@
 """A network's queue, and its batches on the servers of a fleet.
 
-Event-driven, like `engine`: while a server has room a batch starts at once; while none has,
-requests gather. A batch that failed puts its requests back into the queue, and so does one that
-takes too long, without being given up: whichever answer is first counts. Noise is an input of the
-networks, so that a batch that is run twice gives the same rows.
+The queue is event-driven, like `engine`: while a server has room, a batch starts at once; otherwise
+requests gather. A batch that failed returns its requests to the queue. So does a batch that takes
+too long, but it goes on, and the first answer counts. Noise is an input of the networks, so a batch
+that runs twice gives the same rows.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ from cascade_server.telemetry.call_trace import stage_going_on
 
 log = logging.getLogger("cascade.server")
 
-# Batches of one network that a server has at once: one runs, one is there when it ends. Offline
-# work leaves a place free.
+# Batches of one network that a server has at once: one runs, and the next is there when it ends.
+# Offline work leaves one place free.
 IN_FLIGHT = 2
-# Seconds that accepted requests wait for a server to come back, when all are away.
+# Seconds that accepted requests wait for a server to come back when all are down.
 GRACE = 1.0
 
 
@@ -65,21 +65,21 @@ class Servers(Protocol):
     hedges: Hedges
 
     def views(self, network: Network, score: bool = False) -> list[View]:
-        """Servers that may be asked for a network, or for its log-likelihoods."""
+        """Return the servers that may be asked for a network, or for its log-likelihoods."""
 
     def peer(self, target: str) -> Peer:
-        """One of the servers, by its target."""
+        """Return a server by its target."""
 
     def away(self, network: Network) -> str:
-        """Why none may be asked."""
+        """Return why no server may be asked."""
 
 
 class Batches:
-    """Runs what is asked of a network on the servers that have it.
+    """Runs the requests for a network on the servers that have it.
 
     Args:
         servers: the fleet.
-        network: which is run.
+        network: the network to run.
     """
 
     def __init__(
@@ -100,13 +100,13 @@ class Batches:
     async def submit(
         self, batch: Batch, deadline: float, offline: bool = False
     ) -> tuple[Any, float]:
-        """Wait until rows are drawn, or scored.
+        """Wait until rows are drawn or scored.
 
         Returns:
-            As of `to_answer`, and the seconds that they waited before they were sent.
+            The result of `to_answer`, and the seconds that the rows waited before they were sent.
 
         Raises:
-            DeadlinePassed: before they were done.
+            DeadlinePassed: the deadline passed before the rows were done.
             NotReady: no server has the network, or it failed on all of them.
             TooMuch: all servers are full.
         """
@@ -144,17 +144,17 @@ class Batches:
         return (done[0] if len(done) == 1 else np.concatenate(done)), waited
 
     def predict(self, rows: int, passes: int) -> float:
-        """The .99 quantile of the seconds that rows would take now; infinite: none has it."""
+        """Predict the .99 quantile of the seconds for rows that come now; infinite if none can."""
         ahead = sum(e.waiting.rows for e in self._queue if not e.waiting.offline)
         views = self._servers.views(self.network)
         return soonest(views, self._clock(), rows, passes, ahead)
 
     def statistics(self) -> EngineStatistics:
-        """What has been run and what waits."""
+        """Return counts of past batches and of waiting requests."""
         return self._counts.statistics(self._queue)
 
     def come_round(self) -> None:
-        """Look at the queue, once all that comes in this turn of the event loop is in it."""
+        """Look at the queue once all arrivals of this turn of the event loop are in it."""
         if self._queue and not self._turn_is_due:
             self._turn_is_due = True
             asyncio.get_running_loop().call_soon(self._turn)
@@ -191,7 +191,7 @@ class Batches:
         return False
 
     def _nobody_else(self, entry: Entry) -> None:
-        """All servers that there are have failed at a request, or are at it."""
+        """Handle a request that every server has failed at, or is still working on."""
         self._queue.remove(entry)
         if not entry.attempts and not entry.future.done():
             failure = entry.failure or NotReady(self._servers.away(self.network))
@@ -249,7 +249,7 @@ class Batches:
             self._over(attempt)
             if attempt.underway is not None:
                 peer.leaves_alone(attempt.underway)
-            # Otherwise nobody waits for it any more, or another server was faster.
+            # Otherwise no caller waits for the batch any more, or another server was faster.
             if attempt.lost:
                 self._again(attempt, Verdict.GONE, peer.health.why)
         except grpc.aio.AioRpcError as exc:
@@ -259,7 +259,7 @@ class Batches:
         except WrongAnswer as exc:
             self._over(attempt)
             self._again(attempt, Verdict.FAULTY, str(exc))
-        except Exception as exc:  # a defect; who asked is told so
+        except Exception as exc:  # a defect; the callers are told
             self._over(attempt)
             for entry in attempt.entries:
                 if not entry.future.done():
@@ -270,7 +270,7 @@ class Batches:
         self.come_round()
 
     def _never_begun(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
-        """A task that is cancelled before its first turn does nothing by itself."""
+        """Clean up after a task that was cancelled before its first turn, and so never ran."""
         if task.cancelled():
             self._over(attempt)
             self._ended(attempt)
@@ -279,13 +279,13 @@ class Batches:
             self.come_round()
 
     def _ended(self, attempt: Attempt) -> None:
-        """A server no longer has a batch, whether somebody waits for it or not."""
+        """Note that a server no longer has a batch, whether or not a caller waits for it."""
         if attempt.underway is not None:
             attempt.peer.ends(self.network, attempt.underway)
         self.come_round()
 
     def _over(self, attempt: Attempt) -> None:
-        """A batch is no longer waited for."""
+        """Stop waiting for a batch."""
         self._attempts.discard(attempt)
         if attempt.timer is not None:
             attempt.timer.cancel()
@@ -309,7 +309,7 @@ class Batches:
     def _again(
         self, attempt: Attempt, verdict: Verdict, words: str, pushback_ms: int = PUSHBACK_MS
     ) -> None:
-        """A batch has failed: its requests go back to the queue, for another server."""
+        """Return the requests of a failed batch to the queue, for another server."""
         peer, target = attempt.peer, attempt.peer.target
         if verdict is not Verdict.LATE:
             peer.counts.failures += 1
@@ -331,14 +331,14 @@ class Batches:
             if verdict is Verdict.LATE:
                 self._expire(entry)
                 continue
-            # Who has gone may be asked again once it is back.
+            # A server that has gone may be asked again once it is back.
             if verdict not in (Verdict.GONE, Verdict.LACKS):
                 entry.tried |= {target}
             if not entry.attempts and entry not in self._queue:
                 self._queue.append(entry)
 
     def _hedge(self, attempt: Attempt) -> None:
-        """A batch takes too long: another server gets it too."""
+        """Send a batch that takes too long to another server too."""
         target = attempt.peer.target
         alive = [e for e in attempt.entries if not e.future.done() and e not in self._queue]
         views = self._servers.views(self.network, attempt.entries[0].kind.score)
@@ -354,7 +354,7 @@ class Batches:
         self.come_round()
 
     def _mind_grace(self) -> None:
-        """Requests in the queue wait for a while if all servers are away."""
+        """Let queued requests wait for a while if all servers are down."""
         stuck = any(not self._servers.views(self.network, e.kind.score) for e in self._queue)
         if stuck and self._grace is None:
             self._grace = asyncio.get_running_loop().call_later(GRACE, self._give_up)
@@ -371,7 +371,7 @@ class Batches:
                     entry.future.set_exception(NotReady(self._servers.away(self.network)))
 
     def _expire(self, entry: Entry) -> None:
-        """A request's deadline has passed, in the queue or at a server."""
+        """Expire a request whose deadline has passed, in the queue or at a server."""
         if not entry.future.done():
             self._counts.expired += not entry.started
             where = ", ".join(sorted(attempt.peer.target for attempt in entry.attempts))
@@ -380,7 +380,7 @@ class Batches:
         self._leave(entry)
 
     def _leave(self, entry: Entry) -> None:
-        """Nobody waits for a request any more; a server that works for nobody is told so."""
+        """Forget a request that no caller waits for, and cancel batches without other requests."""
         if entry.timer is not None:
             entry.timer.cancel()
         if entry in self._queue:
@@ -388,13 +388,13 @@ class Batches:
         if not entry.future.done():
             entry.future.cancel()
         elif not entry.future.cancelled():
-            entry.future.exception()  # it has been seen
+            entry.future.exception()  # mark the exception as retrieved
         for attempt in list(entry.attempts):
             if all(each.future.done() for each in attempt.entries):
                 attempt.cancel()
 
     def close(self) -> None:
-        """Let go of what waits and what is underway."""
+        """Drop everything that waits or is in progress."""
         for entry in list(self._queue):
             self._leave(entry)
         for attempt in list(self._attempts):

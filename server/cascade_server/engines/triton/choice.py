@@ -1,4 +1,4 @@
-"""Which server is asked, for how long it is waited for, and what a failure means; pure."""
+"""Which server to ask, how long to wait for it, and what a failure means; pure."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import grpc
 from cascade_server.engines.latency_model import Line, Outlook
 from cascade_server.errors import DeadlinePassed, NotReady, ServerError, TooMuch
 
-# What is left of a deadline is not given to the last server to the last microsecond.
+# The last server to be asked does not get all of the remaining time: this share is kept back.
 KEPT_BACK = 0.1
 
 
 class View(NamedTuple):
-    """A server that has a network, as far as choosing goes.
+    """A server that has a network, as far as choosing is concerned.
 
     Attributes:
         target: HOST:PORT.
-        most: rows of one batch.
-        underway: batches of the network that it has.
-        outstanding: seconds that all batches that it has were predicted to take when they were
-            sent. It does not shrink while they run: a server that hangs is not idle.
-        batches: that it has answered.
-        outlook: of the network there.
-        suspect: it has been given up on, and has not answered anything since.
+        most: the most rows of a batch.
+        underway: batches of the network that are on the server.
+        outstanding: predicted seconds, when they were sent, of all batches on the server. It does
+            not shrink while they run: a server that hangs is not idle.
+        batches: how many batches the server has answered.
+        outlook: the network's outlook there.
+        suspect: a batch was given up there, and the server has answered nothing since.
     """
 
     target: str
@@ -41,7 +41,7 @@ class View(NamedTuple):
 
 
 def trusted(views: Iterable[View]) -> list[View]:
-    """Those that are no suspects; all, if each is one."""
+    """Return the servers that are not suspects, or all if every one is."""
     views = list(views)
     return [view for view in views if not view.suspect] or views
 
@@ -49,15 +49,16 @@ def trusted(views: Iterable[View]) -> list[View]:
 def least_outstanding(
     views: Iterable[View], rows: int, in_flight: float = math.inf, without: Collection[str] = ()
 ) -> View | None:
-    """The server with the least work that takes a batch of so many rows now; None: none does.
+    """Return the least loaded server that can take a batch of so many rows now; None if none can.
 
-    Of equals the one that has answered fewest, so that they take turns.
+    Of equally loaded servers, the one that has answered the fewest batches is chosen, so that they
+    take turns.
 
     Args:
-        views: servers that are there.
-        rows: of the batch, at least.
-        in_flight: batches of the network that one server may have.
-        without: servers that are not to be asked.
+        views: servers that are up.
+        rows: the least rows of the batch.
+        in_flight: the most batches of the network on one server.
+        without: servers not to ask.
     """
     able = (
         view
@@ -68,13 +69,15 @@ def least_outstanding(
 
 
 def soonest(views: Iterable[View], now: float, rows: int, passes: int, ahead: int) -> float:
-    """The .99 quantile of the seconds until rows that came now would be done; infinite: nowhere.
+    """Predict the .99 quantile of the seconds until rows that arrive now would be done.
+
+    Infinite if there is no server.
 
     Args:
-        views: servers that are there.
-        now: on the clock of deadlines.
-        rows: that come.
-        passes: of the network.
+        views: servers that are up.
+        now: seconds on the clock of deadlines.
+        rows: rows that arrive.
+        passes: passes of the network.
         ahead: rows in the queue, which the servers share.
     """
     asked = trusted(views)
@@ -85,13 +88,13 @@ def soonest(views: Iterable[View], now: float, rows: int, passes: int, ahead: in
     )
 
 
-# Seconds that a batch that nobody waits for may keep a server from those that somebody does.
+# Seconds for which an offline batch may keep a server from real-time batches.
 OFFLINE_SECONDS = 0.1
 OFFLINE_ROWS = 16
 
 
 def offline_rows(line: Line, passes: int, most: int) -> int:
-    """Rows of a batch of offline work: what a real-time batch behind it is to wait is bounded."""
+    """Return the rows of an offline batch, bounded so that a real-time batch does not wait long."""
     if line.a <= 0:
         return most
     fitting = (OFFLINE_SECONDS / max(1, passes) - line.b) / line.a
@@ -100,12 +103,12 @@ def offline_rows(line: Line, passes: int, most: int) -> int:
 
 @dataclass(frozen=True)
 class PatienceConfig:
-    """When a server is taken to hang.
+    """When a server is considered to hang.
 
     Attributes:
-        least: seconds.
-        times: what was predicted of it, the .99 quantile.
-        unknown: seconds, where nothing has been learnt yet.
+        least: seconds to wait at least.
+        times: multiple of the predicted .99 quantile to wait.
+        unknown: seconds to wait if there is no prediction yet.
     """
 
     least: float = 0.05
@@ -114,25 +117,25 @@ class PatienceConfig:
 
 
 def patience(tail: float, other: float, remaining: float, config: PatienceConfig) -> float:
-    """Seconds after which a batch is sent to another server too.
+    """Return the seconds after which to send a batch to another server too.
 
     Args:
-        tail: the .99 quantile predicted for the batch where it is; 0: nothing is known.
-        other: where it would be sent.
-        remaining: seconds to the first deadline of the batch.
+        tail: the .99 quantile predicted for the batch on its server; 0 if nothing is known.
+        other: the same for the other server.
+        remaining: seconds until the earliest deadline in the batch.
     """
     hangs = max(config.least, config.times * tail) if tail > 0 else config.unknown
-    # Later than this the other one could not make it either; sooner than its .99 quantile the
-    # first one is not given up.
+    # Any later, the other server could not be in time either. Before its own .99 quantile, the
+    # first server is not given up.
     last = remaining * (1 - KEPT_BACK) - other
     return min(hangs, last) if last > tail else hangs
 
 
 @dataclass(frozen=True)
 class Hedges:
-    """How many batches may be sent twice: one in ten, and as many more as were saved up.
+    """How many batches may be sent twice: one in ten, plus a reserve that was saved up.
 
-    When all servers are slow, sending everything again would make them slower.
+    If all servers are slow, sending everything twice would make them slower.
     """
 
     saved: float = 10.0
@@ -151,19 +154,19 @@ class Hedges:
 
 
 class Verdict(Enum):
-    """What a failed call says of the server that it was sent to."""
+    """What a failed call says about its server."""
 
-    GONE = "gone"  # it went away; the batch goes elsewhere
-    FULL = "full"  # it has too much to do; the batch goes elsewhere
+    GONE = "gone"  # the server is down; the batch goes elsewhere
+    FULL = "full"  # the server is overloaded; the batch goes elsewhere
     FAULTY = "faulty"  # the model failed at this batch; another server's may not
-    LACKS = "lacks"  # it no longer has the model
-    SLOW = "slow"  # it would be late there
+    LACKS = "lacks"  # the server no longer has the model
+    SLOW = "slow"  # the batch would be late there
     LATE = "late"  # the deadline passed
 
 
 _VERDICTS = {
     grpc.StatusCode.UNAVAILABLE: Verdict.GONE,
-    # By the server, or because of the connection: who cancels a call here knows that it did.
+    # Cancelled by the server or the connection: a caller that cancels here knows that it did.
     grpc.StatusCode.CANCELLED: Verdict.GONE,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Verdict.FULL,
     grpc.StatusCode.DEADLINE_EXCEEDED: Verdict.SLOW,
@@ -172,9 +175,9 @@ _VERDICTS = {
 
 
 def verdict_of(code: grpc.StatusCode, remaining: float) -> Verdict:
-    """What a status means, with so many seconds left for the batch.
+    """Return what a status means, with so many seconds left for the batch.
 
-    Triton says UNAVAILABLE of a request whose `timeout` has passed in its queue.
+    Triton answers UNAVAILABLE if a request's `timeout` passes in its queue.
     """
     if remaining <= 0:
         return Verdict.LATE
@@ -184,13 +187,13 @@ def verdict_of(code: grpc.StatusCode, remaining: float) -> Verdict:
 def failure_of(
     verdict: Verdict, network: str, target: str, words: str, pushback_ms: int
 ) -> ServerError:
-    """What a request ends with that a server failed at, if no other one answers it.
+    """Return the error of a request after a server's failure, if no other server answers it.
 
     Args:
         verdict: what the failure means.
-        network, target: what was asked of whom.
-        words: what the server said; where it is gone, why no server can be asked.
-        pushback_ms: after which a server that has too much to do may be asked again.
+        network, target: the network, and the server that was asked for it.
+        words: the server's message; if it is down, why no server can be asked.
+        pushback_ms: milliseconds after which an overloaded server may be asked again.
     """
     match verdict:
         case Verdict.GONE:
@@ -208,5 +211,5 @@ def failure_of(
 
 
 def late_at(targets: str) -> str:
-    """Words for a deadline that passed while one or several servers had the request."""
+    """Describe a deadline that passed while one or several servers had the request."""
     return f"the deadline passed while {targets} had the request"

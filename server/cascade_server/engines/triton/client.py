@@ -1,4 +1,4 @@
-"""One server's calls, over a connection of this process's own."""
+"""Calls to one server, over a connection of this process's own."""
 
 from __future__ import annotations
 
@@ -28,48 +28,48 @@ log = logging.getLogger("cascade.server")
 
 MODEL_CONFIG = "/inference.GRPCInferenceService/ModelConfig"
 OPTIONS = (
-    # Every worker has its own connection, and finds out soon that a server is back.
+    # Every worker has its own connection, and notices soon that a server is back.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 50),
-    # What one attempt may take at the least: a server that is busy, or far, is late with its first
-    # frame, and is not away. One that refuses is asked again after the pause above.
+    # The least time for one connection attempt: the first frame of a busy or distant server may
+    # come late although it is up. A server that refuses is tried again after the pause above.
     ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 500),
-    # What fails is sent elsewhere, not again to the same server.
+    # A failed call goes to another server, not to the same one again.
     ("grpc.enable_retries", 0),
-    # The proxy that an environment names is for the web.
+    # The proxy named by an environment variable is meant for the web.
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 )
-# Seconds after its deadline at which a call is cancelled where none should be: a server that stood
-# still meanwhile has gone on long before, or has been started again.
+# Seconds after its deadline at which a call is cancelled that should not be. A server that stalled
+# has long since resumed or been restarted.
 FAR_SECONDS = 600.0
-# Seconds that hanging up waits for calls that should not be cancelled; a supervisor waits for five.
+# Seconds that closing waits for calls that should not be cancelled; a supervisor waits five.
 CLOSE_SECONDS = 3.0
 PUSHBACK_MS = 100
-# What a server has without our asking is told in so many characters at most.
+# The most characters of a server's own error message that are passed on.
 WORDS = 200
 
 
 class Unfit(Exception):
-    """A server does not have what a release needs; says what it has, and what it should."""
+    """A server lacks what a release needs; the message says what it has and what it should have."""
 
 
 class Client:
-    """Calls to one server; to be made in the event loop that uses it.
+    """Calls to one server; use only in its own event loop.
 
     Attributes:
-        cancels: whether the server may be sent cancellations; not before it has been seen.
+        cancels: whether the server may be sent cancellations; false until the server is identified.
 
     Args:
         target: HOST:PORT.
-        credentials: of TLS; None: it is asked in the clear.
+        credentials: TLS credentials; None for a connection without TLS.
     """
 
     def __init__(self, target: str, credentials: grpc.ChannelCredentials | None = None) -> None:
         self._target, self.cancels, self._met = target, False, False
-        # Those that are not to be cancelled, whether somebody waits for them or not.
+        # Calls that must not be cancelled, whether or not a caller waits for them.
         self._calls: set[asyncio.Future[Any]] = set()
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(target, options=OPTIONS)
@@ -83,7 +83,10 @@ class Client:
         )
 
     async def close(self) -> None:
-        """Hang up; what is underway is cancelled, where that can do harm after a while only."""
+        """Close the connection.
+
+        Calls in progress are cancelled; if that can do harm, only after a while.
+        """
         if self._calls:
             await asyncio.wait(self._calls, timeout=CLOSE_SECONDS)
         if left := len(self._calls):
@@ -91,11 +94,11 @@ class Client:
         await self._channel.close()
 
     async def ready(self, timeout: float) -> bool:
-        """Whether the server says that it takes requests; a gRPC error if it says nothing."""
+        """Return whether the server says that it is ready; a gRPC error means no answer."""
         return bool((await self._stub.ServerReady(pb.ServerReadyRequest(), timeout=timeout)).ready)
 
     async def meet(self, timeout: float) -> None:
-        """See who the server is, and so whether calls may be cancelled there."""
+        """Find out what the server is, and so whether calls there may be cancelled."""
         who = pb.ServerMetadataResponse()
         try:
             who = await self._stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=timeout)
@@ -115,7 +118,7 @@ class Client:
         self._met = True
 
     async def model_ready(self, network: Network, timeout: float) -> bool:
-        """Whether a network may be asked."""
+        """Return whether a network is ready."""
         request = pb.ModelReadyRequest(name=network.model, version=str(network.version))
         try:
             return bool((await self._stub.ModelReady(request, timeout=timeout)).ready)
@@ -125,10 +128,10 @@ class Client:
             raise
 
     async def examine(self, network: Network, timeout: float) -> Serves:
-        """What the server has of a network.
+        """Return what the server has of a network.
 
         Raises:
-            Unfit: not what the release needs.
+            Unfit: the server does not have what the release needs.
         """
         ready = await self._ready_models(timeout)
         versions = [version for name, version in ready if name == network.model]
@@ -144,13 +147,13 @@ class Client:
             asked = pb.ModelConfigRequest(name=network.model, version=version)
             most = (await self._config(asked, timeout=timeout)).config.max_batch_size
         except grpc.aio.AioRpcError as exc:
-            # A Cascade server has no such call, and takes any number of rows.
+            # A Cascade server does not have this call, and takes any number of rows.
             if exc.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
         return serves(network, found, most)
 
     async def _ready_models(self, timeout: float) -> list[tuple[str, str]]:
-        """Names and versions of the models that the server says are ready."""
+        """Return names and versions of the models that the server reports as ready."""
         request = pb.RepositoryIndexRequest(ready=True)
         index = await self._stub.RepositoryIndex(request, timeout=timeout)
         return [(model.name, model.version) for model in index.models]
@@ -166,20 +169,20 @@ class Client:
     ) -> Any:
         """Run a network; see `to_answer`.
 
-        Cancelling cancels it there too, where that does no harm. Elsewhere the call is left alone:
-        it goes on until it is answered, long past its deadline if need be, and the answer is
-        dropped; who waits has to see to the deadline.
+        Cancelling this call cancels it on the server too, if that does no harm. Otherwise the call
+        goes on until it is answered, long past its deadline if need be, and the answer is dropped.
+        The caller must enforce its own deadline.
 
         Args:
-            network, batch: what is run.
-            remaining: seconds that there are for it; infinite: as long as it takes.
-            offline: nobody waits for it.
-            ended: is called once the server no longer has the batch, before this returns unless
-                the call is left alone.
-            inside: the stage of a call that it is run for, where that is traced.
+            network, batch: the network to run and its input.
+            remaining: seconds left for the call; infinite for no limit.
+            offline: whether no real-time caller waits for it.
+            ended: called once the server no longer has the batch. That is before this call returns,
+                unless the call was left to go on.
+            inside: the stage of the call that needs the batch, if that call is traced.
 
         Raises:
-            WrongAnswer: the server answered what the contract does not allow.
+            WrongAnswer: the answer violates the contract.
         """
         call: asyncio.Future[Any] | None = None
         told = None if inside is None else inside.headers()
@@ -206,11 +209,11 @@ class Client:
     def _done(self, call: asyncio.Future[Any]) -> None:
         self._calls.discard(call)
         if not call.cancelled():
-            call.exception()  # nobody may be left to see it
+            call.exception()  # there may be no caller left to retrieve it
 
 
 def words_of(error: grpc.aio.AioRpcError) -> str:
-    """A failed call in a line: no stack trace that a model wrote."""
+    """Return a failed call's message in one line, without a model's stack trace."""
     details = (error.details() or "").partition("last error:")
     said = (details[2] or details[0]).strip().partition("\n")[0]
     if "onnection refused" in said:
@@ -219,7 +222,7 @@ def words_of(error: grpc.aio.AioRpcError) -> str:
 
 
 def pushback_of(error: grpc.aio.AioRpcError) -> int:
-    """When a full server says to come back, in milliseconds."""
+    """Return the milliseconds after which an overloaded server says to come back."""
     for name, value in error.trailing_metadata() or ():
         if name == "grpc-retry-pushback-ms" and str(value).isdigit():
             return int(value)

@@ -1,4 +1,4 @@
-"""What a release asks of the servers that run its networks; docs/protocols.md has it in words."""
+"""What a release needs from the servers that run its networks; docs/protocols.md describes it."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from cascade_server.engines.runtime import Runtime
 from cascade_server.terms import Tier
 from cascade_server.wire.model_tensors import DRAWN, LOG_LIKELIHOOD, NOISE, OBSERVED, TOKENS
 
-# Rows of one batch at most, as of the engines of this process, and bytes of its noise.
+# The most rows of one batch, as for this process's own engines, and the most bytes of its noise.
 MOST_ROWS = {Tier.STUDENT: 1024, Tier.TEACHER: 256}
 MOST_BYTES = 4 * 2**20
-# What a Triton is called unless it is told otherwise, and an extension that it is known by then.
+# Triton's default server name, and an extension by which to recognise Triton under that name.
 TRITON, TRITONS_OWN = "triton", "cuda_shared_memory"
-# The first Triton that is known to outlive cancelled calls; docs/remote.md has the issues.
+# The first Triton that is known to survive cancelled calls; docs/remote.md lists the issues.
 CANCELS_FROM = 2, 59
 
 
 @dataclass(frozen=True)
 class Network:
-    """A release's student or teacher, as a model of another server.
+    """A release's student or teacher, as a model on another server.
 
     Attributes:
-        table, tier, version: whose it is; versions are the release's.
-        sizes: tokens that each of the T slots has.
-        noise: uniform numbers a row.
-        passes: of the network for a row of which nothing is known.
+        table, tier, version: identify the network; the version is the release's.
+        sizes: number of tokens of each of the T slots.
+        noise: uniform numbers per row.
+        passes: passes of the network for a row without known columns.
     """
 
     table: str
@@ -43,7 +43,7 @@ class Network:
 
     @classmethod
     def of_release(cls, runtime: Runtime, tier: Tier) -> Network:
-        """What a loaded release asks of the servers that run its student or its teacher."""
+        """Return what a loaded release needs from the servers that run its student or teacher."""
         manifest, student = runtime.release.manifest, tier is Tier.STUDENT
         return cls(
             manifest.table,
@@ -56,7 +56,7 @@ class Network:
 
     @property
     def model(self) -> str:
-        """What it is called there."""
+        """The model's name on the servers."""
         return f"{self.table}_{self.tier}"
 
     @property
@@ -65,7 +65,7 @@ class Network:
 
     @property
     def most(self) -> int:
-        """Rows of one batch at most, as far as the front end goes."""
+        """The most rows of one batch, as far as the front end is concerned."""
         return max(1, min(MOST_ROWS[self.tier], MOST_BYTES // (4 * self.noise)))
 
     def __str__(self) -> str:
@@ -76,8 +76,8 @@ class Serves(NamedTuple):
     """What a server has of a network.
 
     Attributes:
-        most: rows of one batch.
-        scores: whether it gives log-likelihoods.
+        most: the most rows of one batch.
+        scores: whether it returns log-likelihoods.
     """
 
     most: int
@@ -85,12 +85,12 @@ class Serves(NamedTuple):
 
 
 def missing(network: Network, versions: Iterable[str], models: Iterable[str]) -> str | None:
-    """What is wrong where a server has no such model or version; None: it has.
+    """Return what is wrong if a server has no such model or version; None if it has.
 
     Args:
-        network: that is needed.
-        versions: of the model that are ready there; none: there is no such model.
-        models: that are ready there.
+        network: the required network.
+        versions: versions of the model that are ready there; empty if there is no such model.
+        models: names of the models that are ready there.
     """
     versions = list(versions)
     if not versions:
@@ -106,7 +106,7 @@ def missing(network: Network, versions: Iterable[str], models: Iterable[str]) ->
 
 
 def differs(network: Network, found: pb.ModelMetadataResponse) -> str | None:
-    """What does not fit the release in a model's tensors; None: all does."""
+    """Return how a model's tensors differ from the release's; None if they fit."""
     needed = (
         ("input", found.inputs, TOKENS, "INT32", network.slots),
         ("input", found.inputs, OBSERVED, "BOOL", network.slots),
@@ -127,7 +127,7 @@ def differs(network: Network, found: pb.ModelMetadataResponse) -> str | None:
 
 
 def serves(network: Network, found: pb.ModelMetadataResponse, max_batch_size: int) -> Serves:
-    """What a model that fits can do; `max_batch_size` 0: it does not say."""
+    """Return what a model that fits can do; `max_batch_size` 0 means that it is unknown."""
     most = min(network.most, max_batch_size) if max_batch_size > 0 else network.most
     scores = any(
         tensor.name == LOG_LIKELIHOOD and tensor.datatype == "FP64" for tensor in found.outputs
@@ -136,9 +136,9 @@ def serves(network: Network, found: pb.ModelMetadataResponse, max_batch_size: in
 
 
 def may_cancel(name: str, version: str, extensions: Collection[str] = ()) -> bool:
-    """Whether a server that says this of itself may be sent cancellations.
+    """Return whether a server that reports these properties may be sent cancellations.
 
-    A Triton of which that is not known may not: a cancelled call can end all of it.
+    A Triton of unknown version may not: there, a cancelled call can crash the server.
     """
     if name != TRITON and TRITONS_OWN not in extensions:
         return True
@@ -146,7 +146,7 @@ def may_cancel(name: str, version: str, extensions: Collection[str] = ()) -> boo
     if found is None:
         return False
     release = int(found[1]), int(found[2])
-    # A build on the way to a release may have been made before it was repaired.
+    # A pre-release build may date from before the fix.
     return release > CANCELS_FROM or (release == CANCELS_FROM and not found[4])
 
 

@@ -1,4 +1,4 @@
-"""What waits for servers and what they have, requests and the batches made of them; and counts."""
+"""The requests that wait for servers, the batches that servers have, and their counts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cascade_server.telemetry.trace_context import TraceContext
 
 
 class Kind(NamedTuple):
-    """Requests that may share a batch.
+    """What requests must have in common to share a batch.
 
     Attributes:
-        score: log-likelihoods are wanted, not rows.
-        steps: passes at most.
+        score: whether the requests need log-likelihoods rather than rows.
+        steps: the most passes.
         tried: servers that have failed at them, or have not answered yet.
     """
 
@@ -33,15 +33,15 @@ class Kind(NamedTuple):
 
 @dataclass(eq=False)
 class Entry:
-    """A request, or a part of one, from its coming to its answer.
+    """A request, or a part of one, from arrival to answer.
 
     Attributes:
         tried: servers that have failed at it, or have not answered yet.
-        attempts: batches underway that it is in.
-        failure: what the last one ended with.
-        started: when it was first sent; 0: it was not.
-        timer: of its deadline.
-        inside: the stage of a call that it is for, where that is traced.
+        attempts: batches in progress that contain it.
+        failure: the error of the last failed attempt.
+        started: when it was first sent; 0 if it was not.
+        timer: fires at its deadline.
+        inside: the stage of its call, if the call is traced.
     """
 
     batch: Batch
@@ -64,9 +64,9 @@ class Attempt:
     """A batch that a server has.
 
     Attributes:
-        underway: as the server's books have it.
-        timer: of when another server is asked too.
-        lost: the server went away while it had it.
+        underway: its record in the server's books.
+        timer: fires when another server is asked too.
+        lost: whether the server went down while it had the batch.
     """
 
     peer: Peer
@@ -78,11 +78,11 @@ class Attempt:
 
     @property
     def inside(self) -> TraceContext | None:
-        """The stage of the first of its calls that is traced: a server is told of one trace."""
+        """The stage of the first traced call in the batch: a server is told about one trace."""
         return next((each.inside for each in self.entries if each.inside is not None), None)
 
     def give_up(self) -> None:
-        """The server is gone."""
+        """Fail the batch, since its server is gone."""
         self.lost = True
         self.cancel()
 
@@ -93,7 +93,7 @@ class Attempt:
 
 @dataclass
 class Counts:
-    """What has become of a network's requests, in rows and seconds; see `EngineStatistics`."""
+    """Counts of a network's requests, in rows and seconds; see `EngineStatistics`."""
 
     runs: int = 0
     rows: int = 0
@@ -103,7 +103,7 @@ class Counts:
     last_run: float = 0.0
 
     def statistics(self, queue: Iterable[Entry]) -> EngineStatistics:
-        """With what waits in the queue."""
+        """Return the statistics, including the waiting requests."""
         real = [entry.waiting.rows for entry in queue if not entry.waiting.offline]
         return EngineStatistics(
             waiting=len(real),
@@ -118,12 +118,12 @@ class Counts:
 
 
 def buckets(most: int) -> tuple[int, ...]:
-    """Powers of two up to a largest size."""
+    """Return the powers of two up to a largest size."""
     return (*(2**n for n in range((most - 1).bit_length())), most)
 
 
 def parts(batch: Batch, most: int) -> list[Batch]:
-    """A batch in parts of so many rows at most."""
+    """Split a batch into parts of at most `most` rows."""
     if batch.rows <= most:
         return [batch]
     cuts = [slice(start, start + most) for start in range(0, batch.rows, most)]
@@ -139,7 +139,7 @@ def parts(batch: Batch, most: int) -> list[Batch]:
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """Requests of one kind as one batch."""
+    """Join requests of one kind into one batch."""
     if len(batches) == 1:
         return batches[0]
     noises = [batch.noise for batch in batches if batch.noise is not None]

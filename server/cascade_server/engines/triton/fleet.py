@@ -1,4 +1,4 @@
-"""The servers that run the networks: looked after, found to have what they should, counted."""
+"""The servers that run the networks: monitored, checked against the releases, counted."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from cascade_server.wire.model_tensors import LOG_LIKELIHOOD
 
 log = logging.getLogger("cascade.server")
 
-# Seconds that each call of the first look may take.
+# Seconds for each call of the first check.
 START_SECONDS = 5.0
 
 
 class Fleet:
-    """Runs releases' networks on other servers; to be made and used in one event loop.
+    """Runs releases' networks on other servers; create and use it in one event loop.
 
     Attributes:
         hedges: how many batches may be sent twice.
 
     Args:
         targets: HOST:PORT of each server.
-        config: of looking after them.
-        clock: monotonic seconds, the same as deadlines'.
-        measuring: how often networks that nobody asks are measured, of several workers; None: there
-            is one.
-        credentials: of TLS; None: servers are asked in the clear.
+        config: how to monitor the servers.
+        clock: monotonic seconds, the clock of deadlines.
+        measuring: how often to measure idle networks, if there are several workers; None for one
+            worker.
+        credentials: TLS credentials; None for connections without TLS.
     """
 
     def __init__(
@@ -62,14 +62,15 @@ class Fleet:
         self.hedges = Hedges()
 
     async def start(self, runtimes: Iterable[Runtime], strict: bool = True) -> None:
-        """See what the servers have, learn how fast they are, and look after them from then on.
+        """Check what the servers have, learn how fast they are, and monitor them from then on.
 
         Args:
-            runtimes: releases whose networks are wanted.
-            strict: whether a server must be there now; who is started again waits for one.
+            runtimes: releases whose networks are needed.
+            strict: whether a server must be up now; a worker that is restarted waits for one
+                instead.
 
         Raises:
-            ConfigError: no server is there, or one does not have what a release needs.
+            ConfigError: no server is up, or one does not have what a release needs.
         """
         for runtime in runtimes:
             self.expect(runtime)
@@ -87,7 +88,7 @@ class Fleet:
         ]
 
     async def stop(self) -> None:
-        """Hang up; what is underway is dropped."""
+        """Close the connections; calls in progress are dropped."""
         for task in self._tasks:
             task.cancel()
         for batches in self._batches.values():
@@ -95,7 +96,7 @@ class Fleet:
         await asyncio.gather(*(peer.client.close() for peer in self._peers.values()))
 
     def expect(self, runtime: Runtime) -> None:
-        """A release's networks are wanted; servers are asked for them once they have been seen."""
+        """Add a release: servers are asked for its networks once they have been checked."""
         for tier in Tier:
             network = Network.of_release(runtime, tier)
             self._batches.setdefault(network, Batches(self, network))
@@ -103,7 +104,7 @@ class Fleet:
                 peer.wants(network)
 
     def forget(self, runtime: Runtime) -> None:
-        """A release is served no more; what is underway for it is dropped."""
+        """Remove a release; its calls in progress are dropped."""
         for tier in Tier:
             network = Network.of_release(runtime, tier)
             if (batches := self._batches.pop(network, None)) is not None:
@@ -112,33 +113,33 @@ class Fleet:
                 peer.networks.pop(network, None)
 
     def student(self, runtime: Runtime) -> TritonStudent:
-        """A release's student as the dispatcher asks it: rows go to the servers that run it."""
+        """Return a release's student for the dispatcher; rows go to the servers that run it."""
         self.expect(runtime)
         return TritonStudent(self._batches[Network.of_release(runtime, Tier.STUDENT)])
 
     def teacher(self, runtime: Runtime) -> TritonTeacher:
-        """A release's teacher as the dispatcher asks it: passes run on the servers."""
+        """Return a release's teacher for the dispatcher; passes run on the servers."""
         self.expect(runtime)
         network = Network.of_release(runtime, Tier.TEACHER)
         away, scores = partial(self.away, network), partial(self._no_scores, network)
         return TritonTeacher(self._batches[network], away, scores)
 
     def views(self, network: Network, score: bool = False) -> list[View]:
-        """Servers that may be asked for a network, or for its log-likelihoods."""
+        """Return the servers that may be asked for a network, or for its log-likelihoods."""
         found = (peer.view(network, score) for peer in self._peers.values())
         return [view for view in found if view is not None]
 
     def peer(self, target: str) -> Peer:
-        """One of the servers."""
+        """Return a server by its target."""
         return self._peers[target]
 
     def away(self, network: Network) -> str:
-        """Why none may be asked for a network, by server."""
+        """Return why no server may be asked for a network, by server."""
         why = "; ".join(f"{peer.target}: {peer.why(network)}" for peer in self._peers.values())
         return f"no server can be asked for {network}: {why}"
 
     def describe(self, out: pb.GetStatisticsResponse) -> None:
-        """Add what is counted of each server."""
+        """Add the counts of each server."""
         for peer in self._peers.values():
             underway = [each for hosted in peer.networks.values() for each in hosted.underway]
             unasked = [hosted.why for hosted in peer.networks.values() if hosted.serves is None]
@@ -158,7 +159,7 @@ class Fleet:
             )
 
     def _no_scores(self, network: Network) -> str | None:
-        """Why no log-likelihoods can be had of servers that are there; None: they can be."""
+        """Return why the servers that are up give no log-likelihoods; None if they do."""
         if self.views(network, score=True) or not self.views(network):
             return None
         return (
@@ -182,7 +183,7 @@ class Fleet:
             raise ConfigError("\n  ".join((what, *wrong)))
 
     async def _look_after(self, peer: Peer) -> None:
-        """Look at a server again and again."""
+        """Check a server again and again."""
         while True:
             while (left := peer.health.next_look - self._clock()) > 0:
                 try:
@@ -191,22 +192,22 @@ class Fleet:
                 except TimeoutError:
                     break
                 peer.look_soon.clear()
-                # What waits may have become unanswerable, or have lost its server.
+                # A waiting request may have become impossible to answer, or have lost its server.
                 self._come_round()
             try:
                 await peer.look()
-            except Exception as exc:  # a defect, which is not to end the looking after
+            except Exception as exc:  # a defect, which must not end the monitoring
                 log.exception("looking at %s failed", peer.target)
                 peer.gone(repr(exc))
             self._come_round()
 
     async def _measure(self, peer: Peer) -> None:
-        """See again and again what its networks take, beside looking whether it is there."""
+        """Measure a server's networks again and again, apart from checking whether it is up."""
         while True:
             await asyncio.sleep(self._config.period)
             try:
                 await peer.measure()
-            except Exception:  # a defect, which is not to end the measuring
+            except Exception:  # a defect, which must not end the measuring
                 log.exception("measuring %s failed", peer.target)
             self._come_round()
 

@@ -1,4 +1,4 @@
-"""Whether a server is there, and when to look again; pure."""
+"""Whether a server is up, and when to check again; pure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class HealthConfig:
-    """How servers are looked after.
+    """How servers are monitored.
 
     Attributes:
-        period: seconds between looks at one that is there.
-        timeout: seconds that a look may take.
-        first_pause, most_pause: seconds until one that is away is asked again; twice as long each
-            time, up to the last.
+        period: seconds between checks of a server that is up.
+        timeout: seconds that a check may take.
+        first_pause, most_pause: seconds until a server that is down is checked again. The pause
+            doubles each time, from the first to the largest.
     """
 
     period: float = 1.0
@@ -24,13 +24,13 @@ class HealthConfig:
 
 @dataclass(frozen=True)
 class Health:
-    """What is known of a server.
+    """The known state of a server.
 
     Attributes:
         up: whether it may be asked.
-        failures: looks that failed since it was there.
-        next_look: when, on the clock of deadlines.
-        why: it is away.
+        failures: failed checks since it was last up.
+        next_look: when to check again, on the clock of deadlines.
+        why: why it is down.
     """
 
     up: bool = False
@@ -40,11 +40,11 @@ class Health:
 
 
 def answered(now: float, config: HealthConfig) -> Health:
-    """The health of a server that has just answered: it is there, and looked at again later."""
+    """Return the health of a server that has just answered: up, with the next check later."""
     return Health(True, 0, now + config.period, "")
 
 
 def failed(health: Health, now: float, config: HealthConfig, why: str) -> Health:
-    """A call or a look has failed: it is away at once, and asked again after a pause."""
+    """Return the health after a failed call or check: down at once, checked again after a pause."""
     pause = min(config.most_pause, config.first_pause * 2.0 ** min(health.failures, 30))
     return Health(False, health.failures + 1, now + pause, why)

@@ -1,5 +1,7 @@
-"""When a network is asked for nobody, to see what it takes: no one is sent to a server that was
-slow, which would stay slow for ever; pure."""
+"""When to measure a network without a request.
+
+Otherwise a server that was slow once would get no requests and count as slow for ever. Pure.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,15 @@ from cascade_server.engines.teacher import MEASURE_SECONDS
 
 @dataclass(frozen=True)
 class Measuring:
-    """How often one of several workers does so, each of whom learns for itself.
+    """How often one of several workers measures; each learns only from its own measurements.
 
-    They ask the same servers: each measures in its turn, so that a network that nobody asks is
-    measured as often as by one alone.
+    All workers ask the same servers. They take turns, so that an idle network is measured as often
+    as by a single worker.
 
     Attributes:
         workers: how many there are, >= 1.
-        number: this one's, from 0.
-        seconds: that nobody has asked a network before it is measured.
+        number: this worker's number, from 0.
+        seconds: how long a network must be idle before it is measured.
     """
 
     workers: int = 1
@@ -27,15 +29,15 @@ class Measuring:
     seconds: float = MEASURE_SECONDS
 
     def is_due(self, now: float, last: float) -> bool:
-        """Whether a network is to be measured that this worker last heard of then.
+        """Return whether this worker should measure a network that last answered it at `last`.
 
         Args:
-            now, last: on a clock that all workers share.
+            now, last: seconds on a clock that all workers share.
         """
         return now - last >= self.seconds and self._turn(now) > self._turn(last)
 
     def _turn(self, when: float) -> float:
-        """How many turns this worker has had by then; without any pause each moment is one."""
+        """Count this worker's turns up to `when`; without a pause, each moment is one."""
         if self.seconds <= 0:
             return when
         return math.floor((when / self.seconds - self.number) / self.workers)

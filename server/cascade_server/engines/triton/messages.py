@@ -1,4 +1,4 @@
-"""Batches as the Open Inference Protocol has them, and answers that are not taken on trust."""
+"""Batches in the Open Inference Protocol, and answers, which are checked and not trusted."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ DTYPES = {
 
 
 class WrongAnswer(Exception):
-    """A server answered what the contract does not allow; says what."""
+    """A server's answer violates the contract; says how."""
 
 
 class Batch(NamedTuple):
-    """What a server is asked.
+    """The input of a call to a server.
 
     Attributes:
         tokens, observed: int32 and bool [n, T].
-        noise: uniform float32 [n, W]; None: log-likelihoods are wanted, not rows.
-        steps: the teacher's passes at most.
+        noise: uniform float32 [n, W]; None for log-likelihoods instead of rows.
+        steps: the most passes of the teacher.
     """
 
     tokens: Tokens
@@ -49,7 +49,7 @@ class Batch(NamedTuple):
 def to_request(
     network: Network, batch: Batch, remaining: float, offline: bool
 ) -> pb.ModelInferRequest:
-    """A batch as a call; `remaining` seconds become its timeout."""
+    """Return a batch as a request; `remaining` seconds become its timeout."""
     request = pb.ModelInferRequest(model_name=network.model, model_version=str(network.version))
     tensors: list[tuple[str, str, NDArray[Any]]] = [
         (TOKENS, "INT32", batch.tokens),
@@ -72,10 +72,10 @@ def to_request(
 
 
 def to_answer(network: Network, batch: Batch, response: pb.ModelInferResponse) -> NDArray[Any]:
-    """Rows, int32 [n, T], or log-likelihoods, float64 [n].
+    """Return rows, int32 [n, T], or log-likelihoods, float64 [n].
 
     Raises:
-        WrongAnswer: it is neither, or has tokens that cannot be.
+        WrongAnswer: the answer is neither, or has tokens that do not exist.
     """
     if batch.noise is None:
         scores = _tensor(response, LOG_LIKELIHOOD, "FP64", (batch.rows, 1)).reshape(-1)
@@ -115,6 +115,6 @@ def _tensor(
     dtype = DTYPES[datatype]
     if len(raw) != math.prod(shape) * dtype.itemsize:
         raise WrongAnswer(f"{name} has {len(raw):,} raw bytes for shape {list(shape)}")
-    # A copy: what is given out may be written to.
+    # A copy, because callers may write to the result.
     values: NDArray[Any] = np.frombuffer(raw, dtype).reshape(shape).copy()
     return values

@@ -1,4 +1,4 @@
-"""One server, as the fleet knows it: whether it is there, what it has, what it is doing."""
+"""One server, as the fleet knows it: whether it is up, what it has, what it is doing."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from cascade_server.terms import Tier
 
 log = logging.getLogger("cascade.server")
 
-# Rows of the calls that a server is learnt from at the start, and the teacher's passes in them.
+# Rows of the first calls, from which a server's speed is learnt, and the teacher's passes in them.
 WARM_ROWS = {Tier.STUDENT: (1, 8, 64, 256, 1024), Tier.TEACHER: (1, 16, 64)}
 WARM_PASSES = 4
-# Seconds that the first call of a model may take.
+# Seconds for the first call of a model.
 WARM_SECONDS = 30.0
-# Batches in a row at which a model may fail before it is looked at.
+# Batches in a row that a model may fail at before it is checked.
 MOST_FAULTS = 3
 
 
@@ -39,11 +39,11 @@ class Underway:
     """A batch that a server has.
 
     Attributes:
-        rows: in it.
-        expected: seconds that it was predicted to take.
+        rows: rows in the batch.
+        expected: seconds that the batch was predicted to take.
         until: when it is expected to be done, on the clock of deadlines.
-        give_up: has it fail here at once, because the server is gone.
-        alone: nobody waits for it any more, though the server may still have it.
+        give_up: fails the batch here at once, because the server is gone.
+        alone: no caller waits for it any more, though the server may still have it.
     """
 
     rows: int
@@ -55,17 +55,17 @@ class Underway:
 
 @dataclass
 class Hosted:
-    """A network at a server.
+    """A network on a server.
 
     Attributes:
-        serves: what the server has of it; None: it is not to be asked for it, see `why`.
-        draws, scores: what passes have taken, and calls for log-likelihoods.
-        underway: batches that it has.
-        trial: one of them, by which it is tried; None: it is not.
+        serves: what the server has of it; None if it may not be asked, see `why`.
+        draws, scores: times of passes, and of calls for log-likelihoods.
+        underway: batches of it that the server has.
+        trial: the batch among them that is only a trial; None if there is none.
         last_done: when it last answered, on the clock of deadlines.
-        faults: batches that it has failed at since it last answered one.
-        measured: when it was last asked for nobody, to see what that takes.
-        sizes: rows that it is to be asked for then, beside one.
+        faults: batches that it has failed at since its last answer.
+        measured: when it was last measured without a request.
+        sizes: numbers of rows to measure, besides one row.
     """
 
     serves: Serves | None = None
@@ -82,7 +82,7 @@ class Hosted:
 
 @dataclass
 class Counts:
-    """Since the start; see `RemoteServerStatistics` of the wire."""
+    """Counts since the start; see `RemoteServerStatistics` of the wire."""
 
     batches: int = 0
     rows: int = 0
@@ -97,10 +97,10 @@ class Peer:
 
     Args:
         target: HOST:PORT.
-        config: of looking after it.
-        clock: monotonic seconds, the same as deadlines'.
-        measuring: how often networks are asked for nobody.
-        credentials: of TLS; None: it is asked in the clear.
+        config: how to monitor it.
+        clock: monotonic seconds, the clock of deadlines.
+        measuring: how often to measure networks without a request.
+        credentials: TLS credentials; None for a connection without TLS.
     """
 
     def __init__(
@@ -117,31 +117,31 @@ class Peer:
         self.health = Health()
         self.counts = Counts()
         self.networks: dict[Network, Hosted] = {}
-        # It has been given up on, and has not answered anything since.
+        # Whether a batch was given up there, and the server has answered nothing since.
         self.suspect = False
         self.look_soon = asyncio.Event()
 
     def wants(self, network: Network) -> None:
-        """It is to be asked for a network, once it has been seen to have it."""
+        """Add a network to ask the server for, once it has been seen to have it."""
         if network not in self.networks:
             self.networks[network] = Hosted()
             self._look_at(self._clock())
 
     def hosted(self, network: Network) -> Hosted:
-        """What is known of a network on this server, which it has been asked to host."""
+        """Return what is known of a network that was added with `wants`."""
         return self.networks[network]
 
     @property
     def outstanding(self) -> float:
-        """Seconds that what it has was predicted to take."""
+        """Sum the predicted seconds of the batches that the server has."""
         return sum(each.expected for hosted in self.networks.values() for each in hosted.underway)
 
     def why(self, network: Network) -> str:
-        """It is not asked for a network."""
+        """Return why the server may not be asked for a network."""
         return self.health.why if not self.health.up else self.hosted(network).why
 
     def view(self, network: Network, score: bool = False) -> View | None:
-        """It, as far as choosing goes; None: it cannot be asked for the network."""
+        """Return the server as seen by `choice`; None if it cannot be asked for the network."""
         hosted = self.networks.get(network)
         if not self.health.up or hosted is None or hosted.serves is None:
             return None
@@ -165,7 +165,10 @@ class Peer:
     def begins(
         self, network: Network, batch: Batch, give_up: Callable[[], None]
     ) -> tuple[Underway, float]:
-        """A batch is sent; returns it, and the .99 quantile of its seconds, those before it too."""
+        """Note that a batch is sent; return it and its .99 quantile of seconds.
+
+        The seconds include those of the batches before it.
+        """
         hosted, now = self.hosted(network), self._clock()
         model = hosted.draws if batch.noise is not None else hosted.scores
         rest = sum(max(0.0, each.until - now) for each in hosted.underway)
@@ -176,28 +179,28 @@ class Peer:
         return underway, rest + tail if tail > 0 else 0.0
 
     def leaves_alone(self, underway: Underway) -> None:
-        """Nobody waits for a batch any more; the server is busy with it until it ends there."""
+        """Note that no caller waits for a batch; the server stays busy until it ends there."""
         underway.alone = True
 
     def ends(self, network: Network, underway: Underway) -> None:
-        """A batch is no longer there, however it ended."""
-        if network in self.networks:  # a release may have been taken away meanwhile
+        """Note that the server no longer has a batch, however it ended."""
+        if network in self.networks:  # a release may have been removed meanwhile
             hosted = self.hosted(network)
             hosted.underway.discard(underway)
             if hosted.trial is underway:
                 hosted.trial = None
             if underway.alone:
-                # What comes after it has waited for it.
+                # The next batch has waited for this one.
                 hosted.last_done = self._clock()
 
     def did(self, network: Network, batch: Batch, sent: float) -> float:
-        """A batch that was sent at some time was answered now; returns the seconds it took."""
+        """Note that a batch sent at `sent` was answered now; return the seconds that it took."""
         hosted, now = self.hosted(network), self._clock()
         hosted.faults, self.suspect = 0, False
         self.counts.batches += 1
         self.counts.rows += batch.rows
         elapsed = max(now - sent, 1e-6)
-        # Until the batch before it was done it waited; but a server may do two at once.
+        # The batch waited until the one before it was done; but a server may run two at once.
         seconds = max(now - max(sent, hosted.last_done), elapsed / 2)
         hosted.last_done = now
         model = hosted.draws if batch.noise is not None else hosted.scores
@@ -205,14 +208,14 @@ class Peer:
         return seconds
 
     def faulty(self, network: Network, why: str) -> None:
-        """The model failed at a batch; several times in a row, and it is looked at first."""
+        """Note that the model failed at a batch; after several in a row it is checked first."""
         hosted = self.hosted(network)
         hosted.faults += 1
         if hosted.faults >= MOST_FAULTS:
             self.lacks(network, why)
 
     def lacks(self, network: Network, why: str) -> None:
-        """It is not asked for a network until it has been looked at."""
+        """Stop asking the server for a network until it has been checked."""
         hosted = self.hosted(network)
         if hosted.serves is not None:
             log.warning("%s: %s is not asked any more: %s", self.target, network, why)
@@ -220,7 +223,7 @@ class Peer:
         self._look_at(self._clock() + self._config.first_pause)
 
     def hangs(self) -> None:
-        """It was given up on: it is asked last, and looked at now."""
+        """Note that a batch was given up: the server is asked last, and checked now."""
         self.suspect = True
         self._look_at(self._clock())
 
@@ -229,7 +232,7 @@ class Peer:
         self.look_soon.set()
 
     def gone(self, why: str) -> None:
-        """It is away, and what it has fails here at once."""
+        """Note that the server is down; its batches fail here at once."""
         if self.health.up:
             self.counts.times_away += 1
             log.warning("%s is away: %s", self.target, why)
@@ -240,10 +243,10 @@ class Peer:
                 each.give_up()
 
     async def look(self, timeout: float | None = None) -> None:
-        """See whether it is there, and has what it should; takes it back if it is.
+        """Check whether the server is up and has what it should; if so, use it again.
 
         Args:
-            timeout: seconds of each of the calls that this takes; None: as configured.
+            timeout: seconds for each of the calls of the check; None for the configured time.
         """
         config, was_up = self._config, self.health.up
         timeout = config.timeout if timeout is None else timeout
@@ -269,7 +272,7 @@ class Peer:
             log.warning("%s is back", self.target)
 
     async def _take(self, network: Network, hosted: Hosted, timeout: float) -> None:
-        """Look at a network, and have it draw rows: then it may be asked."""
+        """Check a network and have it draw rows; then it may be asked."""
         hosted.serves = None
         try:
             found = await self.client.examine(network, timeout)
@@ -279,7 +282,7 @@ class Peer:
         except (Unfit, WrongAnswer) as exc:
             hosted.why = str(exc)
         except TimeoutError as exc:
-            # One that answers all else is there.
+            # A server that answers everything else is up.
             if not self.health.up:
                 raise
             hosted.why = str(exc)
@@ -296,14 +299,17 @@ class Peer:
         passes = min(WARM_PASSES, network.passes)
         for rows in (rows for rows in WARM_ROWS[network.tier] if rows <= most):
             batch = nothing_known(network, rows, passes)
-            for _ in range(2):  # the first of a size may pay for what is made once
+            for _ in range(2):  # the first call of a size may include one-time work
                 began = self._clock()
                 await self._try(network, batch)
             model.observe(rows, max(self._clock() - began, 1e-6) / passes)
 
     async def measure(self) -> None:
-        """See what networks take now that have not been asked for a while: nobody is sent to one
-        that was slow. Whatever becomes of it, whether the server is there is `look`'s to say."""
+        """Measure networks that have not been asked for a while.
+
+        Otherwise a server that was slow once would get no requests again. Whatever the result, only
+        `look` decides whether the server is up.
+        """
         for network, hosted in list(self.networks.items()):
             last = max(hosted.measured, hosted.last_done)
             if self._measuring.is_due(self._clock(), last) and self._is_free(network, hosted):
@@ -311,8 +317,10 @@ class Peer:
                 await self._measure(network, hosted)
 
     def _is_free(self, network: Network, hosted: Hosted) -> bool:
-        """Whether the server has a network, still, and nothing to do: nobody has to wait, and
-        what it takes is its own."""
+        """Return whether the server still has the network and is idle.
+
+        Then a measurement delays no request, and no request distorts it.
+        """
         is_served = self.networks.get(network) is hosted and hosted.serves is not None
         return is_served and self.health.up and not self.outstanding and hosted.trial is None
 
@@ -324,7 +332,7 @@ class Peer:
             try:
                 await self._try(network, nothing_known(network, rows, 1))
             except TimeoutError:
-                pass  # That is how slow it is, at the least.
+                pass  # The timeout is a lower bound of its time.
             except WrongAnswer as exc:
                 if self.networks.get(network) is hosted:
                     self.lacks(network, str(exc))
@@ -340,10 +348,10 @@ class Peer:
             hosted.draws.observe(rows, max(self._clock() - began, 1e-6))
 
     async def _try(self, network: Network, batch: Batch) -> None:
-        """Have a network run for nobody; not before the last such call has ended there.
+        """Run a network without a request, but not before the last such call has ended there.
 
         Raises:
-            TimeoutError: it takes too long.
+            TimeoutError: the call takes too long.
         """
         hosted = self.hosted(network)
         if hosted.trial is None:
@@ -359,7 +367,7 @@ class Peer:
 
 
 def nothing_known(network: Network, rows: int, steps: int) -> Batch:
-    """Rows to try a network with."""
+    """Return rows without known columns, to try a network with."""
     shape = rows, network.slots
     noise = np.full((rows, network.noise), 0.5, np.float32)
     return Batch(np.zeros(shape, np.int32), np.zeros(shape, bool), noise, steps)

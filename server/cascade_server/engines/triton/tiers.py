@@ -1,4 +1,4 @@
-"""A release's student and teacher on other servers, as the dispatcher asks them."""
+"""A release's student and teacher on other servers, with the interface that the dispatcher uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cascade_server.engines.triton.batches import Batches
 from cascade_server.engines.triton.messages import Batch
 from cascade_server.errors import NotAllowed
 
-# Rows of one input: it is cut into what servers take, which work on the parts side by side.
+# Rows of one input, which is split into batches that servers work on in parallel.
 TEACHER_ROWS = 1024
 
 
@@ -28,11 +28,11 @@ class TritonStudent:
         self._batches = batches
 
     def free_for(self, rows: int) -> bool:
-        """Never: no answer of another server is there at once."""
+        """Return false: another server's answer is never available at once."""
         return False
 
     def run_now(self, tasks: Sequence[StudentTask]) -> None:
-        """Is never called, since it is free for nothing."""
+        """Fail: never called, since `free_for` is always false."""
         raise RuntimeError("a student on another server does not run in the event loop")
 
     async def submit(self, task: StudentTask, deadline: float, offline: bool = False) -> float:
@@ -41,7 +41,7 @@ class TritonStudent:
         return queued
 
     def queued(self) -> float:
-        """0: what waits, waits on the servers, and `predict` knows of it."""
+        """Return 0: what waits, waits on the servers, and `predict` includes it."""
         return 0.0
 
     def predict(self, rows: int) -> float:
@@ -55,9 +55,9 @@ class TritonTeacher:
     """See `teacher.Teacher`.
 
     Args:
-        batches: of the teacher's network.
-        away: says why it cannot be asked.
-        scores: says why it gives no log-likelihoods; None: it does.
+        batches: queue of the teacher's network.
+        away: returns why the teacher cannot be asked.
+        scores: returns why it gives no log-likelihoods; None if it does.
     """
 
     most_rows = TEACHER_ROWS
@@ -70,7 +70,7 @@ class TritonTeacher:
     async def draw(
         self, given: TeacherInput, deadline: float, offline: bool = False
     ) -> tuple[Tokens, float]:
-        # Of a release whose networks are elsewhere nothing makes noise here but the stream.
+        # If a release's networks are elsewhere, only the stream makes noise here.
         assert not isinstance(given.noise, Uniform)
         batch = Batch(given.tokens, given.observed, given.noise, given.steps)
         return await self._batches.submit(batch, deadline, offline)
@@ -81,11 +81,11 @@ class TritonTeacher:
         """See `Teacher`.
 
         Raises:
-            NotAllowed: the models there give none.
+            NotAllowed: the models there give no log-likelihoods.
         """
         if (why := self._scores()) is not None:
             raise NotAllowed(why)
-        # What is not known is not read, and need not be a token.
+        # Unknown columns are not read, and may hold anything.
         known = np.where(observed, tokens, 0).astype(np.int32)
         scores, _ = await self._batches.submit(Batch(known, observed, None, 1), deadline)
         found: NDArray[np.float64] = scores

@@ -1,4 +1,4 @@
-"""How this server speaks TLS with those that run its networks."""
+"""TLS between this server and those that run its networks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cascade_server.errors import ConfigError
 
 
 def credentials_of(config: ServerConfig) -> grpc.ChannelCredentials | None:
-    """Those of the settings; None: the servers are asked in the clear.
+    """Return the credentials from the settings; None for connections without TLS.
 
     Raises:
         ConfigError: a file cannot be read, or is not PEM; names the setting and the file.
@@ -34,7 +34,7 @@ def _content(setting: str, path: Path | None, kind: str) -> bytes | None:
     except OSError as exc:
         why = exc.strerror or str(exc)
         raise ConfigError(f"{setting} is {path}, which cannot be read: {why}") from exc
-    # gRPC takes anything, and says so only when it connects.
+    # gRPC accepts any content, and reports an error only when it connects.
     if f"{kind.upper()}-----".encode() not in content:
         raise ConfigError(f"{setting} is {path}, which holds no {kind}; allowed: PEM")
     return content

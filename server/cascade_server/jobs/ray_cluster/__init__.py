@@ -1,1 +1,1 @@
-"""Rows of jobs that workers of a Ray cluster draw; the ledger and the files stay the server's."""
+"""Rows of jobs drawn by workers of a Ray cluster; the ledger and the files stay on the server."""

@@ -1,8 +1,8 @@
-"""A job's rows, drawn by the workers of a Ray cluster; a `Drawing` of `cascade_jobs`.
+"""Draws a job's rows with the workers of a Ray cluster; a `Drawing` of `cascade_jobs`.
 
-Ray is whom rows are asked of, and no more than that: which file is made next, by whom, and what is
-whole stays in the server's own ledger. A worker that dies, and a machine that goes away, has its
-rows drawn by another one, and they are the same.
+Ray only draws rows: which file is made next, by which executor, and which files are complete stays
+in the server's own ledger. If a worker dies or a machine goes away, another worker draws the same
+rows.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ from cascade_server.jobs.ray_cluster.worker import Slab, draw_slab, installed
 log = logging.getLogger("cascade.jobs")
 
 EXTRA = "cascade-synthesis[ray]"
-# Seconds for which some rows may be waited for: a cluster that grows on demand takes minutes.
+# Seconds to wait for rows: a cluster that grows on demand takes minutes.
 PATIENCE = 600.0
-# Seconds in which the machine that an address names is to answer at all.
+# Seconds in which the machine at the address must respond.
 REACH_SECONDS = 10.0
-# Seconds between two looks for them, after each of which the executor renews its lease.
+# Seconds between two checks for rows; after each the executor renews its lease.
 LOOK_SECONDS = 1.0
-# Slabs that are asked for ahead, for each processor of the cluster, and at least.
+# Slabs to request ahead, per processor of the cluster, and at least.
 AHEAD, FEWEST_AHEAD = 2, 4
 
 
 def check_installed() -> None:
-    """Raises ConfigError where Ray is not installed."""
+    """Raise ConfigError if Ray is not installed."""
     if find_spec("ray") is None:
         raise ConfigError(f"executor is a Ray cluster, which needs ray: pip install '{EXTRA}'")
 
 
 class RayDrawing:
-    """Has rows drawn by a Ray cluster, as long as it is there.
+    """Draws rows with a Ray cluster for as long as the cluster is up.
 
     Args:
-        address: `ray://HOST:PORT`, of its Ray Client server.
-        repository: with the releases; a worker is sent the job's own.
-        teacher_threads: of one pass of the teacher, there.
-        patience: seconds that some rows are waited for.
+        address: `ray://HOST:PORT` of its Ray Client server.
+        repository: contains the releases; a worker is sent the job's release.
+        teacher_threads: threads of one pass of the teacher on a worker.
+        patience: seconds to wait for rows.
     """
 
     def __init__(
@@ -68,12 +68,12 @@ class RayDrawing:
         self._address, self._repository = address, repository
         self._threads, self._patience = teacher_threads, patience
         self._draw: Any = None
-        # What the cluster was given last, by the release or the job that it is of.
+        # The objects last sent to the cluster, with the release or the job that they belong to.
         self._package: tuple[str, Any] = "", None
         self._conditions: tuple[str, Any] = "", None
 
     def close(self) -> None:
-        """Leave the cluster; what is underway there is dropped."""
+        """Leave the cluster; work in progress there is dropped."""
         if self._draw is None:
             return
         import ray
@@ -87,8 +87,8 @@ class RayDrawing:
         """See `Drawing`.
 
         Raises:
-            JobFailed: the release is gone or is another one, or a worker says that it cannot draw.
-            JobWaits: the cluster is away, or has nobody who draws.
+            JobFailed: the release is gone or has changed, or a worker reports that it cannot draw.
+            JobWaits: the cluster is away, or has no workers.
         """
         self._connect()
         import ray
@@ -118,14 +118,15 @@ class RayDrawing:
                 ray.cancel(each)
 
     def _connect(self) -> None:
-        """Be connected.
+        """Connect, unless connected.
 
         Raises:
-            JobWaits: nobody answers there.
+            JobWaits: nothing answers there.
         """
         if self._draw is not None:
             return
-        # Read when Ray is imported. Nothing is sent to its makers; what workers print is theirs.
+        # Ray reads this when it is imported: no usage data goes to its makers. What workers print
+        # stays with them.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._reach()
         import ray
@@ -137,25 +138,25 @@ class RayDrawing:
                 log_to_driver=False,
                 configure_logging=False,
             )
-        except Exception as exc:  # of Ray, of its gRPC, or of a version that is another
+        except Exception as exc:  # an error of Ray, of its gRPC, or of a version mismatch
             ray.shutdown()
             away = f"Ray at {self._address} cannot be reached: {_first_line(exc)}"
             raise JobWaits(away, Cause.AWAY) from exc
-        # As often as a worker is lost: rows are the same whoever draws them.
+        # Retried whenever a worker is lost: the rows are the same whichever worker draws them.
         self._draw = ray.remote(num_cpus=1, max_retries=-1)(draw_slab)
         log.info("jobs are drawn by Ray at %s", self._address)
 
     def _reach(self) -> None:
-        """Look whether anybody listens: Ray itself tries for half a minute before it says no.
+        """Check whether the address is listening: Ray itself tries for half a minute.
 
         Raises:
-            JobWaits: nobody does.
+            JobWaits: it is not.
         """
         host, _, port = self._address.removeprefix(RAY).rpartition(":")
         try:
             with socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS):
                 pass
-        except (OSError, OverflowError, ValueError) as exc:  # no machine, port or name is called so
+        except (OSError, OverflowError, ValueError) as exc:  # the machine, port or name is invalid
             why = f"Ray at {self._address} cannot be reached: {_first_line(exc)}"
             raise JobWaits(why, Cause.AWAY) from exc
 
@@ -166,7 +167,7 @@ class RayDrawing:
         return max(FEWEST_AHEAD, AHEAD * processors)
 
     def _sent_release(self, specification: Specification) -> Any:
-        """A reference to the job's release, which the cluster keeps."""
+        """Return a reference to the job's release, which the cluster keeps."""
         import ray
 
         name = f"{specification.table} version {specification.version}"
@@ -189,7 +190,7 @@ class RayDrawing:
         return self._package[1]
 
     def _sent_conditions(self, specification: Specification, conditions: bytes) -> Any:
-        """A reference to the rows that a job completes."""
+        """Return a reference to the rows that a job completes."""
         import ray
 
         job = specification.digest
@@ -198,7 +199,7 @@ class RayDrawing:
         return self._conditions[1]
 
     def _drawn(self, reference: Any) -> Iterator[Frame | None]:
-        """Some rows, once they are there; None while they are waited for."""
+        """Yield None while waiting for rows, then the rows."""
         import ray
 
         patience_ends = time.monotonic() + self._patience

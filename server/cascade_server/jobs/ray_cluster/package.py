@@ -1,4 +1,4 @@
-"""A release as a value that can be sent to another machine, and unpacked and verified there."""
+"""A release as a value that can be sent to another machine, and is unpacked and verified there."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cascade_tables.releases.release import MANIFEST
 
 @dataclass(frozen=True)
 class ReleasePackage:
-    """A release's files. They are networks and a codec; there are no rows of the table in them.
+    """A release's files. They are networks and a codec; they contain no rows of the table.
 
     Attributes:
-        table, version: of the release.
-        digest: of its manifest; see `ReleaseManifest`.
-        files: bytes by path in a model repository, the manifest among them.
+        table, version: identify the release.
+        digest: digest of its manifest; see `ReleaseManifest`.
+        files: bytes by path in a model repository, including the manifest.
     """
 
     table: str
@@ -27,10 +27,10 @@ class ReleasePackage:
     files: Mapping[str, bytes]
 
     def unpack(self, repository: Path) -> None:
-        """Write them into a folder, which is then a model repository.
+        """Write the files into a folder, which is then a model repository.
 
         Raises:
-            ReleaseError: a path leads out of the folder, or they are those of another release.
+            ReleaseError: a path leads out of the folder, or the files are those of another release.
         """
         root = repository.resolve()
         for name, content in self.files.items():
@@ -47,10 +47,10 @@ class ReleasePackage:
 
 
 def pack_release(repository: Path, table: str, version: int) -> ReleasePackage:
-    """Read a release's files as they are.
+    """Read a release's files unchanged.
 
     Raises:
-        ReleaseError: one is missing, or none that may be read.
+        ReleaseError: a file is missing or unreadable.
     """
     manifest = read_manifest(repository, table, version)
     names = [*manifest.files, f"{table}/{version}/{MANIFEST}"]

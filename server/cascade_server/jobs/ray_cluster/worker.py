@@ -1,8 +1,7 @@
-"""What a worker of a Ray cluster does: it draws some rows of a job from a release that it is sent.
+"""The work of a Ray cluster's worker: to draw some rows of a job from a release that it is sent.
 
-A worker's process is asked again and again, so that it keeps the release that it was asked for
-last. It has no ledger, no schema file and no row of the table, but for rows that a caller sent to
-be completed.
+A worker's process gets several requests, so it keeps the release of the last one. It has no ledger,
+no schema file and no rows of the table, except rows that a caller sent to be completed.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ from cascade_server.jobs.ray_cluster.package import ReleasePackage
 
 
 def installed() -> str:
-    """The version of Cascade that is installed here."""
+    """Return the version of Cascade that is installed here."""
     return version_of("cascade-synthesis")
 
 
 @dataclass(frozen=True)
 class Slab:
-    """Some rows of a job, small enough to be sent back at once.
+    """Some rows of a job, few enough to be sent back at once.
 
     Attributes:
-        specification: of the job, as JSON.
+        specification: the job's specification, as JSON.
         first: the first of its rows; rows: how many.
-        threads: of one pass of the teacher.
-        installed: the version of Cascade that asks.
+        threads: threads of one pass of the teacher.
+        installed: the requesting server's version of Cascade.
     """
 
     specification: str
@@ -50,7 +49,7 @@ class Slab:
 
 
 class _Kept:
-    """The release that this process was asked for last, unpacked and loaded."""
+    """The release that this process was last asked for, unpacked and loaded."""
 
     current: ClassVar[_Kept | None] = None
 
@@ -68,7 +67,7 @@ class _Kept:
         self.drawing = ReleaseDrawing(self.folder, self._loop, None, threads)
 
     def drop(self) -> None:
-        """Let go of it; its folder goes too."""
+        """Drop the release and its folder."""
         self.drawing.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -77,7 +76,7 @@ class _Kept:
 
     @classmethod
     def of(cls, package: ReleasePackage, threads: int) -> _Kept:
-        """The one of a release, made if need be."""
+        """Return the loaded release, loading it if necessary."""
         if cls.current is None or cls.current.key != (package.digest, threads):
             cls.forget()
             cls.current = cls(package, threads)
@@ -85,7 +84,7 @@ class _Kept:
 
     @classmethod
     def forget(cls) -> None:
-        """Drop the one that is kept."""
+        """Drop the release that is kept."""
         if cls.current is not None:
             cls.current.drop()
             cls.current = None
@@ -95,15 +94,15 @@ atexit.register(_Kept.forget)
 
 
 def draw_slab(package: ReleasePackage, conditions: bytes, slab: Slab) -> Frame:
-    """Some rows of a job: the same whoever draws them, and however often.
+    """Draw some rows of a job: the same whichever worker draws them, and however often.
 
     Args:
         package: the job's release.
-        conditions: the rows to complete, as they were sent; empty: there are none.
+        conditions: the rows to complete, as they were sent; empty if there are none.
         slab: which rows.
 
     Raises:
-        JobFailed: they cannot be drawn here, now or later; says why.
+        JobFailed: they can never be drawn here; says why.
     """
     if slab.installed != installed():
         raise JobFailed(

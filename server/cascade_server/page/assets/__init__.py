@@ -1,4 +1,4 @@
-"""The page's files, read once: what a browser gets, and nothing else of this folder."""
+"""The page's files, read once; browsers get nothing else from this folder."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Asset:
     """One file.
 
     Attributes:
-        content, kind: its bytes, and their media type.
-        tag: changes with the content; as an ETag, in quotes.
+        content, kind: the file's bytes and media type.
+        tag: changes with the content; formatted as an ETag, in quotes.
     """
 
     content: bytes
@@ -31,7 +31,7 @@ class Asset:
 
 
 def load_assets(folder: Path = FOLDER) -> dict[str, Asset]:
-    """All files that are served, by the path under which they are; "/" is the page itself."""
+    """Return all files to serve, by URL path; "/" is the page itself."""
     found: dict[str, Asset] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix in KINDS and "__pycache__" not in path.parts:
