@@ -141,6 +141,8 @@ def fit_teacher(
             settling,
         )
         fold(model)
+        # Before the weights are rounded, so that the graph can store the head in half precision.
+        model.centre_head()
 
     outcome = train(
         model,

@@ -28,6 +28,10 @@ from cascade_distill.models.marks import FORBIDDEN, Marks
 from cascade_distill.models.nearness import MIXTURE, Nearness
 from cascade_distill.models.neighbours import Target
 
+# The largest mean of a slot's weights that counts as centred. Rounding to half precision leaves
+# means far below it, and means below it do not take logits near the ends of float32's exp.
+CENTRED = 0.01
+
 
 @dataclass(frozen=True)
 class TeacherConfig:
@@ -213,14 +217,27 @@ class Denoiser(nn.Module):
 
     @torch.no_grad()
     def centred_head(self) -> tuple[Tensor, Tensor]:
-        """The head's weight and bias with each slot's logits shifted to mean zero, which changes no
-        probability: the exported graph exponentiates them without a maximum a slot to subtract."""
+        """Return the head's weight and bias with each slot's logits shifted to mean zero.
+
+        The shift changes no probability. The exported graph exponentiates the logits without
+        subtracting a maximum for each slot. A head that was centred before it was rounded to half
+        precision is returned as it is, so that its graph can store it in half precision.
+        """
+        weight, bias = self.head.weight, self.head.bias
         sizes = [self.layout.sizes[slot] for slot in self.slots]
-        weights, biases = self.head.weight.split(sizes), self.head.bias.split(sizes)
-        return (
-            torch.cat([weight - weight.mean(dim=0) for weight in weights]),
-            torch.cat([bias - bias.mean() for bias in biases]),
-        )
+        means = torch.stack([each.mean(dim=0) for each in weight.split(sizes)])
+        offsets = torch.stack([each.mean() for each in bias.split(sizes)])
+        if max(means.abs().max().item(), offsets.abs().max().item()) < CENTRED:
+            return weight, bias
+        of_row = torch.repeat_interleave(torch.tensor(sizes, device=weight.device))
+        return weight - means[of_row], bias - offsets[of_row]
+
+    @torch.no_grad()
+    def centre_head(self) -> None:
+        """Shift each slot's logits to mean zero in place; see `centred_head`."""
+        weight, bias = self.centred_head()
+        self.head.weight.copy_(weight)
+        self.head.bias.copy_(bias)
 
     @torch.no_grad()
     def shift_marks(self, shifts: Tensor) -> None:

@@ -7,9 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import torch
+from cascade_distill.export.graph import LARGE
 from cascade_distill.learning.rows import prepare, smoothness_of
 from cascade_distill.learning.teacher import fit_teacher, load_teacher
 from cascade_distill.models.smooth_bins import Smoothness, fold, smooth, smooth_student, waves
@@ -259,6 +261,19 @@ class TestRuns:
         assert smoothness_of(run) == Smoothness()
         fit_teacher(run, TeacherRecipe(SMALL, TrainConfig(steps=3, batch_rows=32)))
         assert "head.weight" in load_teacher(run).state_dict()
+
+    def test_the_graph_of_a_trained_teacher_is_stored_in_half_precision(
+        self, tmp_path: Path
+    ) -> None:
+        # Half as many bytes to release, to send and to keep.
+        run = self.run(tmp_path / "run")
+        fit_teacher(run, TeacherRecipe(SMALL, TrainConfig(steps=30, batch_rows=64)))
+        graph = onnx.load(run.path("teacher.onnx")).graph
+        large = {
+            each.name: each.data_type for each in graph.initializer if math.prod(each.dims) >= LARGE
+        }
+        assert onnx.TensorProto.FLOAT16 in large.values()
+        assert onnx.TensorProto.FLOAT not in large.values(), large
 
     def test_a_run_that_began_with_heads_alone_goes_on_so(self, tmp_path: Path) -> None:
         run = self.run(tmp_path / "run")
