@@ -61,12 +61,12 @@ class AccessDoor:
         self._access = access
 
     def refuses(self, path: str, headers: Fields, peer: Peer) -> Status | None:
-        """How a call ends that its caller may not make; None: it may."""
+        """Return the status that refuses a call; None: its caller may make it."""
         refused = self._access.door(path, headers, peer)
         return None if refused is None else _status(refused)
 
     def knows(self, headers: Fields, peer: Peer) -> bool:
-        """Whether a call identifies its caller, although its method may be called by anybody."""
+        """Return whether a call identifies its caller, even if its method is open to anybody."""
         return isinstance(self._access.caller(headers, peer.certificate_names), Caller)
 
     def gone(self, peer: Peer) -> None:
@@ -194,7 +194,7 @@ class _GuardedHandlers(grpc.GenericRpcHandler):
 
 
 async def _let_in(found: Caller | Refused, context: Context) -> None:
-    """Have `asking()` return the caller in this task, or end the call with a refusal."""
+    """Make `asking()` return the caller in this task, or end the call with a refusal."""
     if isinstance(found, Refused):
         await end_refused(context, refusal_for(found))
     else:
@@ -282,7 +282,7 @@ class Files(NamedTuple):
         access = None if config.access is None else last_good_access(config.access)
         if config.prices is None:
             return cls(access)
-        # Imported here, for few servers have a file of prices.
+        # Imported here because few servers have a price file.
         from cascade_server.counts.bill import last_good_prices
 
         return cls(access, last_good_prices(config.prices))
@@ -336,15 +336,15 @@ def open_access(
 def open_watch(
     files: Files, access: Access | None, compute: Sequence[ComputeCounts]
 ) -> Watch | None:
-    """Who keeps access up to date in a process, and charges tenants what was computed for them.
+    """Return the task that refreshes access in a process and charges tenants for compute.
 
     Args:
-        files: of the server.
-        access: of the process; None: nobody is asked who they are.
-        compute: what is charged here; see `CostMeter`.
+        files: the server's files.
+        access: the process's access control; None: callers are not identified.
+        compute: the compute charged in this process; see `CostMeter`.
 
     Raises:
-        ConfigError: the file of prices is none, and never was one.
+        ConfigError: the price file is invalid, and never was valid.
     """
     if access is None:
         return None
@@ -356,7 +356,7 @@ def open_watch(
 
 def expose_access(sla: Sla, access: Access) -> None:
     """Add the metrics of access to those of the process."""
-    # Imported here, for only a process that is scraped needs it.
+    # Imported here because only a scraped process needs it.
     from cascade_server.access.metrics import AccessCollector
 
     assert sla.metrics is not None

@@ -1,4 +1,4 @@
-"""`inference.GRPCInferenceService`: a thin shell around the models."""
+"""The gRPC service `inference.GRPCInferenceService`: a thin layer over the models."""
 
 from __future__ import annotations
 
@@ -34,10 +34,9 @@ Answer = TypeVar("Answer", bound=Message)
 
 
 class InferenceService:
-    """Answers the protocol's calls from what answers `Synthesize`.
+    """Answers the protocol's calls with the parts that answer `Synthesize`.
 
-    Every `ModelInfer` is counted against its table's objectives, in the class of service that it
-    asks for.
+    Every `ModelInfer` counts against its table's objectives, in the class of service it requests.
     """
 
     def __init__(
@@ -55,11 +54,11 @@ class InferenceService:
         )
 
     def grouped(self) -> dict[str, UnaryCalls]:
-        """Who takes calls that are answered in turns, by path."""
+        """Return, by path, the receivers of calls that are answered in turns."""
         return {f"/{NAME}/ModelInfer": self._calls}
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """What gRPC needs to route calls here."""
+        """Return the handlers that gRPC routes calls to."""
         return grpc.method_handlers_generic_handler(
             NAME,
             {
@@ -159,7 +158,7 @@ class InferenceService:
             index.check_parameters(request.parameters, ())
             known = await asked(self._control, self._config.release_control, "list")
             table = request.model_name
-            with contextlib.suppress(UnknownTable):  # it may have come since that was looked at
+            with contextlib.suppress(UnknownTable):  # it may have appeared since the lookup
                 table, _ = index.table_of(request.model_name, known)
             await self._change("load", table)
             return pb.RepositoryModelLoadResponse()
@@ -192,7 +191,7 @@ class InferenceService:
 
 
 async def _answered(context: Context, what: Callable[[], Answer]) -> Answer:
-    """What a call without waiting answers, or the status of what is wrong."""
+    """Answer a call that needs no waiting, or end it with the status of its error."""
     try:
         return what()
     except Exception as exc:
