@@ -1,4 +1,4 @@
-"""A complete unary call, and how a call ends: the vocabulary of a `Grouped`."""
+"""The types that a `Grouped` works with: a complete unary call, and how a call ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Status:
 
     Attributes:
         code: the gRPC status.
-        message: for the caller.
+        message: the text for the caller.
         metadata: trailing metadata.
     """
 
@@ -58,8 +58,8 @@ class Arrival(Protocol):
     Attributes:
         head: its headers.
         message: its message, once `open` has returned True.
-        arrived, deadline: monotonic seconds; infinite where there is no deadline.
-        when_gone: called if the caller hangs up; None: nobody wants to know.
+        arrived, deadline: monotonic seconds; infinite if there is no deadline.
+        when_gone: called if the caller hangs up; None: no callback.
     """
 
     head: Head
@@ -78,7 +78,7 @@ class Arrival(Protocol):
 
     @property
     def paused(self) -> bool:
-        """Whether its message has to be inflated, and enough has been in this turn."""
+        """Whether the message must be inflated in a later turn: this one has inflated enough."""
 
     def open(self) -> bool:
         """Make the message readable, inflating it if need be; False: the call has ended."""

@@ -55,7 +55,7 @@ def peer_of(context: Any) -> Peer:
     """The other end of a handler's call, over this server's transport or over grpcio's.
 
     Args:
-        context: what the handler is given.
+        context: the handler's context.
     """
     sender = getattr(context, "sender", None)
     if isinstance(sender, Peer):

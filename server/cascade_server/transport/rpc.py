@@ -35,7 +35,7 @@ class Rpc(Call):
     def start(self, work: Coroutine[Any, Any, Outcome] | None = None) -> None:
         """Run the handler in a task; or `work`, which returns how the call ends.
 
-        Work is started even if the caller has hung up: it may have to count that, and checks by
+        Work starts even if the caller has hung up: it may have to count the hang-up, and checks by
         itself whether the caller is still there.
         """
         loop = asyncio.get_running_loop()
@@ -106,7 +106,7 @@ class Rpc(Call):
             return message
         with contextlib.suppress(Exception):
             return deserializer(message)
-        # Raised outside of an `except`, whose error's traceback would keep the message in memory.
+        # Raised outside the `except`: that error's traceback would keep the message in memory.
         why = f"a message that {self.head.path} cannot read"
         raise Refused(grpc.StatusCode.INVALID_ARGUMENT, why)
 
@@ -232,7 +232,7 @@ class Rpc(Call):
                 taken.append(self._read_as(self._next()))
             self._wire.grant(self)
         except Refused as exc:
-            why = exc.with_traceback(None)  # which keeps what was taken
+            why = exc.with_traceback(None)  # the traceback would keep the taken messages in memory
         if why is not None:
             self._fail(why)
         return taken
