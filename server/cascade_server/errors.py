@@ -190,7 +190,7 @@ DO_NOT_RETRY = -1
 
 
 def status_of(error: Exception) -> grpc.StatusCode | None:
-    """The gRPC status that an error is answered with; None: it is a defect, not listed above."""
+    """Return the gRPC status of an error; None: it is a defect, not listed above."""
     return _status_of(type(error))  # type: ignore[arg-type]  # classes can be hashed
 
 

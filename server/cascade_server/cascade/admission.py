@@ -40,7 +40,7 @@ class LimitConfig:
     long_window: int = 600
 
     def allowed(self, usual: float) -> float:
-        """Seconds that a request may take before the limit shrinks.
+        """Return the seconds that a request may take before the limit shrinks.
 
         At least a quarter of what is promised: an idle server answers in a fiftieth of that, and a
         few calls that happen to arrive together take several times as long as one alone, which is
@@ -56,7 +56,7 @@ class LimitConfig:
         return min(self.promised / 2, max(self.promised / 4, allowed))
 
     def patience(self, remaining: float) -> float:
-        """Seconds that a request may wait for its turn.
+        """Return the seconds that a request may wait for its turn.
 
         A quarter of what is promised, since drawing and sending take time too, but never more than
         `in_time` leaves of the request's own deadline.

@@ -146,11 +146,11 @@ class Gate:
                     place.set_result(None)
 
     def room(self) -> int:
-        """How many more real-time requests may enter."""
+        """Return how many more real-time requests may enter."""
         return room(self.limit, self.config, self.inside)
 
     def crowded(self) -> bool:
-        """Whether AUTO must send no more requests to the teacher."""
+        """Return whether AUTO must send no more requests to the teacher."""
         return self._behind or crowded(self.limit, self.config, self.at_teacher)
 
     @contextmanager

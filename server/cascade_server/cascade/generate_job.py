@@ -123,7 +123,7 @@ class GenerateJob:
 
     @property
     def chunks(self) -> range:
-        """Return the numbers of the messages that remain to be sent."""
+        """The numbers of the messages that remain to be sent."""
         return range(self.done // self.chunk_rows, -(-self.count // self.chunk_rows))
 
     def known(self, index: int) -> tuple[Tokens, Mask]:

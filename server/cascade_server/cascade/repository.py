@@ -135,7 +135,7 @@ class Repository:
 
     @property
     def runtimes(self) -> list[Runtime]:
-        """Return the runtimes of all tables and versions."""
+        """The runtimes of all tables and versions."""
         return [runtime for versions in self.tables.values() for runtime in versions.values()]
 
     def find(self, table: str, version: int = 0, lot: float = 1.0) -> Runtime:

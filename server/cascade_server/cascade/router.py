@@ -77,7 +77,7 @@ class Route(NamedTuple):
 
     @property
     def cheapest(self) -> Option:
-        """Return the allowed option that is predicted to finish first."""
+        """The allowed option that is predicted to finish first."""
         return min(self.allowed, key=lambda option: option.seconds)
 
     @property

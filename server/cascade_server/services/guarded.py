@@ -161,7 +161,7 @@ class _GuardedHandlers(grpc.GenericRpcHandler):
         self._inner, self._identify = inner, identify
 
     def service(self, details: Any) -> Any:
-        """The wrapped handler of a method; None: there is none."""
+        """Return the wrapped handler of a method; None: there is none."""
         handler: Any = self._inner.service(details)
         if handler is None:
             return None
@@ -257,8 +257,10 @@ def only_seen(message: Message, caller: Caller) -> None:
 
 
 def open_auditor(config: ServerConfig) -> Auditor | None:
-    """The audit log of refusals and changes; None: access is not configured, or there is no state
-    folder to write to."""
+    """Open the audit log of refusals and changes.
+
+    Returns None if access is not configured, or if there is no state folder to write to.
+    """
     if config.access is None or config.state_dir is None:
         return None
     return Auditor(AuditLog(config.state_dir / AUDIT), time.monotonic)
@@ -278,7 +280,7 @@ class Files(NamedTuple):
 
     @classmethod
     def of(cls, config: ServerConfig) -> Files:
-        """The files that the settings name; nothing is read yet."""
+        """Create the files that the settings name, without reading them."""
         access = None if config.access is None else last_good_access(config.access)
         if config.prices is None:
             return cls(access)
@@ -298,7 +300,7 @@ class Files(NamedTuple):
                 each.now()
 
     def prices_now(self) -> Prices:
-        """The prices, for a process that begins.
+        """Return the prices, for a starting process.
 
         Raises:
             ConfigError: the file is invalid, and never was valid.
@@ -311,7 +313,7 @@ class Files(NamedTuple):
 def open_access(
     config: ServerConfig, sla: Sla, files: Files, auditor: Auditor | None = None
 ) -> Access | None:
-    """The access control of a process; None: anybody may call everything.
+    """Create the access control of a process; None: anybody may call everything.
 
     Raises:
         ConfigError: the access file is invalid, and never was valid.

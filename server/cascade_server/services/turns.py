@@ -151,7 +151,7 @@ class Turns:
         return refusal
 
     def room(self) -> float:
-        """How many more patient requests may be added and answered without waiting at the gate."""
+        """Return how many patient requests may be added without waiting at the gate."""
         gate = self._gate()
         if gate is None:
             return math.inf
@@ -162,7 +162,7 @@ class Turns:
         return max(0, len(self._waiting) - self._gone)
 
     def _before(self, deadline: float) -> int:
-        """How many waiting requests have a deadline no later than this one."""
+        """Return how many waiting requests have a deadline no later than this one."""
         if deadline >= self._farthest:
             return self._ahead()
         return sum(each.deadline <= deadline for each in self._waiting)

@@ -163,12 +163,12 @@ _asked_before = lru_cache(maxsize=64)(_asked_now)
 
 @lru_cache(maxsize=64)
 def _as_offline(table: str | None) -> Asked:
-    """The table, with the class of callers of low priority; cached to be the same tuple."""
+    """Return the table with the class of low-priority callers; cached to be the same tuple."""
     return table, ServiceClass.OFFLINE
 
 
 def headers_of(context: Context) -> Fields:
-    """The headers of a handler's call, over this server's transport or over grpcio's."""
+    """Return the headers of a handler's call, over this server's transport or over grpcio's."""
     head = getattr(context, "head", None)
     if isinstance(head, Head):
         return head.headers
@@ -301,24 +301,24 @@ class GrpcioCaller:
 
 
 def status_of(refusal: Refusal) -> Status:
-    """The status that ends a refused call."""
+    """Return the status that ends a refused call."""
     return Status(refusal.code, refusal.message, _trailing(refusal))
 
 
 def _trailing(refusal: Refusal) -> Metadata:
-    """The trailing metadata of a refusal: when to come back, and the request's id in the log."""
+    """Return a refusal's trailing metadata: when to retry, and the request's id in the log."""
     told = () if refusal.pushback_ms is None else (pushback(refusal.pushback_ms),)
     return (*told, (call_log.REQUEST_ID, refusal.request_id)) if refusal.request_id else told
 
 
 @lru_cache(maxsize=1024)
 def _door_status(message: str, pushback_ms: int | None) -> Status:
-    """The status of a refusal at the headers; cached, since the same recur all the time."""
+    """Return the status of a refusal at the headers; cached, because the same ones recur."""
     return status_of(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, message, pushback_ms))
 
 
 def pushback(milliseconds: int) -> tuple[str, str]:
-    """The metadata that tells a refused caller when to come back."""
+    """Return the metadata that tells a refused caller when to retry."""
     return "grpc-retry-pushback-ms", str(milliseconds)
 
 

@@ -42,7 +42,7 @@ class Calls(Protocol):
     over: Over | None
 
     def handler(self, path: str) -> Any:
-        """The handler of a method; None: there is no such method."""
+        """Return the handler of a method; None: there is no such method."""
 
     def refuses(self, head: Head, connection: Connection) -> bytes | None:
         """Decide at a call's headers whether it is refused.

@@ -33,14 +33,14 @@ OK = Status(grpc.StatusCode.OK)
 
 
 def trailers(status: Status) -> bytes:
-    """The header block that follows an answer's messages."""
+    """Return the header block that follows an answer's messages."""
     metadata = tuple((name, value) for name, value in status.metadata)
     return blocks.trailers(status.code.value[0], status.message, metadata)
 
 
 @lru_cache(maxsize=1024)
 def refusal_block(status: Status) -> bytes:
-    """The header block that refuses a call without any message.
+    """Return the header block that refuses a call without any message.
 
     Cached, since an overloaded server sends the same thousands of times a second. For a status that
     contains a caller's text use `trailers`, which caches nothing.
@@ -90,4 +90,4 @@ class Arrival(Protocol):
         """Run work that returns how the call ends, in a task that is cancelled with the call."""
 
     def time_remaining(self) -> float | None:
-        """Seconds to the deadline, 0 if it has passed; None: there is none."""
+        """Return the seconds to the deadline, 0 if it has passed; None: there is none."""

@@ -37,7 +37,7 @@ NOBODY = Peer()
 
 
 def certificate_names(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """The names in a verified certificate, each once.
+    """Return the names in a verified certificate, each once.
 
     Args:
         certificate: as `ssl.SSLSocket.getpeercert` returns it; None or empty: there is none, or it
@@ -52,7 +52,7 @@ def certificate_names(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
 
 
 def peer_of(context: Any) -> Peer:
-    """The other end of a handler's call, over this server's transport or over grpcio's.
+    """Return the other end of a handler's call, over this server's transport or over grpcio's.
 
     Args:
         context: the handler's context.

@@ -113,17 +113,17 @@ class Rpc(Call):
     # The context of the handler, as of `grpc.aio.ServicerContext`.
 
     def time_remaining(self) -> float | None:
-        """Seconds to the deadline, 0 if it has passed; None: there is none."""
+        """Return the seconds to the deadline, 0 if it has passed; None: there is none."""
         if self.deadline == math.inf:
             return None
         return max(0.0, self.deadline - self._wire.clock())
 
     def invocation_metadata(self) -> Metadata:
-        """The metadata that the caller sent."""
+        """Return the metadata that the caller sent."""
         return self.head.metadata()
 
     def peer(self) -> str:
-        """The caller's address, such as "ipv4:10.0.0.7:52000"."""
+        """Return the caller's address, such as "ipv4:10.0.0.7:52000"."""
         return self._wire.peer.address
 
     def set_trailing_metadata(self, metadata: Metadata) -> None:
@@ -139,7 +139,7 @@ class Rpc(Call):
         self._details = details
 
     def cancelled(self) -> bool:
-        """Whether the call has ended, as when the caller has given up."""
+        """Return whether the call has ended, for example because the caller has given up."""
         return self.ended
 
     async def send_initial_metadata(self, metadata: Metadata) -> None:

@@ -49,15 +49,17 @@ class Sharing(Others, Protocol):
     """Other processes that serve the same port; see `placement.Placement`."""
 
     def fileno(self) -> int:
-        """A descriptor that is readable when another process has given a connection away."""
+        """Return a descriptor that is readable when another process has given a connection away."""
 
     def take(self) -> socket.socket | None:
         """Take a connection that another process has given away; None: there is none."""
 
 
 def lifetime(seconds: float, uniform: float) -> float:
-    """The age at which one connection is drained: `seconds`, give or take a tenth, so that clients
-    that connected together do not reconnect together."""
+    """Return the age at which a connection is drained: `seconds`, give or take a tenth.
+
+    The variation keeps clients that connected together from reconnecting together.
+    """
     return seconds * (0.9 + 0.2 * uniform)
 
 
@@ -200,7 +202,7 @@ class TransportServer:
         return bound
 
     def _protocol(self, stays: bool) -> asyncio.Protocol:
-        """The protocol of a new connection; see `Connection` for `stays`."""
+        """Create the protocol of a new connection; see `Connection` for `stays`."""
         if self._handshakes is not None:
             return self._handshakes.connection(stays)
         return Connection(self, stays, self._clock)
@@ -277,7 +279,7 @@ class TransportServer:
 
     @property
     def _counts_connections(self) -> Sharing | None:
-        """Return the processes to notify of connections; None: none, or `Handshakes` does it."""
+        """The processes to notify of connections; None: none, or `Handshakes` does it."""
         return self._sharing if self._handshakes is None else None
 
     def stranger(self, peer: Peer, why: str) -> None:
@@ -350,7 +352,7 @@ class TransportServer:
         self._linger.heard()
 
     def handler(self, path: str) -> Any:
-        """The handler of a method; None: there is no such method."""
+        """Return the handler of a method; None: there is no such method."""
         found = self._handlers.get(path)
         if found is None:
             details = SimpleNamespace(method=path, invocation_metadata=())
@@ -360,7 +362,7 @@ class TransportServer:
         return found
 
     def refuses(self, head: Head, connection: Connection) -> bytes | None:
-        """The header block that refuses a call at its headers; None: it may go on."""
+        """Return the block that refuses a call at its headers; None: it may go on."""
         others = len(connection.rpcs)
         crowd = (others + 1) * (self.busy + (not others or connection.is_stranger))
         block = self._turns.refuses(head, crowd, connection.peer)

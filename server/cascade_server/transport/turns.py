@@ -97,7 +97,7 @@ class CallTurns:
         self._is_due = False
 
     def refuses(self, head: Head, crowd: int, peer: Peer) -> bytes | None:
-        """The header block that refuses a call at its headers; None: it may wait for its turn.
+        """Return the block that refuses a call at its headers; None: it may wait for its turn.
 
         Deciding before the message is read lets an overloaded server refuse nearly ten calls in the
         time that it takes to answer one.

@@ -57,7 +57,7 @@ class Watching:
 
 
 def has_results(job: Job) -> bool:
-    """Whether a job has results, or will have some."""
+    """Return whether a job has results, or will have some."""
     return job.state not in ("FAILED", "CANCELLED")
 
 
