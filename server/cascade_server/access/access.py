@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cascade.access")
 
-# Callers cached by credential, and by headers; a full cache is emptied.
+# Callers cached by credential, and by headers; a full cache of either kind is emptied.
 MOST_KNOWN, MOST_SEEN = 4096, 1024
 REASONS = tuple(Reason)
 

@@ -61,7 +61,7 @@ class Allowance:
             draws: draws for each row of the request.
 
         Returns:
-            The held rows; None: this caller has no quota.
+            The held rows; None: rows of this caller are not counted.
 
         Raises:
             BadRequest: the request exceeds the caller's limit; names what is allowed.
@@ -75,7 +75,7 @@ class Allowance:
         return self._access.hold(caller, rows, of_rate=True)
 
     def had(self, caller: Caller, held: Held) -> None:
-        """Charge held rows, after the answer was sent."""
+        """Count held rows as answered, after the answer was sent."""
         self._access.counts.answered(caller.slot, held.rows)
 
     def had_not(self, caller: Caller, held: Held) -> None:

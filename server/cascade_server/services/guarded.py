@@ -338,7 +338,7 @@ def open_access(
 def open_watch(
     files: Files, access: Access | None, compute: Sequence[ComputeCounts]
 ) -> Watch | None:
-    """Return the task that refreshes access in a process and charges tenants for compute.
+    """Create the `Watch` that refreshes access in a process and charges tenants for compute.
 
     Args:
         files: the server's files.

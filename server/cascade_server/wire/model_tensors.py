@@ -50,5 +50,5 @@ class Model(NamedTuple):
 
     @property
     def platform(self) -> str:
-        """The platform: the student is one graph; the other models run several passes."""
+        """The platform: the student is one graph; other models are passes, or a cascade of them."""
         return "onnxruntime_onnx" if self.tier is Tier.STUDENT else "cascade"

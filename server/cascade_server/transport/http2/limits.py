@@ -44,7 +44,7 @@ class TransportLimits:
             require identification: it names a service at most.
         connections: simultaneous connections. Beyond it the server closes a stranger's, or else
             the one that has been idle longest, or the new one.
-        handshakes: simultaneous TLS handshakes; beyond it the oldest one ends.
+        handshakes: simultaneous TLS handshakes; beyond it a silent one ends, or else the oldest.
         handshakes_a_turn: handshakes that advance in one turn of the event loop.
         handshake_seconds: time for a handshake.
         preface_seconds: time for a connection to start speaking HTTP/2.
