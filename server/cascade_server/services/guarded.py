@@ -267,8 +267,7 @@ def open_auditor(config: ServerConfig) -> Auditor | None:
 
 
 class Files(NamedTuple):
-    """The files that settings name and every process of a server reads, with their last valid
-    content.
+    """The files that settings name and all processes read, with their last valid content.
 
     Attributes:
         access: `access.yaml`; None: anybody may call everything.
