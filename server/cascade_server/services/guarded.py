@@ -126,7 +126,7 @@ def by_access(access: Access, at_door: bool) -> Identify:
 
 
 def still_asks(access: Access, context: Context, path: str) -> Callable[[], Caller]:
-    """Identify the caller of a standing stream anew for each of its messages.
+    """Identify the caller of a standing stream again for each of its messages.
 
     Its token may have expired, or its key may have been removed, since the stream began.
 
@@ -136,7 +136,7 @@ def still_asks(access: Access, context: Context, path: str) -> Callable[[], Call
         path: the stream's method.
 
     Returns:
-        Gives the caller, or raises the error that the caller is to be told.
+        A function that returns the caller, or raises the error to send to the caller.
     """
     headers, names = headers_of(context), peer_of(context).certificate_names
 

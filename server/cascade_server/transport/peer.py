@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# The parts of a subject alternative name that name somebody, as `ssl` calls them.
+# The parts of a subject alternative name that identify a client, as `ssl` calls them.
 NAMING = ("URI", "DNS", "email", "IP Address")
 COMMON_NAME = "commonName"
 
