@@ -2,6 +2,6 @@
 
 import os
 
-# Before ONNX Runtime is imported anywhere: it would keep an identifier of this machine in the home
-# folder, and send what it counts. Who wants that sets it to 0.
+# Must be set before ONNX Runtime is imported: otherwise it stores an identifier of this machine in
+# the home folder and sends telemetry. An operator who wants that sets it to 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

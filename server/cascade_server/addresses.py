@@ -1,4 +1,4 @@
-"""Addresses in settings: the other servers that `runtime` names, and URLs as they may be shown."""
+"""Addresses in settings: the servers that `runtime` names, and URLs without passwords."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ FORM = f"{SCHEME}HOST:PORT[,HOST:PORT...], or {TLS_SCHEME} for TLS"
 # A name or an IPv4 address, or an IPv6 address in brackets; then a port.
 _SERVER = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
-# Valkey's and Redis's clients take them in the query too.
+# Valkey's and Redis's clients also accept them in the query.
 _SECRETS = re.compile(r"([?&](?:username|password)=)[^&]*", re.IGNORECASE)
 
 
 def host_port(host: str, port: int) -> str:
-    """Both as one word, which clients and browsers take: IPv6 addresses are in brackets."""
+    """Join host and port as clients and browsers expect: IPv6 addresses in brackets."""
     return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 
 def servers_of(runtime: str) -> tuple[str, ...]:
-    """The servers that a runtime names, each HOST:PORT; none: the networks run here.
+    """Return the servers that a runtime names, each HOST:PORT; none: the networks run here.
 
     Raises:
-        ConfigError: one of them is no address, or is named twice.
+        ConfigError: one is not an address, or is named twice.
     """
     if not runtime.startswith((SCHEME, TLS_SCHEME)):
         return ()
@@ -41,7 +41,7 @@ def servers_of(runtime: str) -> tuple[str, ...]:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown: without user and password, wherever it has them."""
+    """Remove user and password from a URL, so that it may be shown."""
     scheme, slashes, rest = url.rpartition("://") if url.count("://") == 1 else ("", "", url)
     _, at, host = rest.rpartition("@")
     shown = f"{scheme}{slashes}{'…@' if at else ''}{host if at else rest}"

@@ -12,7 +12,7 @@ from cascade_server import runtimes
 from cascade_server.addresses import servers_of, without_password
 from cascade_server.errors import ConfigError
 
-# What draws the rows of jobs: this server's own processes, or a Ray cluster at this URL.
+# The executor of jobs: this server's own processes, or a Ray cluster at a URL with this scheme.
 LOCAL_EXECUTOR, RAY = "local", "ray://"
 TRANSPORTS = ("http2", "grpcio")
 CLIENT_CERTIFICATES = ("none", "optional", "required")
@@ -24,7 +24,7 @@ def check_executor(executor: str) -> None:
     """Check the setting `executor`.
 
     Raises:
-        ConfigError: it names nothing that can draw the rows of jobs; says what can.
+        ConfigError: it is not a known executor; names the allowed ones.
     """
     host, colon, port = executor.removeprefix(RAY).rpartition(":")
     is_ray = executor.startswith(RAY) and host and colon and port.isascii() and port.isdigit()
@@ -39,14 +39,14 @@ def check_otlp_endpoint(endpoint: str | None) -> None:
     """Check the setting `otlp_endpoint`.
 
     Raises:
-        ConfigError: it is not the URL of a collector; says how one is written.
+        ConfigError: it is not the URL of a collector; shows the format.
     """
     if endpoint is None:
         return
     try:
         parts = urlsplit(endpoint)
         is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is none
+    except ValueError:  # an invalid port
         is_one = False
     if not is_one:
         raise ConfigError(
@@ -58,8 +58,8 @@ def check_otlp_endpoint(endpoint: str | None) -> None:
 def check_job_outputs(prefixes: Sequence[str]) -> None:
     """Check the setting `job_outputs`.
 
-    Its URLs may have no passwords: callers name URLs without one, and are told of these when theirs
-    are refused.
+    Its URLs must not contain passwords: callers' URLs have none, and the message that refuses a
+    caller's URL lists these.
 
     Raises:
         ConfigError: a URL is malformed or has a password; names it without the password.
@@ -75,7 +75,7 @@ def check_runtime(runtime: str) -> None:
     """Check the setting `runtime`.
 
     Raises:
-        ConfigError: it names nothing that can run networks; says what can.
+        ConfigError: it is not a known runtime; names the allowed ones.
     """
     if not servers_of(runtime):
         runtimes.check(runtime)

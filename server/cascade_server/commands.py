@@ -1,4 +1,4 @@
-"""`cascade serve`: reads the settings, and starts the server's processes."""
+"""`cascade serve`: reads the settings and starts the server's processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cascade_server.releases.policy import Policy
 from cascade_server.telemetry import logs
 from cascade_server.telemetry.collecting import check_installed as telemetry_installed
 
-# The settings whose values have a meaning of their own.
+# Checks of settings whose values need more than a type.
 CHECKS: Mapping[str, Callable[[Any], object]] = {
     "version_policy": Policy.parse,
     "serve": lambda serve: policies_of(serve, Policy()),
@@ -100,5 +100,5 @@ def serve(file: Path | None, print_config: bool, **flags: Any) -> None:
 
 
 def _say_json(message: str) -> None:
-    """What the server says to the terminal, for who reads JSON there too."""
+    """Write a message to the terminal as JSON."""
     click.echo(logs.line_of(message))

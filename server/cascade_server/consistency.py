@@ -1,4 +1,4 @@
-"""Checks of settings against each other, and of addresses against what protects them."""
+"""Checks settings against each other, and addresses against their protection."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cascade.server")
 
-# Certificates and their private keys, of which neither is any use without the other.
+# Certificates and their private keys; neither is useful without the other.
 PAIRS = (("tls_certificate", "tls_key"), ("runtime_certificate", "runtime_key"))
 
 
 def check_exposure(config: ServerConfig) -> None:
-    """Refuse to listen on addresses that other machines can reach without protection; see
-    `exposure`.
+    """Refuse to listen on unprotected addresses that other machines can reach; see `exposure`.
 
-    For starting a server; settings by themselves may be meant for another machine. With `insecure`
-    the problem is logged all the same: images set it, and a misspelt variable that was to keep
-    strangers out must not leave the server open without a word.
+    Called when a server starts, because settings alone may be meant for another machine. With
+    `insecure` the problem is still logged: container images set it, and a misspelt variable for
+    access control must not leave the server open silently.
 
     Raises:
-        ConfigError: an address is not protected; names it, and what to set.
+        ConfigError: an address is not protected; names it and what to set.
     """
     authentication = config.access is not None or config.tls_client_certificates == "required"
     problems = [exposure(config.host, config.tls_certificate is not None, authentication, False)]
@@ -45,7 +44,7 @@ def check_exposure(config: ServerConfig) -> None:
 
 
 def check_together(config: ServerConfig) -> None:
-    """Refuse settings that are each allowed, but not together.
+    """Refuse settings that are allowed alone but not together.
 
     Raises:
         ConfigError: names the settings, and what is allowed.

@@ -16,13 +16,13 @@ LATE = "the deadline passed before the work was done"
 
 @dataclass(frozen=True)
 class Work:
-    """How long one request may still be worked on.
+    """The time that one request may still take.
 
-    A deadline is fixed when the request arrives and handed down with it, so that time spent in one
+    The deadline is fixed when the request arrives and passed on with it, so that time spent in one
     queue is missing in the next.
 
     Attributes:
-        deadline: seconds on `clock`; infinite where the caller set none.
+        deadline: seconds on `clock`; infinite if the caller set none.
         clock: monotonic seconds.
     """
 
@@ -36,11 +36,11 @@ class Work:
         timeout_microseconds: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> Work:
-        """From a call's remaining time, counted from now.
+        """Create a deadline from a call's remaining time, counted from now.
 
         Args:
-            remaining: seconds that gRPC says are left; None: the call has no deadline.
-            timeout_microseconds: the request's own limit; 0: it has none. The shorter one counts.
+            remaining: seconds left according to gRPC; None: the call has no deadline.
+            timeout_microseconds: the request's own timeout; 0: none. The shorter one counts.
             clock: monotonic seconds.
         """
         seconds = math.inf if remaining is None else remaining
@@ -55,12 +55,12 @@ class Work:
         timeout_microseconds: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> Work:
-        """From a call's absolute deadline.
+        """Create a deadline from a call's absolute deadline.
 
         Args:
-            deadline: seconds on `clock`; infinite where the call has none.
-            timeout_microseconds: the request's own limit, from now on; 0: it has none. The earlier
-                of the two moments counts.
+            deadline: seconds on `clock`; infinite if the call has none.
+            timeout_microseconds: the request's own timeout, from now on; 0: none. The earlier of
+                the two moments counts.
             clock: monotonic seconds.
         """
         if timeout_microseconds:
@@ -68,14 +68,14 @@ class Work:
         return cls(deadline, clock=clock)
 
     def remaining(self) -> float:
-        """Seconds to the deadline; infinite where there is none."""
+        """Return the seconds to the deadline; infinite if there is none."""
         return self.deadline - self.clock()
 
     def check(self) -> None:
         """Raise if the deadline has passed; called before each piece of work.
 
         Raises:
-            DeadlinePassed: nobody waits for the result any more.
+            DeadlinePassed: the caller no longer waits for the result.
         """
         if self.clock() >= self.deadline:
             raise DeadlinePassed(LATE)
@@ -87,12 +87,12 @@ async def bounded(
 ) -> AsyncIterator[None]:
     """Cancel the block when a deadline passes, whatever it waits for.
 
-    For waiting on another process, which may hang and then cannot report that it is late itself.
-    The block raises `DeadlinePassed` for that and never `TimeoutError`, which would be mistaken for
-    the timeout of an enclosing block.
+    For waiting on another process, which may hang and then cannot itself report that it is late.
+    The block then raises `DeadlinePassed`, not `TimeoutError`, which an enclosing block would take
+    for its own timeout.
 
     Args:
-        deadline: seconds on `clock`; infinite where there is none.
+        deadline: seconds on `clock`; infinite if there is none.
         clock: monotonic seconds.
 
     Raises:

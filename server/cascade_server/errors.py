@@ -1,14 +1,14 @@
-"""What can go wrong in the server, and the one place where it becomes a gRPC status.
+"""The server's errors, and their conversion to gRPC statuses.
 
 ServerError
 ├── ConfigError         a setting is not allowed
-├── GpuError            a GPU, or what drives it, is missing or refuses
+├── GpuError            a GPU or its driver is missing or fails
 │   └── PlanError       a TensorRT plan is not for this GPU or version, or cannot be built
 ├── BadRequest          INVALID_ARGUMENT, like protobuf's DecodeError
 ├── UnknownTable        NOT_FOUND
 ├── DeadlinePassed      DEADLINE_EXCEEDED
 ├── TooMuch             RESOURCE_EXHAUSTED
-│   └── OverAllowance   who asks has had as much as it may
+│   └── OverAllowance   the tenant has used up its rate or quota
 ├── NotReady            UNAVAILABLE
 ├── TeacherFailed       INTERNAL
 ├── NotKnown            UNAUTHENTICATED
@@ -44,9 +44,9 @@ from google.protobuf.message import DecodeError
 
 log = logging.getLogger("cascade.server")
 
-# Characters of a message to a caller at most.
+# Most characters of a message to a caller.
 LONGEST_MESSAGE = 2000
-# Characters that are quoted of a library's own error, of which the first line suffices.
+# Most characters quoted from a library's error; its first line suffices.
 LONGEST_LINE = 200
 
 
@@ -59,11 +59,11 @@ class ConfigError(ServerError):
 
 
 class GpuError(ServerError):
-    """A GPU, or what drives it, is missing or refuses; says what, and how to get it."""
+    """A GPU or its driver is missing or fails; names it and how to get it."""
 
 
 class PlanError(GpuError):
-    """A TensorRT plan cannot be built, or was made for something else; says for what."""
+    """A TensorRT plan cannot be built, or was built for another environment; names that."""
 
 
 class BadRequest(ServerError):
@@ -71,7 +71,7 @@ class BadRequest(ServerError):
 
 
 class UnknownTable(ServerError):
-    """No release of that name or version."""
+    """There is no release of that name or version."""
 
     @classmethod
     def table(cls, name: str, known: Iterable[str]) -> UnknownTable:
@@ -96,7 +96,7 @@ class TooMuch(ServerError):
     """The server is full.
 
     Attributes:
-        pushback_ms: when to come back; sent as `grpc-retry-pushback-ms`.
+        pushback_ms: milliseconds to wait before a retry; sent as `grpc-retry-pushback-ms`.
     """
 
     def __init__(self, message: str, pushback_ms: int) -> None:
@@ -112,7 +112,7 @@ class NotReady(ServerError):
     """Releases, or an issuer's keys, are still being loaded, or the server is draining.
 
     Attributes:
-        pushback_ms: when to come back, as in `TooMuch`; None: not known.
+        pushback_ms: milliseconds to wait before a retry, as in `TooMuch`; None: not known.
     """
 
     def __init__(self, message: str, pushback_ms: int | None = None) -> None:
@@ -129,22 +129,22 @@ class TeacherFailed(ServerError):
 
 
 class NotKnown(ServerError):
-    """The caller did not show who it is, or not validly; says how to."""
+    """The caller sent no valid credential; says how to send one."""
 
 
 class NotPermitted(ServerError):
-    """The caller is known and may not do this; says who may, or from where."""
+    """The caller is identified but may not do this; says who may, or from where."""
 
 
 class NotAllowed(ServerError):
-    """This server's settings or state do not allow it for anybody; says which would."""
+    """The server's settings or state do not allow this for anybody; says which would."""
 
 
 class ReleaseRefused(NotAllowed, ReleaseError):
     """A release is damaged, or cannot be run.
 
     Attributes:
-        table, version: which.
+        table, version: the release.
     """
 
     def __init__(self, message: str, table: str, version: int) -> None:
@@ -153,7 +153,7 @@ class ReleaseRefused(NotAllowed, ReleaseError):
 
     @classmethod
     def of(cls, table: str, version: int, why: Exception) -> ReleaseRefused:
-        """With the reason; the type is named too where it is no error of ours, thus a defect."""
+        """Create the error from its cause; names the type of a foreign exception, a defect."""
         known = isinstance(why, ServerError | CascadeTablesError)
         words = str(why) if known else f"{type(why).__name__}: {why}"
         return cls(f"{table} version {version}: {words}", table, version)
@@ -190,7 +190,7 @@ DO_NOT_RETRY = -1
 
 
 def status_of(error: Exception) -> grpc.StatusCode | None:
-    """The gRPC status that an error is answered with; None: it is a defect, not listed above."""
+    """Return the gRPC status of an error; None: it is a defect, not listed above."""
     return _status_of(type(error))  # type: ignore[arg-type]  # classes can be hashed
 
 
@@ -201,12 +201,13 @@ def _status_of(raised: type[Exception]) -> grpc.StatusCode | None:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a caller is told of an error; never a stack trace.
+    """The part of an error that a caller receives; never a stack trace.
 
     Attributes:
         code: the gRPC status.
-        message: names the culprit and what is allowed or, for a defect, the reference in the log.
-        pushback_ms: when to come back, sent as `grpc-retry-pushback-ms`; None: not sent.
+        message: names the cause and what is allowed or, for a defect, the reference in the log.
+        pushback_ms: milliseconds to wait before a retry, sent as `grpc-retry-pushback-ms`; None:
+            not sent.
         reference: token that finds a defect in the log; empty for errors that are listed above.
         request_id: the request's own id in the log; empty if it has none.
     """
@@ -219,7 +220,7 @@ class Refusal:
 
 
 def refusal_of(error: Exception) -> Refusal:
-    """What to tell a caller of an error; a defect is written to the log, with its stack trace."""
+    """Convert an error to a refusal; a defect is logged with its stack trace."""
     code = status_of(error)
     if code is None:
         reference = secrets.token_hex(4)
@@ -233,16 +234,16 @@ def refusal_of(error: Exception) -> Refusal:
 
 
 def counted_as(error: Exception, code: grpc.StatusCode) -> grpc.StatusCode:
-    """The status by which objectives count a call that ended with an error.
+    """Return the status under which objectives count a call that ended with an error.
 
-    It is the one that was sent, `code`, but for a tenant beyond its allowance: the caller is told
-    RESOURCE_EXHAUSTED, and that is no failure of the server.
+    It is the status sent, `code`, except for a tenant beyond its allowance: that caller receives
+    RESOURCE_EXHAUSTED, which is not a failure of the server.
     """
     return CALLERS_FAULT if isinstance(error, OverAllowance) else code
 
 
 def in_a_line(error: Exception) -> str:
-    """Another library's error in one line: its type, and the first line of its message."""
+    """Format a library's error in one line: its type and the first line of its message."""
     line = str(error).strip().partition("\n")[0][:LONGEST_LINE]
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
 

@@ -1,4 +1,4 @@
-"""Decides whether a server may listen on an address; beyond this machine it needs protection."""
+"""Decides whether a server may listen on an address: if others can reach it, it must be safe."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ LOCAL_NAMES = ("localhost", "localhost.", "ip6-localhost", "ip6-loopback")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address cannot be reached from other machines.
+    """Return whether an address cannot be reached from other machines.
 
-    Any name but `localhost` counts as reachable, for what it resolves to may change.
+    Any name but `localhost` counts as reachable, because it may resolve to another address later.
 
     Args:
         host: as `host` in the settings: an address, with or without brackets, or a name.
@@ -25,16 +25,16 @@ def is_loopback(host: str) -> bool:
 
 
 def exposure(host: str, tls: bool, authentication: bool, insecure: bool) -> str | None:
-    """Why a server may not listen on an address; None: it may.
+    """Return why a server may not listen on an address; None: it may.
 
-    A loopback address is always allowed. Any other needs both TLS, so that rows cannot be read on
-    the way, and identified callers. `insecure` says that something else provides that: a service
-    mesh, a proxy, or a network without strangers.
+    A loopback address is always allowed. Any other address needs both TLS, so that rows cannot be
+    read in transit, and identified callers. `insecure` states that something else provides that: a
+    service mesh, a proxy, or a trusted network.
 
     Args:
         host: the address.
         tls: whether connections are encrypted.
-        authentication: whether callers have to identify themselves.
+        authentication: whether callers must identify themselves.
         insecure: whether the operator has allowed it.
 
     Returns:
@@ -57,14 +57,14 @@ def exposure(host: str, tls: bool, authentication: bool, insecure: bool) -> str 
 
 
 def metrics_exposure(host: str, asked: bool, insecure: bool) -> str | None:
-    """Why metrics may not be served at an address; None: they may.
+    """Return why metrics may not be served at an address; None: they may.
 
-    They are plain HTTP, where no client certificate can be shown: a scraper identifies itself by a
-    key or a token, or not at all.
+    Metrics use plain HTTP, which has no client certificates: a scraper identifies itself by a key
+    or a token, or not at all.
 
     Args:
         host: the address.
-        asked: whether scrapers have to identify themselves.
+        asked: whether scrapers must identify themselves.
         insecure: as in `exposure`.
     """
     if insecure or asked or is_loopback(host):
@@ -78,10 +78,10 @@ def metrics_exposure(host: str, asked: bool, insecure: bool) -> str | None:
 
 
 def page_exposure(host: str, insecure: bool) -> str | None:
-    """Why the operations page may not be served at an address; None: it may.
+    """Return why the operations page may not be served at an address; None: it may.
 
-    The page changes nothing, but is neither encrypted nor protected: it is for users of the
-    machine, who may come by `ssh -L` or `kubectl port-forward`.
+    The page changes nothing, but is neither encrypted nor protected. It is for users of the
+    machine, who may connect by `ssh -L` or `kubectl port-forward`.
 
     Args:
         host: the address.

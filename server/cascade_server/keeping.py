@@ -1,7 +1,7 @@
-"""The process that keeps a server's books, and the event loop that every process of it runs in.
+"""The process that keeps a server's books, and the event loop that all its processes use.
 
 The *books* are the counts of all processes, in shared memory. The keeper writes them to the state
-file, and shows them: to Prometheus, as exported telemetry, and on the operations page.
+file and publishes them: to Prometheus, as exported telemetry, and on the operations page.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ METRICS, PAGE = "metrics on ", "operations page on "
 
 @dataclass
 class KeeperPorts:
-    """The ports that the keeper answers on over HTTP, so that one started again takes the same.
+    """The HTTP ports of the keeper, so that a restarted keeper uses the same ones.
 
-    Where the settings say 0, the first keeper finds free ports. It tells the supervisor, in which
-    `note` is called; processes that are forked later see the ports.
+    If the settings say 0, the first keeper finds free ports and reports them to the supervisor,
+    which calls `note`. Processes forked later inherit the ports.
 
     Attributes:
         metrics: Prometheus's; None: not known yet.
@@ -60,7 +60,7 @@ class KeeperPorts:
     page: int | None = None
 
     def note(self, message: str) -> None:
-        """Remember the port in a message to the terminal, if it is a keeper's first of its kind."""
+        """Store the port in a keeper's terminal message, if it is the first of its kind."""
         if self.metrics is None and message.startswith(METRICS):
             self.metrics = _port_of(message)
         elif self.page is None and message.startswith(PAGE):
@@ -68,7 +68,7 @@ class KeeperPorts:
 
 
 def _port_of(message: str) -> int:
-    """The port of the URL that ends a message."""
+    """Return the port of the URL that ends a message."""
     return int(message.rpartition(":")[2].partition("/")[0])
 
 
@@ -82,23 +82,24 @@ def keeper(
     post: Post,
     _begin: Begin,
 ) -> None:
-    """Keep the state file, answer scrapes, export spans and serve the operations page, until
-    SIGTERM. It outlives generations of workers.
+    """Keep the state file, answer scrapes, export spans and serve the operations page.
+
+    Runs until SIGTERM, and outlives generations of workers.
 
     Args:
         config: the settings.
         books: the counts of all processes.
         ports: as found by an earlier keeper.
-        credentials: for TLS, whose certificate the metrics show; None: calls come in the clear.
+        credentials: TLS credentials, whose certificate the metrics show; None: no TLS.
         files: the files that settings name.
-        spans: brings traces' spans from all processes; None: nobody wants them.
-        post: speaks with the supervisor.
+        spans: delivers traces' spans from all processes; None: spans are not collected.
+        post: the connection to the supervisor.
     """
 
     async def life() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-        # On SIGHUP, what reads files looks at them at once.
+        # Functions that check files; SIGHUP calls them at once.
         looks: list[Callable[[], Any]] = []
         loop.add_signal_handler(signal.SIGHUP, lambda: [look() for look in looks])
         place = len(books.places) - 1
@@ -128,7 +129,7 @@ def keeper(
             if sla.metrics is not None:
                 sla.metrics.expose(statistics, books.live_versions)
                 if credentials is not None:
-                    # It reads the files as the workers do, and so shows the certificate they use.
+                    # The keeper reads the files as the workers do, and so shows their certificate.
                     credentials.expose(sla.metrics.expose_certificate)
                     credentials.start_looking(config.tls_poll_seconds)
                     looks.append(partial(credentials.look, at_once=True))
@@ -153,11 +154,11 @@ def keeper(
 
 
 def _expose_others(sla: Sla, config: ServerConfig, access: Access | None, books: Books) -> None:
-    """Add the metrics of tenants and of jobs, where there are any."""
+    """Add the metrics of tenants and of jobs, if there are any."""
     if access is not None:
         expose_access(sla, access)
     if sla.metrics is not None and config.state_dir is not None:
-        # Imported here, for only a keeper that is scraped needs it.
+        # Imported here because only a scraped keeper needs it.
         from cascade_server.jobs.metrics import JobsCollector
 
         jobs = JobsCollector(config.state_dir, config.job_disk_bytes, books.tables)
@@ -171,8 +172,8 @@ def _operations_page(
     statistics: Callable[[], pb.GetStatisticsResponse],
     files: Files,
 ) -> OperationsPage:
-    """The operations page, which is yet to be started."""
-    # Imported here, for it takes a while and few servers have a page.
+    """Create the operations page, which the caller starts."""
+    # Imported here because it takes a while and few servers have a page.
     from cascade_server.page.operations_page import OperationsPage
 
     with_port = config if ports.page is None else replace(config, ops_port=ports.page)
@@ -180,10 +181,10 @@ def _operations_page(
 
 
 def run_life(life: Callable[[], Any], post: Post) -> None:
-    """Run a process's life in an event loop of its own.
+    """Run a process's main coroutine in its own event loop.
 
-    An error that the operator can do something about is told to the supervisor, and ends the
-    process with status 1; any other is a defect and is raised.
+    An error that the operator can fix is reported to the supervisor and ends the process with
+    status 1. Any other error is a defect and is raised.
     """
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

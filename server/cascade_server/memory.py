@@ -1,7 +1,7 @@
-"""Counters that several processes see: arrays in memory that stays shared across `fork`.
+"""Counters shared by several processes: arrays in memory that stays shared across `fork`.
 
-Each process writes to a place of its own, and a reader adds up the places, so that counting takes
-no lock. A process that dies loses no count: its successor continues in the same place.
+Each process writes to its own place and a reader adds up the places, so that counting needs no
+lock. When a process dies, no count is lost: its successor continues in the same place.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T")
-# How often a reader tries again when a write came in between. A write takes microseconds. One that
-# was cut short because its process was killed never ends: what it left is then read as it is.
+# How often a reader retries if a write interferes. A write takes microseconds. A write whose
+# process was killed never ends; the reader then accepts its partial result.
 TRIES = 1000
 
 
@@ -25,7 +25,7 @@ class Memory:
     """Allocates zeroed arrays.
 
     Args:
-        shared: whether processes that are forked later see and change the same arrays.
+        shared: whether processes forked later see and change the same arrays.
     """
 
     def __init__(self, shared: bool = False) -> None:
@@ -44,23 +44,23 @@ class Memory:
 
 
 class Version:
-    """A seqlock: readers of shared memory notice that it was written while they read, and retry.
+    """A seqlock: readers of shared memory detect a concurrent write, and retry.
 
-    The writer, of which there is one, writes in a `with` block; readers call `steady`.
+    The single writer writes in a `with` block; readers call `steady`.
     """
 
     def __init__(self, memory: Memory) -> None:
         self._number = memory.integers(1)
 
     def __enter__(self) -> None:
-        # A writer that was killed inside the block has left the number odd.
+        # The number is odd if a writer was killed inside the block.
         self._number[0] += 1 + self._number[0] % 2
 
     def __exit__(self, *_: object) -> None:
         self._number[0] += 1
 
     def steady(self, look: Callable[[], T]) -> T:
-        """Return what `look` reads, called again until no write came in between."""
+        """Return the result of `look`, called again until no write interferes."""
         for _ in range(TRIES):
             before = int(self._number[0])
             found = look()
@@ -91,7 +91,7 @@ class Note:
         """Replace the content, and note the time.
 
         Raises:
-            ValueError: it is longer than `size`.
+            ValueError: the content is longer than `size`.
         """
         data = self.HEAD.pack(len(content), time.monotonic()) + content
         if len(data) > len(self._content):

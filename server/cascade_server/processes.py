@@ -1,7 +1,7 @@
-"""Starts a server's processes, and says what each of them does: workers, teacher, executors.
+"""Starts a server's processes, and defines what each does: workers, teacher, executors.
 
 `serve_in_processes` is `cascade serve`: a supervisor that starts, restarts and stops the others.
-`keeping` has the life of the process that keeps the books; a worker runs a `server.Server`.
+`keeping` has the code of the process that keeps the books; a worker runs a `server.Server`.
 """
 
 from __future__ import annotations
@@ -52,24 +52,24 @@ from cascade_server.telemetry.telemetry import Telemetry
 from cascade_server.terms import Tier
 from cascade_server.transport.tls.credentials import Credentials
 
-# The teacher computes with what the workers leave of the processors.
+# The teacher uses the processor time that the workers leave.
 TEACHER_NICENESS = 19
 
 
 @dataclass(frozen=True)
 class Inherited:
-    """What the processes of a server inherit from the supervisor that forks them.
+    """The state that a server's processes inherit from the supervisor that forks them.
 
     Attributes:
         config: the settings, with the port and the teacher's socket decided.
-        workers: processes that answer calls.
-        listener: takes connections for all workers; None: each listens on the port itself.
-        local: takes connections from users who may open `control.sock`; None: there is none.
-        credentials: for TLS; None: calls come in the clear.
-        files: the files that settings name, as last read; a process that is started again while a
-            file is broken still has what it said before.
-        spans: takes traces' spans to the books' keeper; None: nobody wants them.
-        keeper_ports: where the keeper answers over HTTP.
+        workers: number of processes that answer calls.
+        listener: the socket that all workers accept from; None: each listens on the port itself.
+        local: the socket `control.sock`, for users who may open it; None: there is none.
+        credentials: TLS credentials; None: no TLS.
+        files: the files that settings name, as last read. A process that restarts while a file is
+            invalid uses the previous content.
+        spans: delivers traces' spans to the keeper; None: spans are not collected.
+        keeper_ports: the keeper's HTTP ports.
     """
 
     config: ServerConfig
@@ -82,8 +82,7 @@ class Inherited:
     keeper_ports: KeeperPorts
 
     def generation_roles(self, generation: Generation) -> Sequence[Role]:
-        """The processes of a generation: the workers, and the teacher unless other servers run the
-        networks."""
+        """Return a generation's processes: workers, and a teacher unless networks are remote."""
         workers = [self._worker(generation, number) for number in range(self.workers)]
         if servers_of(self.config.runtime):
             return workers
@@ -107,7 +106,7 @@ class Inherited:
         )
 
     def keeper_roles(self, books: Books) -> Sequence[Role]:
-        """The process that keeps the books; none where there is nothing to keep, show or export."""
+        """Return the keeper process; none if there is nothing to keep, show or export."""
         if {self.config.state_dir, self.config.ops_port, self.spans} == {None}:
             return ()
         life = partial(
@@ -124,21 +123,21 @@ def serve_in_processes(
     releases: ReleaseConfig | None = None,
     source: Source | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; SIGHUP looks for new releases.
+    """Serve until SIGTERM or SIGINT; SIGHUP triggers a search for new releases.
 
     Args:
         config: the settings; with port 0, all workers listen on the same free port.
-        workers: processes that answer calls; the teacher has one more, unless other servers run the
-            networks.
-        say: is told what a person at the terminal should know.
-        releases: what is loaded of the repository, and when.
+        workers: number of processes that answer calls; the teacher has one more, unless other
+            servers run the networks.
+        say: writes messages to the terminal.
+        releases: which releases of the repository to load, and when.
         source: the repository; None: the folder that the settings name.
 
     Raises:
         ServerError: the server cannot be started; says why.
     """
     check_exposure(config)
-    # Read before any process is started, so that what is wrong with them is said at once.
+    # Read before any process starts, so that errors in them are reported at once.
     credentials, files = Credentials.of(config), Files.of(config)
     files.check()
     shares_listener = config.transport == "http2"
@@ -173,7 +172,7 @@ def serve_in_processes(
 def _supervise(
     inherited: Inherited, say: Callable[[str], None], releases: ReleaseConfig, source: Source
 ) -> None:
-    """Start the processes of a server, and start, replace and stop them until it ends."""
+    """Start a server's processes, and restart, replace and stop them until the server ends."""
     config, workers = inherited.config, inherited.workers
 
     def from_processes(message: str) -> None:
@@ -218,17 +217,17 @@ def worker(
     """Answer calls until SIGTERM, or until another generation has taken over; then drain.
 
     Args:
-        generation: what it loads, and where it counts.
-        number: its own among the workers, from 0.
-        place: its own among all places of the books.
-        inherited: what it shares with the other processes.
-        post: speaks with the supervisor.
+        generation: the releases to load, and the counts to write.
+        number: the worker's index among the workers, from 0.
+        place: its index among all places of the books.
+        inherited: the state shared with the other processes.
+        post: the connection to the supervisor.
         begin: whether it is the first, follows another one, or replaces one that died.
     """
     if begin is Begin.NEXT:
         loading.step_back()
     books, spans = generation.books, inherited.spans
-    # The student needs no teacher: a worker that is started again does not wait for one.
+    # The student works without the teacher, so a restarted worker does not wait for it.
     config = replace(generation.config, await_teacher=begin is not Begin.AGAIN)
 
     def report(loaded: Loaded) -> None:
@@ -247,7 +246,7 @@ def worker(
 
         def orphaned() -> None:
             server.stop()
-            # The supervisor would kill a worker that drains for too long; here the system does.
+            # In place of the supervisor, the system kills a worker that drains for too long.
             signal.alarm(math.ceil(config.drain_seconds + KILL_AFTER))
 
         control = Control(post, orders, orphaned)
@@ -280,7 +279,7 @@ def worker(
                 await server.startup()
                 post.tell(ready=server.port)
             else:
-                # It answers nobody yet: until it has loaded, SIGTERM kills it.
+                # The worker answers no calls yet, so until it has loaded, SIGTERM kills it.
                 await server.prepare(turns_of(config) if begin is Begin.NEXT else None)
                 loop.add_signal_handler(signal.SIGTERM, server.stop)
                 if begin is Begin.NEXT:
@@ -293,14 +292,14 @@ def worker(
         finally:
             await server.shutdown()
             if server.hands_over:
-                # The system takes a while to free its memory: let others have the processor.
+                # The system takes a while to free the memory; other processes go first.
                 loading.yield_to_all()
 
     run_life(life, post)
 
 
 def turns_of(config: ServerConfig) -> loading.Turns:
-    """The turns in which new processes load, one at a time, while others answer."""
+    """Return the turns in which new processes load, one at a time, while others answer."""
     assert config.teacher_socket is not None
     return loading.Turns(config.teacher_socket.parent / "loading")
 
@@ -309,9 +308,9 @@ def teacher(generation: Generation, spans: SpanPipe | None, post: Post, begin: B
     """Run the teachers of a generation's releases for its workers, until SIGTERM.
 
     Args:
-        generation: what it loads, and where it listens.
-        spans: takes the spans of its batches; None: nobody wants them.
-        post: speaks with the supervisor.
+        generation: the releases to load, and the socket to listen on.
+        spans: collects the spans of its batches; None: spans are not collected.
+        post: the connection to the supervisor.
         begin: whether other processes answer while it loads.
     """
     os.nice(TEACHER_NICENESS)
@@ -334,9 +333,9 @@ def teacher(generation: Generation, spans: SpanPipe | None, post: Post, begin: B
         )
         turns = turns_of(config) if begin is Begin.NEXT else None
         repository = await loading.load(lambda pause: load(pause=pause), turns)
-        # Niceness is enough while it loads. When it computes it is not: a worker that wakes would
-        # wait for the rest of the teacher's time slice, some milliseconds. With idle priority the
-        # teacher is interrupted at once.
+        # Niceness suffices while the teacher loads, but not while it computes: a worker that wakes
+        # up would wait some milliseconds for the rest of the teacher's time slice. With idle
+        # priority the teacher is interrupted at once.
         loading.all_yield_to_all()
         tracer = Telemetry.of(config, spans, "teacher").tracer
         server = TeacherServer(
@@ -367,9 +366,9 @@ def teacher(generation: Generation, spans: SpanPipe | None, post: Post, begin: B
 
 
 def executors(generation: Generation) -> Sequence[Role]:
-    """The processes that work off jobs beside a generation.
+    """Return the processes that execute jobs beside a generation.
 
-    They are killed rather than asked to end: finished work is in the ledger, the rest is redone.
+    They are killed, not asked to end: finished work is in the ledger, and the rest is redone.
     """
     state_dir = generation.config.state_dir
     if state_dir is None:
@@ -388,7 +387,7 @@ def executors(generation: Generation) -> Sequence[Role]:
 
 
 def executor(generation: Generation, number: int, post: Post, _begin: Begin) -> None:
-    """Work off jobs until there are none."""
+    """Execute jobs until there are none."""
     books = generation.books
     meter, counts = ProcessMeter(books.executor(number)), books.executors[number]
 

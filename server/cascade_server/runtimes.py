@@ -1,8 +1,8 @@
-"""Chooses what runs a release's networks on this machine: ONNX Runtime, TensorRT, compiled code.
+"""Chooses the runtime of a release's networks: ONNX Runtime, TensorRT or compiled code.
 
-A runtime that is asked for by name is used or is an error that says what is missing and how to
-install it. Only `auto` falls back to another one, and reports what it passed over and why. This
-module decides; `engines.gpu.opening` finds out what the machine has, and opens what was chosen.
+A runtime requested by name is used, or an error says what is missing and how to install it. Only
+`auto` falls back to another one, and reports which it passed over and why. This module decides;
+`engines.gpu.opening` detects what the machine has, and opens the chosen runtime.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cascade_server.addresses import FORM
 from cascade_server.errors import ConfigError, GpuError
 
 CUDA_PROVIDER, TENSORRT_PROVIDER = "CUDAExecutionProvider", "TensorrtExecutionProvider"
-# What `--runtime` may name, and what it stands for.
+# The values of `--runtime`, and their meanings.
 RUNTIMES = {
     "auto": "plans that fit this GPU, else ONNX Runtime on the GPU, else the CPU",
     "cpu": "on the CPU: the student in compiled code where it was built, the rest by ONNX Runtime",
@@ -32,10 +32,10 @@ GET_ONNXRUNTIME = (
 
 @dataclass(frozen=True)
 class Available:
-    """What this machine has to run a release with.
+    """The runtimes that are available on this machine.
 
     Attributes:
-        providers: names of the execution providers of the installed ONNX Runtime.
+        providers: execution providers of the installed ONNX Runtime.
         no_gpu: why no GPU can be used; empty if one can.
         no_tensorrt: why TensorRT cannot be used; empty if it can.
         no_plans: why the release's TensorRT plans cannot be used; empty if they fit.
@@ -72,7 +72,7 @@ def check(asked: str) -> str:
 
 
 def missing(runtime: str, available: Available) -> str:
-    """What a runtime lacks on this machine, and how to get it; empty if it can be used."""
+    """Say what a runtime lacks on this machine and how to get it; empty if it can be used."""
     if runtime in ON_CPU:
         return ""
     if available.no_gpu:
@@ -103,7 +103,7 @@ def choose_runtime(asked: str, available: Available) -> Choice:
             raise GpuError(f"runtime {asked!r} was asked for, but {lacks}")
         return Choice(asked)
     passed_over: list[str] = []
-    # tensorrt-ep builds for minutes whenever a table is new to it: only where it is asked for.
+    # tensorrt-ep builds for minutes for every new table, so it is used only on request.
     for runtime in ("tensorrt", "cuda"):
         lacks = missing(runtime, available)
         if not lacks:

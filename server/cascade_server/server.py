@@ -67,11 +67,11 @@ from cascade_server.transport.tls.credentials import Credentials
 
 log = logging.getLogger("cascade.server")
 
-# Seconds between the notes in which a process tells the others its statistics. While nothing
-# happens only each fourth is written, which is still often enough; see `books.STALE`.
+# Seconds between the notes with which a process shares its statistics. An idle process writes only
+# every fourth note, which is still often enough; see `books.STALE`.
 SECONDS_BETWEEN_NOTES, QUIET_NOTES = 0.5, 4
 SERVICES = (SYNTHESIS, RELEASES, JOBS, INFERENCE, FLIGHT)
-# Besides `Synthesis`, the services that can answer nothing while no table can be answered.
+# Services, besides `Synthesis`, that cannot answer while no table can be answered.
 SERVICES_OF_TABLES = (INFERENCE,)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -80,13 +80,13 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class Server:
     """A gRPC server with its services, in the event loop of one process.
 
-    The first server of a port listens while it loads, so that callers learn that it is coming:
+    The first server of a port listens while it loads, so that callers see that it is starting:
 
     >>> await server.startup()      # listens; health says NOT_SERVING; loads; says SERVING
     >>> await server.main_loop()    # until `stop`
     >>> await server.shutdown()     # drains
 
-    One that takes over from another, with other releases, loads before it listens:
+    A server that takes over from another, with other releases, loads before it listens:
 
     >>> await server.prepare(turns)
     >>> await server.take_over()    # listens; says SERVING
@@ -95,15 +95,15 @@ class Server:
 
     Args:
         config: the settings.
-        report: is told of each release that has been loaded.
-        sla: where calls are counted; None: in counts of this process alone.
-        placement: balances connections among workers that share a listener; None: it does not.
+        report: called with each loaded release.
+        sla: counts calls; None: counts of this process alone.
+        placement: balances connections among workers that share a listener; None: no balancing.
         listener: a socket that several processes accept connections from; None: its own.
-        control: the line to the supervisor, which changes releases; None: there is no supervisor.
+        control: the connection to the supervisor, which changes releases; None: no supervisor.
         local: the listening Unix socket `control.sock`, whose users may change releases; None:
             there is none.
-        credentials: for TLS; None: those that the settings name, if any.
-        telemetry: what is told of calls beside their counts.
+        credentials: TLS credentials; None: those that the settings name, if any.
+        telemetry: receives traces and other records of calls, beside their counts.
         files: the files that the settings name, shared with other processes; None: it reads its
             own.
 
@@ -134,7 +134,7 @@ class Server:
         self._teachers: TeacherLink | None = None
         self._fleet: Fleet | None = None
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
-        # Whether it ends because others take over; whether new callers are taken.
+        # Whether it ends because another takes over; whether new callers are accepted.
         self._hands_over = self._serves = False
         self.sla = sla or Sla(config)
         self._auditor = open_auditor(config)
@@ -196,7 +196,7 @@ class Server:
         )
 
     def _guarded(self, transport: GrpcioServer | TransportServer, is_local: bool) -> Handlers:
-        """Where to add handlers, so that each call first finds out who its caller is."""
+        """Wrap a transport, so that each call to an added handler first identifies its caller."""
         if is_local:
             return Guarded(transport, locally)
         if self.access is None:
@@ -209,7 +209,7 @@ class Server:
 
         Raises:
             ConfigError: the address cannot be listened on, the state folder cannot be used, or the
-                servers that are to run the networks are missing or have other releases.
+                servers that run the networks are missing or have other releases.
             ReleaseError: a release is missing or damaged; nothing is served.
         """
         self._say(NOT_SERVING)
@@ -222,9 +222,9 @@ class Server:
         self._say(SERVING)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        """Await some work, or cancel it when the server is asked to stop.
+        """Await work, or cancel it when the server is asked to stop.
 
-        A thread that is loading cannot be cancelled: it goes on, and is not waited for.
+        A loading thread cannot be cancelled: it continues, and is not waited for.
         """
         task, stopped = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
         try:
@@ -240,7 +240,7 @@ class Server:
         """Load and warm every release, without listening.
 
         Args:
-            turns: when this process may load, beside others that answer; None: at once.
+            turns: the turns in which this process may load while others answer; None: at once.
 
         Raises:
             ReleaseError: a release is missing or damaged.
@@ -260,8 +260,8 @@ class Server:
     async def _begin(self) -> None:
         await self.sla.start()
         if self._watch is not None:
-            # Before loading, which takes a while: a tenant that is removed from the file meanwhile
-            # is not to be let in.
+            # Started before loading, which takes a while: a tenant removed from the file meanwhile
+            # must not be accepted.
             self._watch.start()
 
     async def _listen(self) -> None:
@@ -330,7 +330,7 @@ class Server:
         await self._stop.wait()
 
     def stop(self) -> None:
-        """Have `main_loop` return, and `shutdown` give calls the grace of the settings."""
+        """Make `main_loop` return, and `shutdown` give calls the configured grace period."""
         self._hurry.set()
         self._stop.set()
 
@@ -343,28 +343,30 @@ class Server:
 
     @property
     def hands_over(self) -> bool:
-        """Whether it ends because another process has taken over, and nobody waits for its end."""
+        """Whether it ends, without a time limit, because another process has taken over."""
         return self._hands_over and not self._hurry.is_set()
 
     def retire(self) -> None:
-        """Take no new connections; another process takes them."""
+        """Accept no new connections; another process accepts them."""
         self._serves = False
         self._place(False)
         self._transport.stop_accepting()
         self._local_transport.stop_accepting()
 
     def leave(self) -> None:
-        """Have `main_loop` return, and `shutdown` wait until callers have gone to the process that
-        has taken over. It waits without a limit, until `stop`."""
+        """Make `main_loop` return, and `shutdown` wait until callers have moved to the new process.
+
+        It waits without a limit, until `stop`.
+        """
         self._hands_over = True
         self._stop.set()
 
     async def shutdown(self) -> None:
-        """Take no new calls, wait for those in flight, and let go of everything.
+        """Accept no new calls, wait for those in flight, and release all resources.
 
-        After `stop` calls have the grace of the settings; after `leave` all the time they need.
-        Health says NOT_SERVING, unless another process serves in its place. Watchers of health are
-        not waited for, since their streams never end by themselves.
+        After `stop`, calls have the configured grace period; after `leave`, all the time they need.
+        Health says NOT_SERVING, unless another process serves in its place. Health watchers are
+        not waited for, because their streams never end by themselves.
         """
         if not self._hands_over:
             await self._health.leave()
@@ -406,7 +408,7 @@ class Server:
                 if quiet % QUIET_NOTES == 0:
                     book.says(self.service.own_statistics())
                 tell_suppressed()
-            except Exception:  # a defect: who says nothing any more would pass for one that hangs
+            except Exception:  # a defect; a silent process would seem to hang
                 log.exception("this process could not tell the others of itself")
             before = now
             self.sla.metering.is_nobodys()
@@ -418,8 +420,10 @@ class Server:
         self._health.say(status)
 
     def _told_health(self, vitals: Vitals) -> None:
-        """Show in the health service which tables can be answered; a worker that can answer none
-        gets no new connections."""
+        """Show in the health service which tables can be answered.
+
+        A worker that can answer none gets no new connections.
+        """
         self._health.cannot(unable_names(vitals, SYNTHESIS, SERVICES_OF_TABLES))
         if self._serves:
             self._place(not vitals.all_unable)

@@ -1,7 +1,7 @@
 """Loads and saves the files that a server keeps across restarts.
 
-No content of such a file may stop the server from starting: a damaged one is renamed, logged, and
-done without. A file is replaced as a whole or not at all.
+No content of such a file may stop the server from starting: a damaged file is renamed and logged,
+and the server starts without it. A file is replaced as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ log = logging.getLogger("cascade.server")
 
 T = TypeVar("T")
 
-# No file of a server is nearly as large; a larger one was not written by a server.
+# No server file is nearly this large; a larger one was not written by a server.
 MOST_BYTES = 256 * 2**20
-# Errors that say that the right folder cannot be written to.
+# Errors that mean that the folder exists but cannot be written to.
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT})
 
 
@@ -30,8 +30,8 @@ def load(path: Path, decode: Callable[[bytes], T], without: str) -> T | None:
 
     Args:
         path: the file.
-        decode: makes the value from the content; whatever it raises, the file counts as damaged.
-        without: says in the log what follows from doing without the file.
+        decode: parses the content; if it raises anything, the file counts as damaged.
+        without: the consequence of starting without the file, for the log.
 
     Returns:
         The value; None if there is no such file, or if it is damaged, which is logged.
@@ -40,8 +40,8 @@ def load(path: Path, decode: Callable[[bytes], T], without: str) -> T | None:
         return decode(_content(path))
     except FileNotFoundError:
         return None
-    # Any exception: content that nobody thought of, such as brackets nested a thousand deep or a
-    # number of a million digits, must not keep the server from starting.
+    # Any exception: unforeseen content, such as brackets nested a thousand deep or a number of a
+    # million digits, must not keep the server from starting.
     except Exception as exc:
         why = str(exc) or type(exc).__name__
         if isinstance(exc, OSError) and exc.strerror:
@@ -51,7 +51,7 @@ def load(path: Path, decode: Callable[[bytes], T], without: str) -> T | None:
 
 
 def _content(path: Path) -> bytes:
-    """Read a regular file; opening anything else, such as a FIFO, might block for ever."""
+    """Read a regular file; opening anything else, such as a FIFO, might block forever."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("it is not a regular file")
@@ -61,7 +61,7 @@ def _content(path: Path) -> bytes:
 
 
 def _set_aside(path: Path) -> str:
-    """Rename a damaged file; returns what became of it, for the log."""
+    """Rename a damaged file; return the outcome, for the log."""
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
@@ -73,10 +73,10 @@ def _set_aside(path: Path) -> str:
 
 
 def save(path: Path, content: bytes) -> None:
-    """Replace a file as a whole. It waits for the disk: do not call it from an event loop.
+    """Replace a file as a whole. Waits for the disk: do not call it from an event loop.
 
     Raises:
-        OSError: that is not possible; the old file is still there.
+        OSError: the file cannot be replaced; the old one is still there.
     """
     beside = path.with_suffix(".tmp")
     try:
@@ -86,7 +86,7 @@ def save(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError:
-        # Of a disk that is full it would keep the last room from what may be smaller.
+        # On a full disk, the partial file would take the space of smaller files.
         with contextlib.suppress(OSError):
             beside.unlink()
         raise

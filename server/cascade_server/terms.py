@@ -1,4 +1,4 @@
-"""Words that every room uses: which model draws, what a caller asks for, what a call counts as."""
+"""Shared terms: the tier that draws, the requested fidelity, the class and priority of a call."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from enum import StrEnum
 
 
 class Tier(StrEnum):
-    """Which model draws the values of an answer."""
+    """The model that draws the values of an answer."""
 
     STUDENT = "student"
     TEACHER = "teacher"
 
 
 class Wanted(StrEnum):
-    """The fidelity that a caller asks for: the best in time, the fastest, or the teacher's."""
+    """The fidelity that a caller requests: the best in time, the fastest, or the teacher's."""
 
     AUTO = "auto"
     FAST = "fast"
@@ -21,15 +21,15 @@ class Wanted(StrEnum):
 
 
 class ServiceClass(StrEnum):
-    """What a call counts as: objectives and error budgets are kept apart by it."""
+    """The class that a call counts for; each has its own objectives and error budgets."""
 
     REALTIME = "realtime"  # Synthesize, fidelity AUTO or FAST
     FULL = "full"  # Synthesize, fidelity FULL or with the log-likelihood
-    OFFLINE = "offline"  # Generate, and what nobody waits for
+    OFFLINE = "offline"  # Generate, and other offline work
 
 
 class Priority(StrEnum):
-    """Who is admitted first: somebody waits for real-time work, nobody for offline work."""
+    """The priority of admission: a caller waits for real-time work, but not for offline work."""
 
     REALTIME = "realtime"
     OFFLINE = "offline"

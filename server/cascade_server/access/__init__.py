@@ -1,1 +1,1 @@
-"""Who may ask, for what, and how much: decisions as pure functions, a thin shell around them."""
+"""Access control: who may call what, and how much; pure functions inside a thin layer of I/O."""

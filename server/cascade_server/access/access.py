@@ -1,7 +1,7 @@
-"""Asks the decisions, with what holds now: the file, the issuers' keys, the clocks, the counts.
+"""Applies the decisions to the current state: the file, issuers' keys, clocks and counts.
 
-Who has been let in is remembered by what it showed, until that ends: a key is hashed and a token
-verified once in a process, and after that a call costs a few look-ups in dictionaries.
+An accepted caller is cached by its credential, until that expires: each process hashes a key or
+verifies a token once, and after that a call costs a few dictionary look-ups.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cascade.access")
 
-# Callers that are remembered by what they showed, and by headers; beyond it all are found anew.
+# Callers cached by credential, and by headers; a full cache of either kind is emptied.
 MOST_KNOWN, MOST_SEEN = 4096, 1024
 REASONS = tuple(Reason)
 
 
 def tells_nobody(_refused: Refused, _path: str, _address: str) -> None:
-    """Told of refusals, it does nothing."""
+    """Do nothing; the default callback for refusals."""
 
 
 class Peer(Protocol):
@@ -53,32 +53,32 @@ class Peer(Protocol):
 
     @property
     def address(self) -> str:
-        """Tells it from all other connections of the process."""
+        """The address, unique among the connections of the process."""
 
     @property
     def certificate_names(self) -> tuple[str, ...]:
-        """Whom its verified certificate names."""
+        """The names in the verified client certificate."""
 
 
 class Access:
-    """Who may ask a server.
+    """The access control of a process.
 
     Args:
-        path: of the file.
-        counts: what this process counts.
-        monotonic, wall: nanoseconds of the machine, and seconds since 1970-01-01 UTC.
-        refused: is told of each refusal, with the method's path and the caller's address.
-        knows_connections: whether the transport tells when one is `gone`; where it does not, how
-            many a tenant has at once is not known.
-        file: as other processes of the server read it too; None: this one reads it alone.
+        path: the path of the access file.
+        counts: the counts of this process.
+        monotonic, wall: the machine's monotonic nanoseconds, and seconds since 1970-01-01 UTC.
+        refused: called with each refusal, the method's path and the caller's address.
+        knows_connections: whether the transport reports closed connections to `gone`; if not, the
+            number of a tenant's connections is unknown.
+        file: the file as shared with other processes of the server; None: not shared.
 
     Attributes:
-        holding, config: what holds now.
-        reloads, failed_reloads: of the file.
+        holding, config: the current configuration.
+        reloads, failed_reloads: numbers of reloads of the file.
 
     Raises:
-        ConfigError: the file cannot be read, or is none, and none of the server's processes has
-            ever read one that was.
+        ConfigError: the file cannot be read or is invalid, and no process of the server has ever
+            read a valid one.
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class Access:
         self.path, self.counts, self._knows_connections = path, counts, knows_connections
         self._monotonic, self._wall, self._told = monotonic, wall, refused
         self._requests, self._rows = counts.all.requests, counts.all.rows
-        # What callers that are known have called, and may.
+        # Paths that each cached caller has called and may call.
         self._allowed: dict[Caller, set[str]] = {}
         self._known: dict[str | tuple[str, ...], Caller] = {}
         self._seen: dict[int, tuple[Fields, tuple[str, ...], Caller]] = {}
-        # The connections of tenants that may have only so many, by address.
+        # The connections of tenants with a limit on them, by address.
         self._connections: dict[str, set[int]] = {}
         self.issuers: Issuers | None = None
         self.file = file or last_good_access(path)
@@ -109,14 +109,14 @@ class Access:
     def _use(self, config: AccessConfig) -> None:
         slots = self.counts.all.slots(config.tenants)
         if config.issuers and self.issuers is None:
-            # PyJWT is for who takes tokens.
+            # Imported here because PyJWT is needed only if tokens are accepted.
             from cascade_server.access.issuers import Issuers
 
             self.issuers = Issuers(self.forget, lambda: self._monotonic() / NANO)
         if self.issuers is not None:
             self.issuers.use(config.issuers)
-        # Before anybody is found out anew: whoever does so in another thread has either what was
-        # known before, and remembers it there, or what holds now.
+        # Set before the caches are emptied: another thread that identifies a caller meanwhile then
+        # uses either the old state and the old caches, or the new state.
         self.holding = Holding(config, slots)
         self.forget()
         if not self._knows_connections:
@@ -130,25 +130,25 @@ class Access:
 
     @property
     def config(self) -> AccessConfig:
-        """What the file says that holds now."""
+        """The current content of the file."""
         return self.holding.config
 
     def forget(self) -> None:
-        """Find out anew who everybody is: whoever may ask, or a key of an issuer, has changed."""
+        """Empty the caches of callers, because the tenants or an issuer's keys have changed."""
         self._known, self._seen, self._allowed = {}, {}, {}
 
     def reload(self) -> bool:
-        """Read the file anew, as `take`; `Watch` does it beside the event loop."""
+        """Reload the file, as `take`; `Watch` does the same outside the event loop."""
         try:
             return self.take(self.file.now())
         except ConfigError as exc:
             return self.take(exc)
 
     def take(self, found: AccessConfig | ConfigError) -> bool:
-        """The file was read anew: its content holds from now on, unless it is none.
+        """Apply the content of the reloaded file, unless it is invalid.
 
         Returns:
-            Whether something else holds from now on.
+            Whether the configuration has changed.
         """
         if isinstance(found, ConfigError):
             self.failed_reloads += 1
@@ -161,20 +161,20 @@ class Access:
         log.warning("%s was read anew; its tenants: %d", self.path, len(found.tenants))
         return True
 
-    # Who asks.
+    # Identifying callers.
 
     def caller(self, headers: Fields, certificate_names: tuple[str, ...] = ()) -> Caller | Refused:
-        """Who has sent a call; nothing is counted.
+        """Identify the caller of a call, without counting the call.
 
         Args:
-            headers: of the call.
-            certificate_names: of its connection's certificate.
+            headers: the call's headers.
+            certificate_names: the names in the connection's certificate.
         """
-        # Asked for in this order, and kept: they are forgotten in the other one, and what was found
-        # by what held before is not to be remembered for long after it.
+        # Both caches are fetched once, in this order: `forget` replaces them in the other order, so
+        # that a caller identified by an old configuration is not cached for long.
         all_seen, all_known = self._seen, self._known
-        # A connection's headers are the same object from call to call, as long as they say the
-        # same; see `transport.http2.headers.Heads`.
+        # The headers of a connection's calls are the same object as long as they are equal; see
+        # `transport.http2.headers.Heads`.
         seen = all_seen.get(id(headers))
         if seen is not None and seen[0] is headers and seen[1] == certificate_names:
             found = seen[2]
@@ -192,7 +192,7 @@ class Access:
             all_known[shown.secret or certificate_names] = known
         if len(all_seen) >= MOST_SEEN:
             all_seen.clear()
-        # It keeps the headers, so that no others can be where they are.
+        # The entry keeps the headers alive, so that no other object can get the same id.
         all_seen[id(headers)] = headers, certificate_names, known
         return known
 
@@ -205,7 +205,7 @@ class Access:
         return replace(found, slot=holding.slots[found.tenant])
 
     def _judge(self, config: AccessConfig, token: str, now: float) -> Caller | Refused:
-        """Whose a token is."""
+        """Identify the caller of a token."""
         if self.issuers is None:
             return Refused(Reason.BAD_CREDENTIAL, "tokens are not taken here; API keys are")
         from cascade_server.access import tokens
@@ -230,18 +230,18 @@ class Access:
         expires = tokens.time_of(claims, "exp") + issuer.leeway
         return caller_of_token(tenant, issuer, str(claims.get("sub", "")), expires)
 
-    # What it may do.
+    # Authorization.
 
     def door(self, path: str, headers: Fields, peer: Peer) -> Refused | None:
-        """Decide about a call of which nothing but its head has come, and count it.
+        """Decide about a call at its headers, and count it.
 
         Args:
-            path: of its method.
-            headers: of the call.
-            peer: the other end of its connection.
+            path: the method's path.
+            headers: the call's headers.
+            peer: the other end of the call's connection.
 
         Returns:
-            Why it is refused; None: it is let in.
+            Why the call is refused; None: it is accepted.
         """
         if path in OPEN:
             return None
@@ -262,11 +262,11 @@ class Access:
         return None
 
     def handler(self, path: str, headers: Fields, peer: Peer, at_door: bool) -> Caller | Refused:
-        """Who has sent a call that a handler is to answer.
+        """Identify the caller of a call at the start of its handler.
 
         Args:
             path, headers, peer: as for `door`.
-            at_door: whether `door` has let it in.
+            at_door: whether `door` has accepted the call.
         """
         if not at_door and (refused := self.door(path, headers, peer)) is not None:
             return refused
@@ -274,7 +274,7 @@ class Access:
         if isinstance(caller, Refused):
             return self._refuse(caller, path, peer.address)
         if path not in KINDS:
-            # A method that nobody has thought of here is nobody's.
+            # A method without an entry in `KINDS` is closed to everybody.
             return self._refuse(not_permitted(caller, Kind.RELEASES), path, peer.address)
         return caller
 
@@ -284,9 +284,9 @@ class Access:
         return refused
 
     def request(self, caller: Caller) -> Refused | None:
-        """Take a token of a tenant's rate of requests; why there is none.
+        """Take a token of a tenant's request rate; return a refusal if there is none.
 
-        For each request of a stream; `door` does for a call.
+        Called for each request of a stream; `door` does the same for a call.
         """
         rate = caller.grant.requests
         if rate is None:
@@ -296,18 +296,18 @@ class Access:
         if full < 0:
             message = f"more than {rate.per_second:g} requests a second, this caller's rate"
             return Refused(Reason.REQUEST_RATE, message, caller.tenant, -full / NANO)
-        # Of two processes that write at one moment one is not counted: that is far rarer than a
-        # lock would be dear.
+        # If two processes write at the same moment, one write is lost. That is rare, and a lock on
+        # every call would cost more.
         full_at[slot] = full
         return None
 
     def rows(self, caller: Caller, wanted: int = 0) -> Refused | None:
-        """Why a tenant may ask for no rows now; None: it may.
+        """Return why a tenant may request no rows now; None: it may.
 
         Args:
-            caller: who asks.
-            wanted: rows that are to fit into what is left of the day's quota. What a request has
-                more than that, where it is not known yet, the next one lacks.
+            caller: the caller.
+            wanted: rows that the rest of the day's quota must cover. If the request turns out to
+                need more, the excess is missing for the next one.
         """
         grant = caller.grant
         rate = grant.rows
@@ -319,7 +319,7 @@ class Access:
         return self.quota(caller, wanted) if grant.has_quota else None
 
     def quota(self, caller: Caller, wanted: int = 0) -> Refused | None:
-        """Why a tenant may have no more rows today; None: it may. As `rows`, but for the rate."""
+        """Return why a tenant may have no more rows today; as `rows`, without the rate."""
         grant, counts, now = caller.grant, self.counts.all, self._wall()
         day = rates.day_of(now)
         if grant.rows_a_day is not None:
@@ -336,32 +336,32 @@ class Access:
         return None
 
     def charge(self, caller: Caller, rows: int) -> None:
-        """A tenant is let have rows.
+        """Charge rows to a tenant.
 
         Args:
-            caller: who.
-            rows: how many.
+            caller: the caller.
+            rows: number of rows.
         """
         self.hold(caller, rows, of_rate=True)
         self.counts.answered(caller.slot, rows)
 
     def owes(self, caller: Caller) -> float:
-        """Seconds until a tenant may have more rows by its rate."""
+        """Return the seconds until a tenant's rate allows more rows."""
         rate = caller.grant.rows
         if rate is None:
             return 0.0
         return rates.wait(self._rows[caller.slot], self._monotonic(), rate) / NANO
 
     def hold(self, caller: Caller, rows: int, of_rate: bool = False) -> rates.Held:
-        """Take rows of a tenant's day that it may be let have.
+        """Hold rows of a tenant's quota until it is known whether the tenant gets them.
 
         Args:
-            caller: who.
-            rows: how many.
-            of_rate: whether of its rate too; not where nobody waits for them.
+            caller: the caller.
+            rows: number of rows.
+            of_rate: whether to take them from the rate too; False if no caller waits for them.
 
         Returns:
-            What is held; see `give_back`.
+            The held rows; see `give_back`.
         """
         grant, slot, day, full = caller.grant, caller.slot, 0, 0
         if grant.has_quota:
@@ -374,8 +374,7 @@ class Access:
         return rates.Held(rows, day, full)
 
     def give_back(self, caller: Caller, held: rates.Held) -> None:
-        """It was not let have them: they are the day's again of which they were held, and the
-        rate's."""
+        """Return rows that the tenant did not get, to the quota of their day and to the rate."""
         grant, slot = caller.grant, caller.slot
         if grant.has_quota:
             self.counts.unused(slot, held.day, held.rows)
@@ -384,7 +383,7 @@ class Access:
             full_at[slot] = rates.given_back(full_at[slot], now, grant.rows, held)
 
     def refuses(self, refused: Refused, path: str) -> Refused:
-        """Count what was refused beyond the door."""
+        """Count a refusal after the call was accepted at its headers."""
         return self._refuse(refused, path)
 
     # Connections.
@@ -403,19 +402,19 @@ class Access:
         return None
 
     def gone(self, peer: Peer) -> None:
-        """A connection is no more."""
+        """Forget a closed connection."""
         for slot in self._connections.pop(peer.address, ()):
             self.counts.connected(slot, -1)
 
     # For metrics.
 
     def scrape_refusal(self, authorization: str) -> int:
-        """The status of HTTP with which a scrape is refused; 0: it is answered.
+        """Return the HTTP status that refuses a scrape; 0: it is answered.
 
-        Metrics are of all tables and tenants, and for who may ask for statistics of all tables.
+        Metrics cover all tables and tenants, so they require access to statistics of all tables.
 
         Args:
-            authorization: the header of the request, with a key or a token; "": there is none.
+            authorization: the request's header, with a key or a token; "": there is none.
         """
         sent = ((AUTHORIZATION, authorization.encode("latin1", "replace")),)
         found = self.caller(sent if authorization else ())
@@ -429,9 +428,9 @@ class Access:
         return 403
 
     def now(self) -> float:
-        """Unix seconds, by which days are told."""
+        """Return the Unix seconds that days are determined by."""
         return self._wall()
 
     def cost_today(self, slot: int) -> float:
-        """What a tenant has spent today, in the unit of the prices."""
+        """Return a tenant's cost of today, in the unit of the prices."""
         return self.counts.all.today("cost", slot, rates.day_of(self._wall())) / MICRO

@@ -1,4 +1,4 @@
-"""`access.yaml`: tenants, how each shows who it is, and what it may do.
+"""Reads `access.yaml`: tenants, their credentials, and their permissions.
 
     tenants:
       fraud-scoring:
@@ -21,8 +21,8 @@
     defaults:
       limits: {connections: 100}
 
-What it does not name it does not allow: a file with a word misspelt is refused, and who is in it
-without a table or a kind of call has none.
+The file allows only what it names. A file with a misspelt word is refused, and a tenant without
+tables or kinds of calls may use none.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ if TYPE_CHECKING:
 ALL = "*"
 MOST_TENANTS = 1000
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-# Signatures by a key of two parts only: with a shared secret, whoever can verify can sign, and who
-# may choose the algorithm could sign with what everybody may read.
+# Asymmetric signatures only. With a shared secret, every verifier could sign; and a token that
+# could choose its algorithm could be signed with the public key as an HMAC secret.
 ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA"),
@@ -74,12 +74,12 @@ NO_PYJWT = "tokens need PyJWT, which is not installed; run: pip install 'cascade
 
 
 def load_access(path: Path) -> AccessConfig:
-    """Who may ask, from a file; raises ConfigError as `parse_access`."""
+    """Load an access file; raises ConfigError as `parse_access`."""
     return parse_access(_text(path), str(path), path.parent)
 
 
 def last_good_access(path: Path) -> LastGood[AccessConfig]:
-    """Who may ask, for processes that begin, and for those that read the file anew."""
+    """Create the last valid content of an access file, for processes that start or reload."""
     return LastGood(lambda: _text(path), lambda text: parse_access(text, str(path), path.parent))
 
 
@@ -93,15 +93,15 @@ def _text(path: Path) -> str:
 
 
 def parse_access(text: str, name: str = "access.yaml", folder: Path = Path()) -> AccessConfig:
-    """Who may ask, from the text of a file.
+    """Parse the text of an access file.
 
     Args:
         text: YAML.
-        name: what messages call the file.
-        folder: where files that it names are, unless they are named from the root.
+        name: the file's name in messages.
+        folder: the folder of relative paths in the file.
 
     Raises:
-        ConfigError: names the line, what is wrong and what is allowed.
+        ConfigError: names the line, the error and what is allowed.
     """
     from cascade_tables.yaml_files import parse_yaml
 
@@ -160,7 +160,7 @@ def _issuer(reader: Reader, content: Any, place: Place, folder: Path) -> Issuer:
 
 
 def _url(reader: Reader, value: Any, place: Place) -> str:
-    """Where keys are fetched: whoever can change them on their way could sign for anybody."""
+    """Read a URL of keys; it must be safe: a tampered key could sign for anybody."""
     text = reader.text(value, place)
     if not is_safe_url(text):
         reader.wrong(
@@ -170,7 +170,7 @@ def _url(reader: Reader, value: Any, place: Place) -> str:
 
 
 def is_safe_url(text: str) -> bool:
-    """Whether nobody on its way can change what is fetched there."""
+    """Return whether content from a URL cannot be tampered with in transit."""
     try:
         parts = urlsplit(text)
         host, is_plain = parts.hostname, parts.username is None and parts.port != 0
@@ -270,7 +270,7 @@ def _token_rule(
 def _grant(
     reader: Reader, found: Mapping[str, Any], place: Place, of_all: Mapping[str, Any]
 ) -> Grant:
-    """What a tenant may do; what it does not say of rates, quotas and limits is as for all."""
+    """Read a tenant's permissions; rates, quotas and limits fall back to the defaults."""
 
     def terms(name: str, keys: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Place]]:
         both = ((("defaults", name), of_all.get(name)), ((*place, name), found.get(name)))
@@ -324,7 +324,7 @@ def _grant(
 
 
 def _rate(reader: Reader) -> Any:
-    """Reads a rate: a number a second, or that and how many may come at once."""
+    """Return a reader of a rate: a number per second, optionally with a burst."""
     number = reader.number(0.001, 1e9)
 
     def read(value: Any, place: Place) -> Rate:
@@ -342,7 +342,7 @@ def _rate(reader: Reader) -> Any:
 def _check_once(
     reader: Reader, tenants: Mapping[str, Tenant], issuers: Mapping[str, Issuer]
 ) -> None:
-    """Refuse what would be two tenants', and tokens that two issuers would have signed."""
+    """Refuse credentials of two tenants, and issuers whose tokens cannot be told apart."""
     signed: dict[tuple[str, str], str] = {}
     for name, issuer in issuers.items():
         other = signed.setdefault((issuer.issuer, issuer.audience), name)

@@ -1,4 +1,4 @@
-"""In whose name a task works: set where a call is taken up, asked for where it matters."""
+"""The caller that the current task works for."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ _ASKING: ContextVar[Caller] = ContextVar("asking", default=ANYBODY)
 
 
 def asking() -> Caller:
-    """Who has sent the call that this task handles; `ANYBODY` where access is not configured, and
-    in tasks of the server's own."""
+    """Return the caller of the call that this task handles.
+
+    It is `ANYBODY` if access is not configured, and in the server's own tasks.
+    """
     return _ASKING.get()
 
 
 def asks(caller: Caller) -> None:
-    """From now on this task, and those it starts, work for a caller."""
+    """Make this task, and those it starts, work for a caller."""
     _ASKING.set(caller)

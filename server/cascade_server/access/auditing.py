@@ -1,4 +1,4 @@
-"""Decisions about who may ask, written to the audit log: refusals now and then, control always."""
+"""Writes access decisions to the audit log: a sample of refusals, and all changes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from cascade_server.errors import NotReady
 
 log = logging.getLogger("cascade.access")
 
-# Of refusals alike, the first in so many seconds is written down, with how many there were before.
+# Of similar refusals, one in this many seconds is logged, with the number since the last.
 SPACING = 60.0
-# Entries that wait for the disk; beyond it refusals are counted and no more.
+# Entries that may wait for the disk; beyond it, refusals are only counted.
 MOST_WAITING = 100
 
 
 class Refusals:
-    """Which refusals are worth an entry; a decision, with no I/O."""
+    """Decides which refusals to log; no I/O."""
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, Reason], float] = {}
@@ -33,12 +33,12 @@ class Refusals:
     def entry(
         self, refused: Refused, path: str, address: str, now: float
     ) -> Mapping[str, Any] | None:
-        """What is to be written of a refusal; None: nothing now.
+        """Return the log entry of a refusal; None: do not log it now.
 
         Args:
-            refused: why.
-            path: of the method.
-            address: of the caller.
+            refused: the refusal.
+            path: the method's path.
+            address: the caller's address.
             now: monotonic seconds.
         """
         key = refused.tenant, refused.reason
@@ -58,10 +58,10 @@ class Refusals:
 
 
 class Auditor:
-    """Writes to the log in a thread of its own, for each entry waits for the disk.
+    """Writes to the log in its own thread, because each entry waits for the disk.
 
     Args:
-        audit: the log.
+        audit: the audit log.
         clock: monotonic seconds.
     """
 
@@ -71,11 +71,11 @@ class Auditor:
         self._refusals, self._waiting = Refusals(), 0
 
     def close(self) -> None:
-        """Write what waits, and let go of the thread."""
+        """Write waiting entries, and stop the thread."""
         self._thread.shutdown(wait=True)
 
     def refused(self, refused: Refused, path: str, address: str) -> None:
-        """A call was refused; from the event loop."""
+        """Log a refused call; called in the event loop."""
         if self._waiting >= MOST_WAITING:
             return
         entry = self._refusals.entry(refused, path, address, self._clock())
@@ -92,10 +92,10 @@ class Auditor:
             self._waiting -= 1
 
     async def control(self, caller: Caller, what: str, given: Mapping[str, Any]) -> None:
-        """Somebody is about to change who answers; it is in the log when this returns.
+        """Log a change to releases before it is made; the entry is on disk when this returns.
 
         Raises:
-            NotReady: it cannot be written down, so it is not to happen.
+            NotReady: the entry cannot be written, so the change must not be made.
         """
         entry = {
             "event": "release control",

@@ -1,4 +1,4 @@
-"""`cascade access`: keys for tenants, and what a file says before a server has it."""
+"""`cascade access`: creates keys for tenants, and checks access files before their use."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def new_key_command(tenant: str) -> None:
     key, record = new_key()
     click.echo(key)
     if not sys.stdout.isatty():
-        # Whoever has it written to a file wants the key there, and nothing else.
+        # Only the key goes to stdout, so that it can be redirected to a file.
         click.echo(_lines(tenant, record.id, record.sha256.hex()), err=True, nl=False)
         return
     click.echo(
@@ -136,7 +136,7 @@ def _no_tokens(_token: str, _now: float) -> Refused:
 
 
 def objections_to(caller: Caller, kind: Kind, table: str | None) -> list[str]:
-    """Why somebody may not make a kind of calls, for a table; none: it may."""
+    """List why a caller may not make a kind of calls for a table; empty: it may."""
     found = []
     if kind not in caller.grant.kinds:
         found.append(f"{kind} is not in its `may` (PERMISSION_DENIED)")
@@ -146,7 +146,7 @@ def objections_to(caller: Caller, kind: Kind, table: str | None) -> list[str]:
 
 
 def described(grant: Grant) -> list[str]:
-    """What a tenant may do, in words."""
+    """Describe a tenant's permissions in words."""
     tables = "all" if grant.tables is None else ", ".join(sorted(grant.tables)) or "none"
     lines = [f"tables: {tables}", f"may: {', '.join(sorted(grant.kinds)) or 'nothing'}"]
     lines.append(f"priority: {grant.priority}")

@@ -1,6 +1,6 @@
-"""Who a caller is, and whether it may do what it asks: decisions on values, with no I/O.
+"""Identifies callers and decides what they may call; pure functions without I/O.
 
-What a refusal says never names a tenant, a table or a key that the caller did not name.
+The message of a refusal never names a tenant, a table or a key that the caller did not name.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ HOW = (
     "`api_key` and `token` of the SDK's clients, and CASCADE_API_KEY"
 )
 
-# Every method of every service, by what a tenant needs to call it. None: anybody who is known may,
-# and is told of its own tables alone.
+# The permission that each method of every service needs. None: any identified caller may call it,
+# and sees only its own tables.
 KINDS: Mapping[str, Kind | None] = {
     "/cascade.v1.Synthesis/Synthesize": Kind.SYNTHESIZE,
     "/cascade.v1.Synthesis/SynthesizeStream": Kind.SYNTHESIZE,
@@ -64,7 +64,7 @@ KINDS: Mapping[str, Kind | None] = {
     "/arrow.flight.protocol.FlightService/ListActions": Kind.RESULTS,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": None,
 }
-# Whether a server lives and answers is for anybody: probes have no key.
+# Anybody may check the server's health, because probes have no key.
 OPEN = frozenset(
     {
         "/grpc.health.v1.Health/Check",
@@ -78,11 +78,11 @@ OPEN = frozenset(
 
 @dataclass(frozen=True)
 class Presented:
-    """What a call shows of who sends it.
+    """The credentials that a call presents.
 
     Attributes:
         secret: an API key or a token; "": neither.
-        is_malformed: whether it shows something in a form that is not understood.
+        is_malformed: whether the credentials have an unknown form.
     """
 
     secret: str = ""
@@ -93,26 +93,26 @@ NOTHING = Presented()
 
 
 def presented(headers: Fields) -> Presented:
-    """What headers show; of several the first counts."""
+    """Read the credentials in headers; the first one counts."""
     for name, value in headers:
         if name == AUTHORIZATION:
             found = BEARER.fullmatch(value.decode("latin1"))
             return Presented(is_malformed=True) if found is None else Presented(found[1])
         if name == API_KEY:
-            # An empty one is a variable that was not set, and not who shows a certificate alone.
+            # Empty probably means an unset variable, not a caller with only a certificate.
             return Presented(value.decode("latin1"), is_malformed=not value)
     return NOTHING
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Why somebody is not let in.
+    """The refusal of a caller.
 
     Attributes:
-        reason: for metrics and the audit log.
-        message: for the caller.
-        tenant: whose call it is, where that is known.
-        seconds: after which to come back; None: that would not help.
+        reason: the reason, for metrics and the audit log.
+        message: the message for the caller.
+        tenant: the tenant of the call, if known.
+        seconds: seconds after which to retry; None: a retry would not help.
     """
 
     reason: Reason
@@ -121,7 +121,7 @@ class Refused:
     seconds: float | None = None
 
 
-# Verifies a token, and says whose it is: a tenant, what may be said of it, and until when it holds.
+# Verifies a token and returns its caller, with the token's expiry.
 TokenJudge = Callable[[str, float], "Caller | Refused"]
 
 
@@ -132,16 +132,16 @@ def identify(
     now: float,
     token: TokenJudge,
 ) -> Caller | Refused:
-    """Who a caller is.
+    """Identify a caller.
 
-    A key or a token counts before a certificate: it says more.
+    A key or a token takes precedence over a certificate, because it is more specific.
 
     Args:
-        config: who there is.
-        shown: in the call's headers.
-        certificate_names: of the connection's verified client certificate.
+        config: the tenants.
+        shown: the credentials in the call's headers.
+        certificate_names: the names in the connection's verified client certificate.
         now: Unix seconds.
-        token: judges tokens.
+        token: verifies tokens.
     """
     if shown.is_malformed:
         return Refused(Reason.BAD_CREDENTIAL, f"the authorization is not understood; {HOW}")
@@ -172,7 +172,7 @@ def _by_key(config: AccessConfig, key: str, now: float) -> Caller | Refused:
 def caller_of_token(
     tenant: Tenant | None, issuer: Issuer, subject: str, expires: float
 ) -> Caller | Refused:
-    """Who has sent a token that holds."""
+    """Return the caller of a verified token."""
     if tenant is None:
         return Refused(Reason.NO_TENANT, "the token holds, and no tenant here is its subject's")
     said = "".join(each for each in subject if each.isprintable())[:80]
@@ -180,7 +180,7 @@ def caller_of_token(
 
 
 def may_call(caller: Caller, path: str) -> Refused | None:
-    """Why somebody who is known may not call a method; None: it may."""
+    """Return why an identified caller may not call a method; None: it may."""
     kind = KINDS.get(path)
     if kind is None or kind in caller.grant.kinds:
         return None
@@ -188,7 +188,7 @@ def may_call(caller: Caller, path: str) -> Refused | None:
 
 
 def not_permitted(caller: Caller, kind: Kind) -> Refused:
-    """That a kind of calls is not allowed."""
+    """Return the refusal of a kind of calls."""
     allowed = ", ".join(sorted(caller.grant.kinds)) or "none"
     return Refused(
         Reason.NOT_PERMITTED,

@@ -1,4 +1,4 @@
-"""Who may ask and what for, and who a caller was found to be: values."""
+"""Value types of access control: tenants, grants, issuers and identified callers."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ class Kind(StrEnum):
 
     SYNTHESIZE = "synthesize"  # Synthesize, SynthesizeStream, ModelInfer
     GENERATE = "generate"  # Generate
-    JOBS = "jobs"  # to have jobs made, watched and cancelled
-    RESULTS = "results"  # to read what jobs have made
-    RELEASES = "releases"  # to load, unload, try and promote releases
-    STATISTICS = "statistics"  # how the server does: statistics, service level, metrics
+    JOBS = "jobs"  # submit, watch and cancel jobs
+    RESULTS = "results"  # read the results of jobs
+    RELEASES = "releases"  # load, unload, try and promote releases
+    STATISTICS = "statistics"  # statistics, service level, metrics
 
 
 class Known(StrEnum):
-    """How a caller is known."""
+    """How a caller was identified."""
 
     KEY = "key"
     TOKEN = "token"
     CERTIFICATE = "certificate"
     NOBODY = "nobody"  # access is not configured
-    STRANGER = "stranger"  # asks what is for anybody, and has not shown who it is
-    LOCAL = "local"  # over a socket that only who runs the server may open
+    STRANGER = "stranger"  # an unidentified caller of a method open to anybody
+    LOCAL = "local"  # over a socket that only the server's own user may open
 
 
 class Reason(StrEnum):
-    """Why a call is refused, as metrics and the audit log have it."""
+    """Why a call is refused, for metrics and the audit log."""
 
     NO_CREDENTIAL = "no_credential"
     BAD_CREDENTIAL = "bad_credential"
@@ -56,9 +56,9 @@ class Rate:
     """A token bucket.
 
     Attributes:
-        per_second: tokens that come back in a second, > 0.
-        burst: that there are at most, >= 1.
-        token, depth: nanoseconds in which one token comes back, and in which all do.
+        per_second: tokens gained per second, > 0.
+        burst: most tokens, >= 1.
+        token, depth: nanoseconds to gain one token, and to gain all.
     """
 
     per_second: float
@@ -67,23 +67,24 @@ class Rate:
     depth: int = field(init=False, repr=False, default=0)
 
     def __post_init__(self) -> None:
-        # Reckoned once, for they are asked for with every call.
+        # Computed once, because every call needs them.
         object.__setattr__(self, "token", max(1, round(1e9 / self.per_second)))
         object.__setattr__(self, "depth", round(1e9 * self.burst / self.per_second))
 
 
 @dataclass(frozen=True)
 class Grant:
-    """What a tenant may do; `Grant()` may do all.
+    """The permissions of a tenant; `Grant()` allows everything.
 
     Attributes:
-        tables: it sees and asks; None: all there are.
-        kinds: of calls.
-        priority: of its requests; offline ones yield to those that somebody waits for.
-        requests, rows: rates; None: as fast as the server answers.
-        rows_a_day, cost_a_day: quotas of a day of UTC; cost in the unit of the prices. None: none.
-        max_rows, max_draws: of one request; None: as the server has it.
-        connections: at once, in all processes of the server; None: as the server has it.
+        tables: tables that it sees and may use; None: all.
+        kinds: allowed kinds of calls.
+        priority: the priority of its requests; offline ones yield to real-time ones.
+        requests, rows: rates; None: unlimited.
+        rows_a_day, cost_a_day: quotas per UTC day; cost in the unit of the prices. None: no quota.
+        max_rows, max_draws: limits of one request; None: the server's limits.
+        connections: simultaneous connections to all processes of the server; None: the server's
+            limit.
     """
 
     tables: frozenset[str] | None = None
@@ -99,16 +100,16 @@ class Grant:
     has_quota: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        # Asked for every call; an attribute is all that most of them need.
+        # Every call reads this, and most need no more than the attribute.
         has = self.rows_a_day is not None or self.cost_a_day is not None
         object.__setattr__(self, "has_quota", has)
 
     def sees(self, table: str) -> bool:
-        """Whether there is such a table, as far as the tenant is told."""
+        """Return whether the tenant may see a table."""
         return self.tables is None or table in self.tables
 
     def seen(self, tables: Collection[str]) -> list[str]:
-        """Those of some tables that it sees, in their order."""
+        """Return the tables that the tenant may see, in their order."""
         return [table for table in tables if self.sees(table)]
 
 
@@ -117,16 +118,16 @@ EVERYTHING = Grant()
 
 @dataclass(frozen=True, eq=False)
 class Caller:
-    """Who asks.
+    """An identified caller.
 
     Attributes:
-        tenant: its name; "" where access is not configured, or over the server's own socket.
-        known: how it is known.
-        grant: what it may do.
-        credential: what may be said of how it showed who it is: a key's id, whom a token or a
-            certificate names. Never the credential itself.
-        until: Unix seconds until which that holds.
-        slot: where it is counted; -1: nowhere.
+        tenant: the tenant's name; "" if access is not configured, or over the server's own socket.
+        known: how the caller was identified.
+        grant: its permissions.
+        credential: a loggable name of its credential: a key's id, or the subject of a token or a
+            certificate. Never the credential itself.
+        until: Unix seconds until which the credential is valid.
+        slot: the index of its counts; -1: not counted.
     """
 
     tenant: str
@@ -138,38 +139,38 @@ class Caller:
 
     @property
     def sees_all_tenants(self) -> bool:
-        """Whether it is shown jobs and figures of all tenants."""
+        """Whether it may see jobs and figures of all tenants."""
         return self.known in (Known.NOBODY, Known.LOCAL)
 
     def owns(self, tenant: str) -> bool:
-        """Whether a tenant's job is its own."""
+        """Return whether jobs of a tenant belong to it."""
         return self.sees_all_tenants or tenant == self.tenant
 
 
 def priority_of(found: object) -> Priority:
-    """Of the requests of who was found to ask; of whoever was not, who is not let in, as of all."""
+    """Return the priority of a caller's requests; a refused caller counts as real-time."""
     return found.grant.priority if isinstance(found, Caller) else Priority.REALTIME
 
 
 ANYBODY = Caller("", Known.NOBODY)
 LOCAL = Caller("", Known.LOCAL)
-# Of calls that are for anybody: is told of no table.
+# The caller of methods open to anybody; it sees no tables.
 STRANGER = Caller("", Known.STRANGER, Grant(frozenset(), frozenset()))
 
 
 @dataclass(frozen=True)
 class Issuer:
-    """Who signs tokens.
+    """An issuer of tokens.
 
     Attributes:
-        name: what the file calls it.
-        issuer: the claim `iss` of its tokens, exactly.
-        audience: one of the values of the claim `aud`.
-        algorithms: of signatures; no others are looked at.
-        jwks: URL of its keys; None: its discovery document names it.
-        keys: a file with them, a JWK Set or one public key in PEM; None: they are fetched.
+        name: its name in the file.
+        issuer: the exact claim `iss` of its tokens.
+        audience: a required value of the claim `aud`.
+        algorithms: the accepted signature algorithms.
+        jwks: the URL of its keys; None: its discovery document names it.
+        keys: a file with the keys, a JWK Set or one public key in PEM; None: they are fetched.
         leeway: seconds by which clocks may differ.
-        refresh: seconds after which its keys are fetched anew.
+        refresh: seconds after which its keys are fetched again.
     """
 
     name: str
@@ -184,19 +185,19 @@ class Issuer:
 
 @dataclass(frozen=True)
 class TokenRule:
-    """Whose tokens are a tenant's.
+    """A rule that assigns tokens to a tenant.
 
     Attributes:
-        issuer: what the file calls it.
-        claims: that a token has; of a claim that is a list, or words with spaces in between
-            (`scope`), one of them.
+        issuer: the issuer's name in the file.
+        claims: claims that a token must have; in a claim that is a list, or words separated by
+            spaces (`scope`), one entry must match.
     """
 
     issuer: str
     claims: Mapping[str, str]
 
     def holds(self, issuer: str, claims: Mapping[str, Any]) -> bool:
-        """Whether it is about a token that has been verified."""
+        """Return whether the rule matches a verified token."""
         return issuer == self.issuer and all(
             wanted in _values(name, claims.get(name)) for name, wanted in self.claims.items()
         )
@@ -212,14 +213,14 @@ def _values(name: str, claim: Any) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Tenant:
-    """Somebody who asks, in all its processes.
+    """A tenant: the owner of a set of callers.
 
     Attributes:
-        name: what it is called in logs, metrics and jobs.
-        grant: what it may do.
-        keys: of its callers.
-        tokens: whose tokens are its own.
-        certificates: names of client certificates.
+        name: its name in logs, metrics and jobs.
+        grant: its permissions.
+        keys: its API keys.
+        tokens: rules that assign tokens to it.
+        certificates: names of its client certificates.
     """
 
     name: str
@@ -231,14 +232,14 @@ class Tenant:
 
 @dataclass(frozen=True)
 class AccessConfig:
-    """Who may ask.
+    """The content of an access file.
 
     Attributes:
         tenants: by name.
-        issuers: by the name that the file gives them.
-        digest: tells this file's content from any other.
-        keys: of all tenants, by id.
-        key_tenants, certificate_tenants: whose a key, by its id, and a certificate's name is.
+        issuers: by their names in the file.
+        digest: a digest of the file's content.
+        keys: the keys of all tenants, by id.
+        key_tenants, certificate_tenants: the tenant of each key id, and of each certificate name.
     """
 
     tenants: Mapping[str, Tenant]
@@ -259,7 +260,7 @@ class AccessConfig:
             object.__setattr__(self, name, value)
 
     def tenant_of_token(self, issuer: str, claims: Mapping[str, Any]) -> Tenant | None:
-        """Whose a verified token is: the first in the file of whom a rule holds."""
+        """Return the tenant of a verified token: the first in the file with a matching rule."""
         for tenant in self.tenants.values():
             if any(rule.holds(issuer, claims) for rule in tenant.tokens):
                 return tenant
@@ -268,18 +269,19 @@ class AccessConfig:
 
 @dataclass(frozen=True)
 class Holding:
-    """What holds of who may ask, all of it of one file: whoever takes its time over a look, as the
-    threads do that answer scrapes and write quotas, has it from here, once.
+    """A consistent snapshot of one access file.
+
+    Slow readers, such as the threads that answer scrapes and write quotas, take it once.
 
     Attributes:
-        config: what the file says.
-        slots: where its tenants are counted.
+        config: the content of the file.
+        slots: the index of each tenant's counts.
     """
 
     config: AccessConfig
     slots: Mapping[str, int]
 
     def named(self, most: int) -> tuple[Mapping[str, int], Collection[int]]:
-        """The first tenants of the file, which metrics name, and the slots of the others."""
+        """Return the first tenants, which metrics name, and the slots of the others."""
         slots = [(name, self.slots[name]) for name in self.config.tenants]
         return dict(slots[:most]), [slot for _, slot in slots[most:]]

@@ -1,5 +1,7 @@
-"""The keys of issuers: fetched beside the event loop, kept, and fetched anew when a token names one
-that is not there, but not more often than is good for the issuer."""
+"""Fetches and caches the keys of issuers outside the event loop.
+
+Keys are fetched again when a token names an unknown one, at a rate that spares the issuer.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +26,17 @@ log = logging.getLogger("cascade.access")
 
 DISCOVERY = "/.well-known/openid-configuration"
 MOST_BYTES = 512 * 1024
-# Seconds that a fetch may take; between two that a strange key's name asks for; and after one that
-# failed, the first time and at most.
+# Seconds: timeout of a fetch; least time between two fetches for unknown keys; first and longest
+# wait after a failed fetch.
 TIMEOUT, SPACING, FIRST_RETRY, LAST_RETRY = 5.0, 10.0, 1.0, 60.0
-# Seconds in which keys that are being fetched are likely to be there.
+# Seconds within which a running fetch is likely to complete.
 SOON = 0.5
-# Names of keys that are not there, of which it is remembered since when.
+# Most unknown key names that are remembered.
 MOST_SOUGHT = 256
 # Times that the wait between two attempts doubles.
 DOUBLINGS = 6
 
-# Of what is wrong with an answer, that is said: whoever answers may have chosen the words.
+# Most characters quoted from an invalid answer, because its sender may choose the text.
 LONGEST_WHY = 200
 
 Fetch = Callable[[str], bytes]
@@ -42,20 +44,20 @@ T = TypeVar("T")
 
 
 class KeysNotFetched(Exception):
-    """An issuer's keys cannot be had now; says why."""
+    """An issuer's keys cannot be fetched now; says why."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any) -> None:
-        """To be sent elsewhere is to be sent to anybody."""
+        """Refuse redirects, which could lead anywhere."""
         return
 
 
 def fetch(url: str, timeout: float = TIMEOUT) -> bytes:
-    """What there is at a URL.
+    """Fetch the content of a URL.
 
     Raises:
-        KeysNotFetched: nothing, too much, no HTTP, or not in time, however it trickles in.
+        KeysNotFetched: no content, too much, not HTTP, or not complete in time.
     """
     opener = urllib.request.build_opener(_NoRedirects)
     request = urllib.request.Request(url, headers={"Accept": "application/json"})
@@ -70,7 +72,7 @@ def fetch(url: str, timeout: float = TIMEOUT) -> bytes:
                     raise TimeoutError(f"not in {timeout:g} s")
     except (URLError, HTTPException, OSError, ValueError) as exc:
         if isinstance(exc, HTTPError):
-            exc.close()  # it is an answer, and keeps its connection
+            exc.close()  # the error holds the response and its connection
         said = str(getattr(exc, "reason", None) or exc) or type(exc).__name__
         why = "".join(each if each.isprintable() else "?" for each in said[:LONGEST_WHY])
         raise KeysNotFetched(f"{url} does not answer: {why}") from exc
@@ -78,10 +80,10 @@ def fetch(url: str, timeout: float = TIMEOUT) -> bytes:
 
 
 def keys_of(issuer: Issuer, get: Fetch = fetch) -> KeySet:
-    """An issuer's keys as they are now; it waits for a disk or a network.
+    """Read an issuer's current keys; blocks on disk or network.
 
     Raises:
-        KeysNotFetched: they cannot be had, and why.
+        KeysNotFetched: the keys cannot be read; says why.
     """
     try:
         if issuer.keys is not None:
@@ -94,7 +96,7 @@ def keys_of(issuer: Issuer, get: Fetch = fetch) -> KeySet:
 
 
 def _jwks_uri(issuer: Issuer, get: Fetch) -> str:
-    """Where an issuer's discovery document says that its keys are (OpenID Connect)."""
+    """Read the URL of the keys in an issuer's discovery document (OpenID Connect)."""
     url = issuer.issuer.rstrip("/") + DISCOVERY
     try:
         found = json.loads(get(url))
@@ -110,19 +112,19 @@ def _jwks_uri(issuer: Issuer, get: Fetch) -> str:
 
 @dataclass
 class Held:
-    """What is held of one issuer.
+    """The cached keys of one issuer, and the state of fetching them.
 
     Attributes:
-        issuer: whose.
-        keys: None: they have never been there.
-        due: when they are to be fetched, monotonic seconds.
-        fetched: when they were asked for last.
-        failures: in a row.
-        is_fetching: whether they are being fetched.
-        fetches, last_good: how often that was begun, and which of these times they came last.
-        sought: names of keys that tokens have and the issuer has not, by their hashes, for anybody
-            can write long ones; and how many fetches had begun when the first such token came.
-        is_outdated: whether they have changed since they were asked for last.
+        issuer: the issuer.
+        keys: the keys; None: never fetched.
+        due: when to fetch them next, monotonic seconds.
+        fetched: when the last fetch began.
+        failures: number of failed fetches in a row.
+        is_fetching: whether a fetch is running.
+        fetches, last_good: number of fetches begun, and the number of the last successful one.
+        sought: unknown key names in tokens, as hashes because a token may name a long one, each
+            with the number of fetches begun when it was first seen.
+        is_outdated: whether the keys have changed since the last fetch began.
     """
 
     issuer: Issuer
@@ -137,43 +139,43 @@ class Held:
     is_outdated: bool = False
 
     def begins(self, now: float) -> None:
-        """They are asked for."""
+        """Note that a fetch begins."""
         self.is_fetching, self.is_outdated = True, False
         self.fetched, self.fetches = now, self.fetches + 1
 
     def came(self, keys: KeySet, now: float) -> None:
-        """Take keys that have been fetched, and decide when to fetch again."""
+        """Store fetched keys, and decide when to fetch again."""
         self.keys, self.failures, self.due = keys, 0, now + self.issuer.refresh
         self.last_good = self.fetches
         if self.is_outdated:
             self.due = now
         elif self.fetches in self.sought.values():
-            # Somebody came with another key while they were on their way.
+            # A token with yet another key arrived during the fetch.
             self.due = max(now, self.fetched + SPACING)
 
     def failed(self, now: float) -> None:
-        """They could not be; those there are stay, and it is tried again, ever more patiently."""
+        """Keep the current keys after a failed fetch, and retry after a growing wait."""
         self.failures += 1
-        # Doubled so often at most: of an issuer that is away for a day the power has no float.
+        # The exponent is bounded: after a day of failures the power would overflow a float.
         wait = min(FIRST_RETRY * 2 ** min(self.failures - 1, DOUBLINGS), LAST_RETRY)
         self.due = now + min(wait, self.issuer.refresh)
 
     def outdated(self, now: float) -> None:
-        """They are others than those that were asked for last: it is not waited for any more."""
+        """Note that the keys have changed, and make a fetch due at once."""
         self.due, self.is_outdated = now, True
 
     def wanted(self, kid: str, now: float) -> float | None:
-        """A token names a key that is not there.
+        """Note that a token names an unknown key.
 
         Returns:
-            Seconds until it may be; None: keys were fetched since somebody came with it first, and
-            it was not among them. So a token of a key that was withdrawn is refused for good, and
-            its caller gets another. It is looked for once more all the same, when that is due: an
-            issuer may sign before it publishes.
+            Seconds until the key may be known; None: keys were fetched since the name was first
+            seen, without this one. A token of a withdrawn key is thus refused for good, and its
+            caller gets a new token. The key is still looked for once more when a fetch is due,
+            because an issuer may sign before it publishes.
         """
         self.due = min(self.due, max(now, self.fetched + SPACING))
-        # Last is who came last. Of those who never come again, whoever sends ever new names has the
-        # first forgotten; to wait once more is all that becomes of one who does.
+        # The newest name is last. A flood of new names evicts the oldest ones; a token with an
+        # evicted name merely waits once more.
         name = hash(kid)
         since = self.sought.pop(name, self.fetches)
         self.sought[name] = since
@@ -184,37 +186,37 @@ class Held:
 
 @dataclass
 class Issuers:
-    """The keys of all issuers. One that is slow keeps none of the others waiting.
+    """The keys of all issuers. A slow issuer does not delay the others.
 
     Attributes:
-        changed: called when some have come that were not there.
+        changed: called when new keys have arrived.
         clock: monotonic seconds.
-        get: fetches.
-        patience: seconds after which a fetch counts as failed, whatever becomes of it.
+        get: fetches a URL.
+        patience: seconds after which a fetch counts as failed, even if it still runs.
     """
 
     changed: Callable[[], None]
     clock: Callable[[], float]
     get: Fetch = fetch
-    # Of a discovery document, and of what it names.
+    # Covers the discovery document and the keys that it names.
     patience: float = 3 * TIMEOUT
     _held: dict[Issuer, Held] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    # Of whoever keeps them; scrapes of metrics ask from threads of their own.
+    # The event loop of `keep`; metric scrapes call in from other threads.
     _loop: asyncio.AbstractEventLoop | None = None
 
     def use(self, issuers: Mapping[str, Issuer]) -> None:
-        """From now on these are the issuers; keys of those that stay are kept."""
+        """Replace the issuers; keys of issuers that stay are kept."""
         self._held = {each: self._held.get(each, Held(each)) for each in issuers.values()}
         self._rouse()
 
     def keys(self, issuer: Issuer) -> KeySet | None:
-        """Those there are; None: none have come yet."""
+        """Return an issuer's keys; None: none have been fetched yet."""
         held = self._held.get(issuer)
         return None if held is None else held.keys
 
     def wanted(self, issuer: Issuer, kid: str) -> float | None:
-        """A token names a key that is not there; seconds until it may be, as `Held.wanted`."""
+        """Note that a token names an unknown key; return as `Held.wanted`."""
         held = self._held.get(issuer)
         if held is None:
             return None
@@ -223,10 +225,10 @@ class Issuers:
         return seconds
 
     def outdated(self, which: Callable[[Issuer], bool] = lambda _: True) -> None:
-        """Fetch the keys of some issuers at once: they may be others by now.
+        """Fetch the keys of some issuers at once, because they may have changed.
 
         Args:
-            which: of whom; all of them, where nothing is said.
+            which: selects the issuers; all by default.
         """
         for issuer, held in self._held.items():
             if which(issuer):
@@ -240,7 +242,7 @@ class Issuers:
             self._loop.call_soon_threadsafe(self._wake.set)
 
     async def refresh(self) -> None:
-        """Fetch what is due, once."""
+        """Fetch the keys that are due, once."""
         await asyncio.gather(*map(self._fetch, self._take_due()))
 
     def _take_due(self) -> Iterator[Held]:
@@ -256,7 +258,7 @@ class Issuers:
                 _beside(lambda: keys_of(held.issuer, self.get)), self.patience
             )
         except Exception as exc:
-            # Not a list of kinds: what keeps keys fresh is not to end by what somebody answers.
+            # All exceptions: no answer of an issuer may end the task that refreshes keys.
             if not held.failures:
                 why = str(exc) if isinstance(exc, KeysNotFetched) else type(exc).__name__
                 log.warning(
@@ -276,7 +278,7 @@ class Issuers:
             self.changed()
 
     async def keep(self) -> None:
-        """Fetch whenever something is due, for ever."""
+        """Fetch keys whenever they are due, forever."""
         self._loop = asyncio.get_running_loop()
         fetching: set[asyncio.Task[None]] = set()
 
@@ -293,7 +295,7 @@ class Issuers:
                     task.add_done_callback(ended)
                 rest = [each.due for each in self._held.values() if not each.is_fetching]
                 wait = max(0.05, min(rest) - self.clock()) if rest else None
-                # `wait_for` would miss that it is to end at the moment at which it is woken.
+                # `wait_for` would lose a cancellation that arrives as it wakes up.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._wake.wait()
@@ -304,8 +306,10 @@ class Issuers:
 
 
 def _beside(work: Callable[[], T]) -> asyncio.Future[T]:
-    """What work gives, in a thread that nobody waits for where it does not end: neither others'
-    work, as for a place in a pool, nor the process."""
+    """Run work in a thread of its own.
+
+    If the work never ends, it blocks neither a place in a thread pool nor the process's exit.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 

@@ -1,7 +1,7 @@
-"""API keys: 256 random bits after a name, of which the server keeps the name and a hash.
+"""API keys: a name and 256 random bits. The server keeps the name and a hash.
 
-A fast hash is right for them: see docs/adr/. What is compared is compared in constant time, and
-where there is no key of the name, with a hash that nothing has.
+A fast hash is sufficient for random keys: see docs/adr/. Comparison takes constant time; if the
+name is unknown, the key is compared with a hash that no key has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Tells scanners for secrets, and people, what they have found.
+# Identifies a key to secret scanners and to people.
 PREFIX = "csk_"
 ID_DIGITS, SECRET_BYTES = 12, 32
 ID = re.compile(r"csk_[0-9a-f]{12}")
@@ -24,11 +24,11 @@ _NOTHING = bytes(32)
 
 @dataclass(frozen=True)
 class KeyRecord:
-    """What a server keeps of a key.
+    """The server's record of a key.
 
     Attributes:
-        id: the name that the key begins with; it is no secret.
-        sha256: of the whole key, 32 bytes.
+        id: the name that the key begins with; not secret.
+        sha256: the hash of the whole key, 32 bytes.
         expires: Unix seconds; None: never.
     """
 
@@ -38,19 +38,19 @@ class KeyRecord:
 
 
 def new_key() -> tuple[str, KeyRecord]:
-    """A key that nobody has had before, and what a server is to keep of it."""
+    """Create a new key, and the record that a server keeps of it."""
     name = PREFIX + secrets.token_hex(ID_DIGITS // 2)
     key = f"{name}_{secrets.token_urlsafe(SECRET_BYTES)}"
     return key, KeyRecord(name, digest(key))
 
 
 def digest(key: str) -> bytes:
-    """The hash that is kept of a key."""
+    """Return the hash of a key."""
     return hashlib.sha256(key.encode()).digest()
 
 
 def find(key: str, records: Mapping[str, KeyRecord]) -> KeyRecord | None:
-    """The record of a key that somebody has shown; None: there is none, or it is another key.
+    """Return the record of a presented key; None: the key is unknown.
 
     Args:
         key: as it was sent.

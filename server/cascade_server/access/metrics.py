@@ -1,4 +1,4 @@
-"""What access has decided, for Prometheus."""
+"""Prometheus metrics of access control."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cascade_server.access import rates
 from cascade_server.access.access import REASONS, Access
 from cascade_server.access.grants import AccessConfig
 
-# Tenants that have series of their own, the first of the file; those of all others are one.
+# The first tenants of the file have their own series; all others share one.
 MOST_NAMED, OTHERS = 100, "(others)"
 
 
@@ -19,19 +19,19 @@ class AccessCollector(Collector):
     """Refusals by reason, calls and rows by tenant, of all processes of a server.
 
     Args:
-        access: of the process that answers scrapes.
+        access: the access control of the process that answers scrapes.
     """
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
     def describe(self) -> list[Metric]:
-        """Nothing: what there is is asked for when it is scraped."""
+        """Return nothing: metrics are determined at each scrape."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """What there is now."""
-        # As it is now, for all that follows: a thread asks, beside who reads the file.
+        """Yield the current metrics."""
+        # One snapshot for the whole scrape: this is a thread, and the file may be reloaded.
         holding, counts = self._access.holding, self._access.counts.all
         refusals = CounterMetricFamily(
             "cascade_access_refusals", "Calls that were refused, by why.", labels=("reason",)

@@ -1,4 +1,4 @@
-"""What tenants have used of a day, kept over a restart: to start anew gives nobody a new day."""
+"""Tenants' usage of the day, persisted so that a restart does not reset quotas."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ NAME = "quotas.json"
 
 
 class CostMeter:
-    """Charges tenants what was computed for them, by prices, to their quotas of cost.
+    """Charges compute, at the prices, to tenants' cost quotas.
 
-    It looks at what is metered already, now and then, so that no call waits for it; a tenant may
-    spend more than its quota by what it computes between two looks.
+    It polls the existing metering, so that no call waits for it. A tenant may therefore exceed its
+    quota by the compute between two polls.
 
     Args:
-        access: of the process.
-        compute: where what is charged here is counted: by this process alone, or by others of
-            whom no other process charges what they compute.
-        price: of seconds of a processor and of a GPU.
+        access: the access control of the process.
+        compute: the compute charged here: that of this process, and of processes that no other
+            process charges for.
+        price: prices of a second of a processor and of a GPU.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class CostMeter:
         return found
 
     def look(self) -> None:
-        """Charge what was computed since the last look."""
+        """Charge the compute since the last call."""
         holding = self._access.holding
         tenants = holding.config.tenants
         if not any(each.grant.cost_a_day is not None for each in tenants.values()):
@@ -68,23 +68,23 @@ class CostMeter:
 
 
 class QuotaFile:
-    """Writes down what tenants have used; of the one process that keeps a server's books.
+    """Persists tenants' usage, in the one process that keeps a server's accounts.
 
     Args:
-        folder: the server's own.
-        access: of the process.
-        seconds: between two times that it is written.
+        folder: the server's state folder.
+        access: the access control of the process.
+        seconds: time between two writes.
     """
 
     def __init__(self, folder: Path, access: Access, seconds: float) -> None:
         self._path, self._access, self._seconds = folder / NAME, access, seconds
         self._task: asyncio.Task[None] | None = None
-        # Of two who write at once one would take the other's half-written file for its own: the
-        # last time begins while a thread may still be at the one before.
+        # The final write may begin while a thread still does the previous one; without the lock
+        # they would share a temporary file.
         self._alone = threading.Lock()
 
     def restore(self) -> None:
-        """Go on from what was written today, once in a server's life."""
+        """Restore the usage written today; called once in a server's life."""
         counts = self._access.counts
         if not counts.all.restore():
             return
@@ -97,7 +97,7 @@ class QuotaFile:
                 counts.used(slots[name], found[0], rows, cost / MICRO)
 
     def content(self) -> bytes:
-        """What tenants have used today."""
+        """Serialize the tenants' usage of today."""
         day, all_counts = rates.day_of(self._access.now()), self._access.counts.all
         used = {}
         for name, slot in self._access.holding.slots.items():
@@ -107,22 +107,22 @@ class QuotaFile:
         return json.dumps({"day": day, "tenants": used}).encode()
 
     def save(self) -> None:
-        """Write it down; it waits for the disk. What cannot be written is reported."""
+        """Write the file, waiting for the disk; log a failure."""
         try:
             with self._alone:
                 save(self._path, self.content())
         except OSError as exc:
             log.error("%s cannot be written: %s", self._path, exc.strerror)
         except Exception:
-            # Not a list of kinds: once nobody writes, a restart gives every tenant a new day.
+            # All exceptions: if writing stopped, a restart would reset every tenant's quota.
             log.exception("%s cannot be written", self._path)
 
     def start(self) -> None:
-        """Write it down from time to time, in the running event loop."""
+        """Write the file periodically, in the running event loop."""
         self._task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
-        """Write it down a last time."""
+        """Write the file a last time."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""Rates and quotas, as functions of what was let in before and of the time.
+"""Rates and quotas, as pure functions of earlier use and of the time.
 
 A token bucket is kept as one number: the moment at which it will be full again (the "theoretical
 arrival time" of the generic cell rate algorithm, ITU-T I.371). One number of 64 bits can be shared
@@ -13,32 +13,31 @@ from typing import NamedTuple
 from cascade_server.access.grants import Rate
 
 DAY = 86_400
-# The last moment there is: in nanoseconds, with room in 64 bits for what is added to it.
+# The largest time, in nanoseconds; leaves room in 64 bits for additions.
 LAST = 2**62
-# Nobody is told to come back later: a client that waits an hour to try again waits wrongly.
+# The longest wait before a retry, in seconds; a client should not wait an hour.
 LONGEST_PUSHBACK = 60.0
 
 
 def full_at(before: int, now: int, rate: Rate, tokens: int = 1) -> int:
-    """When a bucket is full again of which some tokens are taken now.
+    """Return when a bucket is full again, if tokens are taken now.
 
     Args:
-        before: when it would have been otherwise, nanoseconds.
-        now: on the same clock.
-        rate: of the bucket.
-        tokens: that are taken, though there may be fewer: who asks for many at once then waits
-            longer for the next.
+        before: when it would be full without that, nanoseconds.
+        now: nanoseconds on the same clock.
+        rate: the bucket's rate.
+        tokens: tokens to take. There may be fewer: the wait for the next one is then longer.
     """
     return min((before if before > now else now) + tokens * rate.token, LAST)
 
 
 class Held(NamedTuple):
-    """Rows that a tenant may be let have.
+    """Rows held for a tenant until it gets them.
 
     Attributes:
-        rows: how many.
-        day: of whose quota.
-        full_at: when its bucket is full again after them, nanoseconds; 0: they are of no bucket.
+        rows: number of rows.
+        day: the day whose quota they come from.
+        full_at: when the tenant's bucket is full after them, nanoseconds; 0: not from a bucket.
     """
 
     rows: int
@@ -47,21 +46,23 @@ class Held(NamedTuple):
 
 
 def given_back(before: int, now: int, rate: Rate, held: Held) -> int:
-    """When a bucket is full again to which tokens are given back that were taken of it.
+    """Return when a bucket is full again, if taken tokens are given back.
 
-    Time may have given them back already: a bucket that has been full since lacks none of them. It
-    has not been before the moment at which it was to be.
+    Time may have refilled them already: a bucket that has been full since lacks none. It cannot
+    have been full before `held.full_at`.
 
     Args:
         before, now, rate: as for `full_at`.
-        held: what was taken.
+        held: the taken tokens.
     """
     return before if now >= held.full_at else max(now, before - held.rows * rate.token)
 
 
 def taken(before: int, now: int, rate: Rate) -> int:
-    """When a bucket is full again of which one token is taken now, as `full_at`; if there is none,
-    the nanoseconds until there is, as `wait`, with a minus. Once a call, and so in one step.
+    """Take one token in a single step, because every call does so.
+
+    Returns when the bucket is full again, as `full_at`; if there is no token, the nanoseconds until
+    there is one, as `wait`, negated.
 
     Args:
         before, now, rate: as for `full_at`.
@@ -74,7 +75,7 @@ def taken(before: int, now: int, rate: Rate) -> int:
 
 
 def wait(before: int, now: int, rate: Rate) -> int:
-    """Nanoseconds until there is a token; 0: there is one.
+    """Return the nanoseconds until there is a token; 0: there is one.
 
     Args:
         before, now, rate: as for `full_at`.
@@ -84,10 +85,10 @@ def wait(before: int, now: int, rate: Rate) -> int:
 
 
 def pushback_ms(seconds: float) -> int:
-    """When to come back, for `grpc-retry-pushback-ms`."""
+    """Return the value of `grpc-retry-pushback-ms` for a wait."""
     return max(1, math.ceil(1e3 * min(seconds, LONGEST_PUSHBACK)))
 
 
 def day_of(seconds: float) -> int:
-    """Which day of UTC a moment is in, counted from 1970-01-01."""
+    """Return the UTC day of a moment, counted from 1970-01-01."""
     return int(seconds // DAY)

@@ -1,7 +1,7 @@
-"""Reads what stands at a place of the file that says who may ask.
+"""Reads values of the access file.
 
-A value is never repeated where it may be a secret: somebody who puts a key where its hash belongs
-is not to find it in a log.
+Messages never repeat a value that may be a secret: a key put where its hash belongs must not end up
+in a log.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class Reader(ValueReader):
-    """Reads what only such a file has, and repeats no key."""
+    """Reads value types specific to the access file, without repeating keys in messages."""
 
     def said(self, value: Any) -> str:
-        """A value for a message; what may be a key is not repeated."""
+        """Format a value for a message; a possible key is not repeated."""
         return safe(value)
 
     def moment(self, value: Any, place: Place) -> float:
-        """A date, whose first moment of UTC is meant, or a time; Unix seconds."""
+        """Read a time, or a date as its first moment in UTC; return Unix seconds."""
         if isinstance(value, datetime.datetime):
             found = value if value.tzinfo is not None else value.replace(tzinfo=datetime.UTC)
         elif isinstance(value, datetime.date):
@@ -44,7 +44,7 @@ class Reader(ValueReader):
 
 
 def safe(value: Any) -> str:
-    """A value for a message; what may be a key is not repeated."""
+    """Format a value for a message; a possible key is not repeated."""
     if PREFIX in str(value):
         return "what looks like a key, which does not belong into a file"
     return shown(value)

@@ -1,4 +1,4 @@
-"""How what access refuses is told."""
+"""Converts refusals of access control to errors and statuses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORBIDDEN = (Reason.NO_TENANT, Reason.NOT_PERMITTED)
 
 
 def error_of(refused: Refused) -> ServerError:
-    """What is raised where somebody is refused."""
+    """Return the error to raise for a refusal."""
     if refused.reason in UNKNOWN:
         return NotKnown(refused.message)
     if refused.reason in FORBIDDEN:
@@ -34,5 +34,5 @@ def error_of(refused: Refused) -> ServerError:
 
 
 def refusal_for(refused: Refused) -> Refusal:
-    """What a caller is told who is refused."""
+    """Return the status that a refused caller receives."""
     return refusal_of(error_of(refused))

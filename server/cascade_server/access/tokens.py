@@ -1,8 +1,7 @@
-"""Tokens (JWT, RFC 7519; RFC 8725 on how not to be fooled by one): what is read of them, and
-whether they hold. No I/O; the time is given.
+"""Parses and verifies tokens (JWT, RFC 7519; best practices of RFC 8725).
 
-The algorithm is one of the issuer's list, and the key one for that algorithm: a token has no say in
-how it is verified. Keys of one part (HMAC) are not used at all.
+No I/O; callers pass in the time. The algorithm must be in the issuer's list and the key must be for
+that algorithm: a token cannot influence how it is verified. Symmetric keys (HMAC) are never used.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from cascade_server.access.grants import Issuer, Reason
 
-# No token that an issuer gives is longer: what is sent with every call is to be short.
+# Issuers do not give longer tokens, because a token is sent with every call.
 MOST_BYTES = 8192
 MOST_KEYS = 100
 LEAST_RSA_BITS = 2048
@@ -28,12 +27,12 @@ CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 
 
 class TokenRefused(Exception):
-    """A token does not hold; says why without repeating any of it.
+    """A token is not valid; says why without repeating any of it.
 
     Attributes:
-        reason: for metrics.
-        unknown_kid: the name of a key that would verify it, which the issuer may have by now; "":
-            there is none.
+        reason: the reason, for metrics.
+        unknown_kid: the name of an unknown key that would verify it, and that the issuer may have
+            by now; "": none.
     """
 
     def __init__(
@@ -48,9 +47,9 @@ class VerifyingKey:
     """A public key of an issuer.
 
     Attributes:
-        key: of `cryptography`.
-        kid: its name; "": it has none.
-        algorithm: the only one that it is for; "": any that fits its kind.
+        key: a key object of `cryptography`.
+        kid: its name; "": none.
+        algorithm: the only algorithm that it is for; "": any that fits its kind.
     """
 
     key: Any
@@ -58,7 +57,7 @@ class VerifyingKey:
     algorithm: str = ""
 
     def fits(self, algorithm: str) -> bool:
-        """Whether a signature by an algorithm may be one by this key."""
+        """Return whether the key can verify signatures of an algorithm."""
         if self.algorithm not in ("", algorithm):
             return False
         if algorithm.startswith(("RS", "PS")):
@@ -75,28 +74,28 @@ class KeySet:
     """The public keys of an issuer.
 
     Attributes:
-        keys: those that can be used.
+        keys: the usable keys.
     """
 
     keys: Sequence[VerifyingKey] = field(default_factory=tuple)
 
     def find(self, kid: str, algorithm: str) -> VerifyingKey | None:
-        """The key that a token names, or the only one that fits where it names none."""
+        """Return the key that a token names or, if it names none, the only one that fits."""
         fitting = [each for each in self.keys if each.fits(algorithm)]
         if kid:
             return next((each for each in fitting if each.kid == kid), None)
         return fitting[0] if len(fitting) == 1 else None
 
     def knows(self, kid: str) -> bool:
-        """Whether there is a key of a name, whatever it is for."""
+        """Return whether there is a key of this name, for any algorithm."""
         return any(each.kid == kid for each in self.keys)
 
 
 def key_set_of(content: bytes) -> KeySet:
-    """The keys of a JWK Set (RFC 7517), or of a public key in PEM; what cannot be used is left out.
+    """Parse a JWK Set (RFC 7517) or a public key in PEM, without unusable keys.
 
     Raises:
-        ValueError: it is neither, or nothing in it can be used.
+        ValueError: the content is neither, or has no usable key.
     """
     if content.lstrip().startswith(b"-----BEGIN"):
         return KeySet((VerifyingKey(_pem(content)),))
@@ -126,7 +125,7 @@ def _pem(content: bytes) -> Any:
 
 
 def _jwk(content: Any) -> VerifyingKey | None:
-    """A key of a set; None: it is not for verifying signatures, or not of a kind that is used."""
+    """Parse a key of a set; None: not for verifying signatures, or of an unsupported kind."""
     if not isinstance(content, dict) or content.get("kty") not in ("RSA", "EC", "OKP"):
         return None
     operations = content.get("key_ops", ["verify"])
@@ -134,7 +133,7 @@ def _jwk(content: Any) -> VerifyingKey | None:
         return None
     kid, algorithm = content.get("kid", ""), content.get("alg", "")
     if "verify" not in operations or "d" in content:
-        # Whoever publishes a private key has no secret any more.
+        # A published private key is not secret any more.
         return None
     if not isinstance(kid, str) or not isinstance(algorithm, str):
         return None
@@ -146,15 +145,15 @@ def _jwk(content: Any) -> VerifyingKey | None:
 
 
 def looks_like_token(text: str) -> bool:
-    """Whether somebody may have meant it as one."""
+    """Return whether a text is probably meant as a token."""
     return text.count(".") == 2
 
 
 def unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a token says of itself, which anybody can write: its header and its claims.
+    """Parse a token's header and claims, which are not verified and may be forged.
 
     Raises:
-        TokenRefused: it is none.
+        TokenRefused: the text is not a token.
     """
     if len(token) > MOST_BYTES:
         raise TokenRefused(f"the token has {len(token):,} bytes; allowed: {MOST_BYTES:,}")
@@ -175,10 +174,10 @@ def _json(part: str) -> dict[str, Any]:
 
 
 def issuer_of(claims: Mapping[str, Any], issuers: Mapping[str, Issuer]) -> Issuer:
-    """Who is said to have signed a token.
+    """Return the issuer that a token claims.
 
     Raises:
-        TokenRefused: nobody whose tokens are taken.
+        TokenRefused: no issuer whose tokens are accepted.
     """
     named = claims.get("iss")
     audience = claims.get("aud")
@@ -193,16 +192,16 @@ def issuer_of(claims: Mapping[str, Any], issuers: Mapping[str, Issuer]) -> Issue
 
 
 def verify(token: str, issuer: Issuer, keys: KeySet, now: float) -> dict[str, Any]:
-    """The claims of a token that holds.
+    """Verify a token and return its claims.
 
     Args:
         token: as it was sent.
-        issuer: who is to have signed it.
-        keys: of the issuer.
+        issuer: the issuer that must have signed it.
+        keys: the issuer's keys.
         now: Unix seconds.
 
     Raises:
-        TokenRefused: it does not hold, and why.
+        TokenRefused: the token is not valid; says why.
     """
     header, _ = unverified(token)
     algorithm, kid = header.get("alg"), header.get("kid", "")
@@ -212,7 +211,7 @@ def verify(token: str, issuer: Issuer, keys: KeySet, now: float) -> dict[str, An
     if not isinstance(kid, str):
         raise TokenRefused("the token's kid is no text")
     if "crit" in header:
-        # RFC 7515, 4.1.11: who does not know what is critical takes no such token.
+        # RFC 7515, 4.1.11: a token with unknown critical headers must be refused.
         raise TokenRefused("the token's crit names what is not known here; allowed: none")
     key = keys.find(kid, algorithm)
     if key is None:
@@ -225,7 +224,7 @@ def verify(token: str, issuer: Issuer, keys: KeySet, now: float) -> dict[str, An
             algorithms=[algorithm],
             audience=issuer.audience,
             issuer=issuer.issuer,
-            # The times are looked at below, by the clock that is given.
+            # The times are checked below, by the given clock.
             options={
                 "require": ["exp", "iss", "aud"],
                 "verify_exp": False,
@@ -238,7 +237,7 @@ def verify(token: str, issuer: Issuer, keys: KeySet, now: float) -> dict[str, An
     except jwt.MissingRequiredClaimError as exc:
         raise TokenRefused(f"the token has no claim {exc.claim}") from exc
     except Exception as exc:
-        # Not a list of kinds: what a token can be made to raise in a library is not known.
+        # All exceptions: a crafted token may raise anything in the library.
         raise TokenRefused("the token is none that could be verified") from exc
     _check_times(claims, issuer.leeway, now)
     return claims
@@ -253,7 +252,7 @@ def _check_times(claims: Mapping[str, Any], leeway: float, now: float) -> None:
 
 
 def time_of(claims: Mapping[str, Any], name: str) -> float:
-    """A claim that is a time, Unix seconds; raises TokenRefused where it is none."""
+    """Return a claim that is a time in Unix seconds; raises TokenRefused if it is not."""
     value = claims[name]
     try:
         found = float(value) if type(value) in (int, float) else math.nan

@@ -1,4 +1,4 @@
-"""Keeps what decides up to date: the file is read anew when it changes, issuers' keys in time."""
+"""Keeps access control up to date: reloads the changed file, and refreshes issuers' keys."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from cascade_server.errors import ConfigError
 
 log = logging.getLogger("cascade.access")
 
-# Between looks at the file.
+# Seconds between looks at the file.
 SECONDS = 1.0
 
 Seen = tuple[int, ...]
 
 
 class Changes:
-    """Which changes of a file are worth reading it; a decision, with no I/O.
+    """Decides when to reload a changed file; no I/O.
 
-    Whoever looks while it is written finds a part of it, which may well be a file with fewer
-    tenants. So what has changed is read once it has stayed the same from one look to the next.
+    During a write the file is incomplete, and may then look like a valid file with fewer tenants.
+    So a changed file is read only after it has stayed the same from one look to the next.
 
     Args:
-        seen: the file as it is at first; None: it is not there. It may have changed since it was
-            read, and so it is to be read once more.
+        seen: the state of the file at first; None: it does not exist. The file may have changed
+            since it was read, so it is read once more.
     """
 
     def __init__(self, seen: Seen | None) -> None:
@@ -36,11 +36,11 @@ class Changes:
         self._judged: Seen | None = None if seen is None else (-1,)
 
     def look(self, now: Seen | None, at_once: bool = False) -> bool:
-        """Whether to read it, after another look.
+        """Take another look; return whether to read the file.
 
         Args:
-            now: as it is.
-            at_once: whether somebody has said that it is ready.
+            now: the current state of the file.
+            at_once: whether the file is known to be ready.
         """
         is_same, self._seen = now == self._seen, now
         if at_once or (is_same and now != self._judged):
@@ -54,17 +54,17 @@ def _look(path: Path) -> Seen | None:
         found = path.stat()
     except OSError:
         return None
-    # Who may read it changes without its being written.
+    # The change time is included: permissions change without a write.
     return found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns
 
 
 class Watch:
-    """Looks after a process's `Access`.
+    """Keeps a process's `Access` up to date.
 
     Args:
-        access: what is kept up to date.
-        seconds: between looks at its file, and at those of issuers' keys.
-        also: is called as often.
+        access: the access control.
+        seconds: time between looks at its file and at the files of issuers' keys.
+        also: called at the same interval.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Watch:
         self._tasks: list[asyncio.Task[None]] = []
         self._now = asyncio.Event()
         self._changes = Changes(_look(access.path))
-        # Of files with issuers' keys.
+        # Changes of the files with issuers' keys.
         self._of_keys: dict[Path, Changes] = {}
 
     def start(self) -> None:
@@ -85,18 +85,18 @@ class Watch:
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._fetch())]
 
     async def stop(self) -> None:
-        """End; what was being fetched is dropped."""
+        """Stop, and drop running fetches."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def look_now(self) -> None:
-        """Read the file anew, and fetch issuers' keys, whether or not files look as they did."""
+        """Reload the file and fetch issuers' keys, even if no file seems to have changed."""
         self._now.set()
 
     async def _watch(self) -> None:
         while True:
-            # `wait_for` would miss that it is to end at the moment at which it is woken.
+            # `wait_for` would lose a cancellation that arrives as it wakes up.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds):
                     await self._now.wait()
@@ -106,13 +106,13 @@ class Watch:
                 self._also()
                 await self._follow(is_asked)
             except Exception:
-                # Once nobody watches, who is taken out of the file would be let in for ever.
+                # If this loop ended, a tenant removed from the file would keep its access forever.
                 log.exception("%s could not be looked after", self._access.path)
 
     async def _follow(self, is_asked: bool) -> None:
         loop = asyncio.get_running_loop()
         if self._changes.look(_look(self._access.path), is_asked):
-            # A file of a thousand tenants takes longer to read than a call may wait.
+            # Reading a file of a thousand tenants takes longer than a call may wait.
             self._access.take(await loop.run_in_executor(None, self._read))
         if self._access.issuers is not None:
             changed = self._changed_keys()
@@ -120,8 +120,10 @@ class Watch:
                 self._access.issuers.outdated(lambda each: is_asked or each.keys in changed)
 
     def _changed_keys(self) -> set[Path | None]:
-        """Files with issuers' keys that are others than at the last look. Who takes a key out of
-        one does not want its tokens let in until an hour is over."""
+        """Return the files with issuers' keys that have changed since the last look.
+
+        A key removed from a file must stop working at once, not after an hour.
+        """
         issuers = self._access.config.issuers.values()
         paths = {each.keys for each in issuers if each.keys is not None}
         seen = {path: _look(path) for path in paths}
@@ -137,7 +139,7 @@ class Watch:
             return exc
 
     async def _fetch(self) -> None:
-        """Fetch issuers' keys, from when there are issuers."""
+        """Fetch issuers' keys, once there are issuers."""
         while self._access.issuers is None:
             await asyncio.sleep(self._seconds)
         await self._access.issuers.keep()

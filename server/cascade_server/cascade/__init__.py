@@ -1,1 +1,1 @@
-"""One request checked, admitted, routed to a tier and drawn."""
+"""Checks, admits and routes requests, and draws their rows."""

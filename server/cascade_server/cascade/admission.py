@@ -1,6 +1,6 @@
-"""How many requests the server may work on at once, learnt from how long they take.
+"""Learns how many requests the server may process at once from how long they take.
 
-Pure functions of the limit's state; `Gate` keeps the state and counts who is inside.
+Pure functions of the limit's state; `Gate` keeps the state and counts the requests inside.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class LimitConfig:
     long_window: int = 600
 
     def allowed(self, usual: float) -> float:
-        """Seconds that a request may take before the limit shrinks.
+        """Return the seconds that a request may take before the limit shrinks.
 
         At least a quarter of what is promised: an idle server answers in a fiftieth of that, and a
         few calls that happen to arrive together take several times as long as one alone, which is
         no reason to refuse any. At most half of what is promised: a server that has been slow for
-        long must not take that for usual.
+        long must not learn slowness as its usual latency.
 
         Args:
             usual: seconds that a request usually takes.
@@ -56,7 +56,7 @@ class LimitConfig:
         return min(self.promised / 2, max(self.promised / 4, allowed))
 
     def patience(self, remaining: float) -> float:
-        """Seconds that a request may wait for its turn.
+        """Return the seconds that a request may wait for its turn.
 
         A quarter of what is promised, since drawing and sending take time too, but never more than
         `in_time` leaves of the request's own deadline.
@@ -68,13 +68,13 @@ class LimitConfig:
 
 
 def in_time(remaining: float) -> float:
-    """Seconds of `remaining` that may be used, less the share that the router keeps back too."""
+    """Return the seconds of `remaining` that may be used, without the router's margin."""
     return remaining * (1 - MARGIN)
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What has been learnt so far.
+    """The state learnt so far.
 
     Attributes:
         value: requests that may be inside at once; fractional, since it moves in small steps.
@@ -86,7 +86,7 @@ class Limit:
 
 
 def updated(limit: Limit, config: LimitConfig, seconds: float, inside: int) -> Limit:
-    """The limit after a request that took `seconds` while `inside` requests were being worked on.
+    """Update the limit with a request that took `seconds` while `inside` requests were inside.
 
     Gradient2 of Netflix's concurrency-limits: the limit is multiplied by allowed / seconds (from .5
     to 1), plus √limit to try for more. It moves only while at least half of it is in use, since an
@@ -95,7 +95,7 @@ def updated(limit: Limit, config: LimitConfig, seconds: float, inside: int) -> L
     """
     weight = 1 / config.long_window
     usual = seconds if limit.usual == 0 else limit.usual + weight * (seconds - limit.usual)
-    # The average is high after a long time under load, and is to come down faster than it went up.
+    # After a long time under load the average is high; it must fall faster than it rose.
     if usual > 2 * seconds:
         usual *= 0.95
     if inside < limit.value / 2:
@@ -109,7 +109,7 @@ def updated(limit: Limit, config: LimitConfig, seconds: float, inside: int) -> L
 def admits(
     limit: Limit, config: LimitConfig, inside: Mapping[Priority, int], service: Priority
 ) -> bool:
-    """Whether one more request may enter.
+    """Return whether one more request may enter.
 
     Real-time requests may use the whole limit, and their share of it even when offline requests
     have used up the rest; offline requests may use only what lies outside that share.
@@ -122,7 +122,7 @@ def admits(
 
 
 def room(limit: Limit, config: LimitConfig, inside: Mapping[Priority, int]) -> int:
-    """How many more real-time requests may enter."""
+    """Return how many more real-time requests may enter."""
     whole = int(limit.value)
     guaranteed = math.ceil(config.realtime_share * whole)
     beside = whole - sum(inside.values())
@@ -130,12 +130,14 @@ def room(limit: Limit, config: LimitConfig, inside: Mapping[Priority, int]) -> i
 
 
 def crowded(limit: Limit, config: LimitConfig, waiting: int) -> bool:
-    """Whether AUTO is to send no more requests to the teacher, for which `waiting` wait already."""
+    """Return whether AUTO must send no more requests to the teacher if `waiting` already wait."""
     return waiting >= max(1, int(config.teacher_share * limit.value))
 
 
 def pushback_ms(limit: Limit, inside: int) -> int:
-    """Milliseconds that a refused caller should wait: about what it takes the server to answer the
-    requests that are inside."""
+    """Return the milliseconds that a refused caller should wait.
+
+    That is about the time in which the server answers the requests inside.
+    """
     seconds = limit.usual * max(1.0, inside / max(limit.value, 1.0))
     return min(10_000, max(1, math.ceil(1e3 * seconds)))

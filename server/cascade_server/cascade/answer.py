@@ -1,4 +1,4 @@
-"""The answer to a request as plain values, the same whichever tier drew it or edge sends it."""
+"""The answer to a request as plain values, independent of its tier and protocol."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from cascade_server.wire.rows import Values
 
 # Columns by name, in the order in which they are returned; or a serialized `pb.Rows`.
 AnsweredRows: TypeAlias = Mapping[str, Values] | bytes
-# Up to so many draws of one row are written in compiled code; for more, arrays are as fast.
+# Up to this many draws of one row are written in compiled code; for more, arrays are as fast.
 MOST_DRAWS_WRITTEN = 256
 # The value of a response's parameter.
 ParameterValue: TypeAlias = bool | int | float | str
 
 
 class Drawn(NamedTuple):
-    """What an engine has drawn for a request, not decoded yet.
+    """The tokens that an engine has drawn for a request, not decoded yet.
 
     Attributes:
         tokens: int32 [total, T].
         option: the tier that drew, and its passes.
         route: how that tier was chosen.
-        log_likelihood: float64 [rows] in nats; None: it was not asked for.
+        log_likelihood: float64 [rows] in nats; None: not requested.
         queued: seconds that it waited in queues.
         finished: when it was done (`time.perf_counter`).
     """
@@ -49,21 +49,21 @@ class Drawn(NamedTuple):
 
 @dataclass(slots=True)
 class Answer:
-    """Rows, and where they come from.
+    """Rows and their provenance.
 
     Attributes:
-        request: what was asked.
+        request: the request.
         tier: the model that drew.
         steps: network passes that it made.
-        rows: the returned columns, or their serialized message where compiled code wrote it.
+        rows: the returned columns, or their serialized message if compiled code wrote it.
         finished: when the rows were drawn (`time.perf_counter`).
         queued: seconds that the request waited in queues.
         route: how the tier was chosen; None: the request did not ask for an explanation.
-        reason: replaces the route's own; None: nothing does.
-        log_likelihood: of each row of the request, in nats; empty if it was not asked for.
+        reason: replaces the route's own reason; None: the route's.
+        log_likelihood: one value per row of the request, in nats; empty if not requested.
         from_pool: whether the rows were drawn ahead of time.
         cached: whether the rows were drawn for an equal request.
-        overtaken: whether the student drew after the teacher had been waited for in vain.
+        overtaken: whether the student drew after a wait for the teacher had failed.
     """
 
     request: CheckedRequest
@@ -92,7 +92,7 @@ class Answer:
         return self.rows
 
     def provenance(self) -> dict[str, ParameterValue]:
-        """Where the rows come from, as parameters of a response; see `Provenance` of the wire."""
+        """Return the provenance as parameters of a response; see the message `Provenance`."""
         request = self.request
         out = provenance_of(request.runtime, self.tier, self.steps, request.seed)
         if self.from_pool:
@@ -109,7 +109,7 @@ class Answer:
 
 
 def outside_as_json(outside: OutsideValues) -> str:
-    """Values outside of what was learnt, for protocols that have no message for them."""
+    """Format values that were never learnt, for protocols without a message for them."""
     named = [found._asdict() for found in outside.first]
     totals = [
         {"column": column, "kind": kind, "values": values}
@@ -119,7 +119,7 @@ def outside_as_json(outside: OutsideValues) -> str:
 
 
 def provenance_of(runtime: Runtime, tier: Tier, steps: int, seed: int) -> dict[str, ParameterValue]:
-    """The parameters of a response that say how its rows were drawn."""
+    """Return the parameters of a response that say how its rows were drawn."""
     out: dict[str, ParameterValue] = {
         "synthetic": True,
         "tier": str(tier),
@@ -132,7 +132,7 @@ def provenance_of(runtime: Runtime, tier: Tier, steps: int, seed: int) -> dict[s
 
 
 def drawn_answer(request: CheckedRequest, drawn: Drawn) -> Answer:
-    """Decode what an engine has drawn."""
+    """Decode the tokens that an engine has drawn."""
     scored, route = drawn.log_likelihood, drawn.route
     return Answer(
         request,
@@ -148,11 +148,11 @@ def drawn_answer(request: CheckedRequest, drawn: Drawn) -> Answer:
 
 
 def decoded(request: CheckedRequest, tokens: Tokens) -> AnsweredRows:
-    """The returned columns: the caller's values where they were given, else the drawn ones.
+    """Return the columns to send: the caller's values where given, else the drawn ones.
 
     Args:
-        request: what was asked.
-        tokens: what was drawn, int32 [total, T].
+        request: the request.
+        tokens: the drawn tokens, int32 [total, T].
     """
     codec, given = request.runtime.release.codec, request.given
     alone, inside = request.total == 1, request.inside_bins()

@@ -1,4 +1,4 @@
-"""From a checked request to drawn tokens: admit, route, queue, run."""
+"""Turns checked requests into drawn tokens: admits, routes, queues and runs them."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ class _Placed(NamedTuple):
 
 
 class Dispatcher:
-    """Draws what requests ask for, with the networks of a repository's releases.
+    """Draws the rows of requests with the networks of a repository's releases.
 
     Attributes:
-        promised: seconds of the latency objective that AUTO is to meet, by table; tables without
-            one are not in it.
+        promised: seconds of the latency objective that AUTO must meet, by table; tables without
+            one are missing.
 
     Args:
-        repository: the releases that are served.
-        config: how to serve.
-        report: gives the current state of the objectives.
-        teachers: gives a release's teacher; None: each runs in a thread of this process.
-        students: gives a release's student; None: each runs in this process, in the event loop
-            where a batch is small enough.
+        repository: the loaded releases.
+        config: the server's configuration.
+        report: returns the current state of the objectives.
+        teachers: returns a release's teacher; None: each runs in a thread of this process.
+        students: returns a release's student; None: each runs in this process, in the event loop
+            if a batch is small enough.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class Dispatcher:
         teachers: Callable[[Runtime], Teacher] | None = None,
         students: Callable[[Runtime], Student] | None = None,
     ) -> None:
-        # A thread each: ONNX Runtime and NumPy let go of the interpreter while they compute.
+        # One thread each: ONNX Runtime and NumPy release the interpreter while they compute.
         self.student_thread = ThreadPoolExecutor(1, "student")
         self._teacher_thread = ThreadPoolExecutor(1, "teacher")
         teacher_of = teachers or partial(LocalTeacher, executor=self._teacher_thread)
         student_of = students or partial(
             local_student, executor=self.student_thread, inline_rows=config.inline_rows
         )
-        # All workers ask the same process for the teacher, so its queue is counted once for all.
-        # Where other servers run both networks, each worker counts what it has sent them itself.
+        # All workers share one teacher process, so its queue is counted once for all. If other
+        # servers run both networks, each worker counts what it has sent to them.
         self._shares_teacher = teachers is not None and students is None
         self._inline_rows = config.inline_rows
         self.stepping = Stepping(report)
@@ -89,7 +89,7 @@ class Dispatcher:
         tightest = min(self.promised.values(), default=math.inf)
         self.gate = Gate(LimitConfig(promised=tightest), queued=self._queued)
         self.probing = Probing()
-        # Requests that the teacher was too slow for, against its own prediction.
+        # Requests for which the teacher was slower than predicted and too late.
         self.overtaken = 0
         # When `Generate` last drew, on the clock of deadlines.
         self.last_offline = -math.inf
@@ -101,13 +101,13 @@ class Dispatcher:
         }
 
     def close(self) -> None:
-        """Let go of the threads; work that has not started is dropped."""
+        """Stop the threads; drop work that has not started."""
         self.stepping.stop()
         self.student_thread.shutdown(wait=False, cancel_futures=True)
         self._teacher_thread.shutdown(wait=False, cancel_futures=True)
 
     def statistics(self) -> pb.GetStatisticsResponse:
-        """This process's counts: requests inside, refusals, and each engine's queue and batches."""
+        """Return this process's counts: requests inside, refusals, engines' queues and batches."""
         out = pb.GetStatisticsResponse(
             inside=sum(self.gate.inside.values()),
             limit=int(self.gate.limit.value),
@@ -131,18 +131,18 @@ class Dispatcher:
         return out
 
     def _queued(self) -> float:
-        """Seconds of work that waits for students; they share this process's processor."""
+        """Return the seconds of work waiting for students, which share this process's processor."""
         return sum(engines.student.queued() for engines in self.engines.values())
 
     def has_teacher(self, runtime: Runtime) -> bool:
-        """Whether a release's teacher can be asked now."""
+        """Return whether a release's teacher is available now."""
         return not math.isinf(self.engines[runtime].watched.predict(1, 1))
 
     def options(self, request: CheckedRequest) -> tuple[Option, ...]:
-        """The ways to answer a request, highest fidelity first, each with its predicted seconds.
+        """List the ways to answer a request, highest fidelity first, with predicted seconds.
 
-        A teacher that makes fewer passes is not among them: it is slower than the student and
-        further from the data; see docs/adr/0004.
+        A teacher with fewer passes is not among them: it is slower than the student and further
+        from the data; see docs/adr/0004.
         """
         engines = self.engines[request.runtime]
         student = Option(Tier.STUDENT, 1, engines.student.predict(request.total))
@@ -174,8 +174,8 @@ class Dispatcher:
         """Draw the rows of a request, and wait for them.
 
         Args:
-            request: what is to be drawn.
-            route: how, if that has been decided already; None: it is routed now.
+            request: the request.
+            route: the route, if already chosen; None: the request is routed now.
 
         Raises:
             DeadlinePassed: no allowed tier would be in time, or the chosen one was not.
@@ -191,7 +191,7 @@ class Dispatcher:
                 with self._trial(route, request.runtime, request.total, request.work) as tried:
                     return await self._draw(request, tried, service)
             drawn = await self._draw(request, route, service)
-            # The admission limit learns from requests that take equally long on an idle server.
+            # The limit learns only from requests that take equally long on an idle server.
             by_student = drawn.option.tier is Tier.STUDENT and drawn.route.stand_in_reason is None
             is_plain = drawn.log_likelihood is None and not request.offline
             if by_student and is_plain and request.total == 1:
@@ -204,13 +204,13 @@ class Dispatcher:
 
     @contextmanager
     def _trial(self, route: Route, runtime: Runtime, rows: int, work: Work) -> Iterator[Route]:
-        """Let through, now and then, work that is predicted to be late; see `Probing`.
+        """Occasionally accept work that is predicted to be late; see `Probing`.
 
         Yields:
-            The route by which it is done all the same.
+            The route of the trial.
 
         Raises:
-            DeadlinePassed: it is not let through.
+            DeadlinePassed: the work is not accepted.
             NotReady: no allowed tier can be reached.
         """
         option = route.cheapest
@@ -227,7 +227,7 @@ class Dispatcher:
             self.probing.ended(kind, work.clock(), in_time)
 
     async def _draw(self, request: CheckedRequest, route: Route, service: Priority) -> Drawn:
-        """Draw a request that has entered the gate, as it was routed; raises as `draw`."""
+        """Draw a request that has entered the gate, by its route; raises as `draw`."""
         engines, option = self.engines[request.runtime], route.option
         assert option is not None
         likelihood = None
@@ -258,15 +258,15 @@ class Dispatcher:
     async def _from_teacher(
         self, draw: Callable[[], Awaitable[tuple[Tokens, float]]], route: Route, now: float
     ) -> tuple[Tokens, float] | StandInReason:
-        """What the teacher draws, or why the student is to draw in its place.
+        """Return what the teacher draws, or why the student must draw in its place.
 
         Args:
-            draw: asks the teacher; returns tokens, and the seconds that they waited.
+            draw: calls the teacher; returns tokens, and the seconds that they waited.
             route: says how long to wait, and whether the student may take over.
             now: seconds on the clock of `Route.chosen_at`.
         """
         wait = patience(route, now)
-        # No time may be left, after log-likelihoods took long: then the teacher is not asked.
+        # If log-likelihoods took long, no time may be left: then the teacher is not called.
         if wait > 0:
             try:
                 async with asyncio.timeout(_or_none(wait)) as waiting:
@@ -282,7 +282,7 @@ class Dispatcher:
         return StandInReason.OVERTAKEN
 
     async def complete_tokens(self, draw: TokenDraw) -> TokenAnswer:
-        """Compute all outputs that a caller wants of one network; raises as `draw_tokens`."""
+        """Compute all requested outputs of one network; raises as `draw_tokens`."""
         values = {
             name: await (
                 self.score_tokens(draw) if name == LOG_LIKELIHOOD else self.draw_tokens(draw)
@@ -292,13 +292,13 @@ class Dispatcher:
         return TokenAnswer(draw, values)
 
     async def draw_tokens(self, draw: TokenDraw) -> Tokens:
-        """Complete tokens with the network that the caller named; no other one stands in for it.
+        """Complete tokens with the network that the caller named, and no other.
 
         Returns:
             int32 [n, T].
 
         Raises:
-            DeadlinePassed: it would not be in time, or was not.
+            DeadlinePassed: the network would not be in time, or was not.
             TooMuch: the server is full.
             NotReady: the teacher's process cannot be reached.
         """
@@ -332,7 +332,7 @@ class Dispatcher:
             self.gate.leave(service)
 
     async def score_tokens(self, draw: TokenDraw) -> NDArray[np.float64]:
-        """ln p(observed) by the teacher, float64 [n] in nats; raises as `draw_tokens`."""
+        """Compute ln p(observed) by the teacher, float64 [n] in nats; raises as `draw_tokens`."""
         service = Priority.OFFLINE if draw.offline else Priority.REALTIME
         self.gate.enter(service)
         try:
@@ -346,17 +346,17 @@ class Dispatcher:
     def draw_now(
         self, requests: Sequence[CheckedRequest], routes: Sequence[Route | None]
     ) -> list[Drawn | Exception | None]:
-        """Draw, of requests that came together, those that the student can draw in the event loop.
+        """Draw those requests of a turn that the student can draw in the event loop.
 
         It runs in batches of `inline_rows`: in batches of 64 rows it draws a fifth more rows a
         second than in batches of 1,024, which no longer fit a core's cache.
 
         Args:
-            requests: in the order in which they are admitted.
-            routes: of each request, where it has been routed already; None: it is routed now.
+            requests: in the order of admission.
+            routes: the route of each request, if already chosen; None: it is routed now.
 
         Returns:
-            For each request what was drawn, or the error; None: `draw` has to be awaited for it.
+            For each request, what was drawn or the error; None: await `draw` for it.
         """
         out: list[Drawn | Exception | None] = [None] * len(requests)
         together: dict[Runtime, list[_Placed]] = {}
@@ -408,7 +408,7 @@ class Dispatcher:
             out[each.place] = Drawn(tokens, each.route.option, each.route, None, 0.0, finished)
 
     async def draw_chunk(self, job: GenerateJob, index: int) -> Chunk:
-        """Draw the rows of message `index` (from 0) of a `Generate`, once there is a place.
+        """Draw the rows of message `index` (from 0) of a `Generate`, once a place is free.
 
         Raises:
             TooMuch: it is the first of its stream, and too many others wait for a place.
@@ -430,9 +430,9 @@ class Dispatcher:
             self.gate.leave(Priority.OFFLINE)
 
     async def draw_ahead(self, runtime: Runtime, given: TeacherInput) -> NDArray[np.int32]:
-        """Have the teacher draw rows for the pool: offline work, without a deadline.
+        """Draw rows for the pool with the teacher: offline work, without a deadline.
 
-        It does not enter the gate: the caller makes sure that nothing else is waiting.
+        It does not enter the gate: the caller ensures that nothing else is waiting.
 
         Returns:
             int32 [n, T].

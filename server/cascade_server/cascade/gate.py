@@ -1,7 +1,7 @@
 """Admission control: counts the requests inside the server, and refuses those it cannot answer.
 
-`admission` decides how many may be inside; `Gate` holds the counts that it decides by, and says of
-calls that still wait for their turn whether that comes in time.
+`admission` decides how many may be inside. `Gate` holds the counts for that decision, and predicts
+whether the turn of a waiting call comes in time.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from cascade_server.terms import Priority
 
 # Weight of one turn in the average `Gate.seconds_a_call`.
 PACE_WEIGHT = 0.1
-# Up to so many calls may arrive by chance while the loop is at work; more are a backlog. The
-# student answers so many together in about half the time that they take one by one.
+# Up to this many calls may arrive by chance while the loop is busy; more are a backlog. The student
+# answers this many together in about half the time that they take one by one.
 BACKLOG = 4
-# Since nearest deadlines go first, a call may be admitted although answering all that wait would
-# take longer than its patience, up to so many times as long.
+# Because nearest deadlines go first, a call may be admitted even if answering all waiting calls
+# would take up to this many times its patience.
 OVERTAKING = 2.0
 # Why a call is refused before it is read.
 FULL = "as many calls wait as the server takes now"
 LATE = "more calls wait than can be answered in time"
-# Parts of offline work that may wait for a place at once; a stream that has begun always may.
+# Parts of offline work that may wait for a place; parts of a stream that has begun always may.
 MOST_WAITING = 64
 
 
 def times_slept() -> int:
-    """How often this thread has slept so far; an event loop's sleeps when it has nothing to do."""
+    """Return how often this thread has slept; an event loop's thread sleeps when it is idle."""
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
@@ -55,15 +55,15 @@ class Gate:
 
     Attributes:
         limit: how many requests may be inside, as learnt so far.
-        inside: how many are, by priority.
-        at_teacher: how many of the real-time ones wait for the teacher.
-        refused: calls that have been refused so far.
+        inside: number of requests inside, by priority.
+        at_teacher: number of real-time requests that wait for the teacher.
+        refused: number of calls refused so far.
         seconds_a_call: average seconds from one answer to the next while calls wait; 0: not known.
 
     Args:
         config: settings of the limit.
-        slept: counts how often the event loop has had nothing to do.
-        queued: seconds of work that waits in front of the students, which all calls need.
+        slept: returns how often the event loop has been idle.
+        queued: returns the seconds of work waiting for the students, which all calls need.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class Gate:
         self._behind = False
 
     def turn_begins(self, calls: int) -> None:
-        """Note that `calls` calls are about to be answered together; to be called once a turn.
+        """Note that `calls` calls are about to be answered together; called once a turn.
 
-        If the loop has not slept since the last turn, they piled up while it was at work. Then AUTO
-        must not send them to the teacher: the loop catches up by having the student answer many at
-        once, while each call that waits for the teacher costs as much as one alone. If the loop had
-        slept, they merely arrived together, and an idle server may spend the teacher on them.
+        If the loop has not slept since the last turn, the calls piled up while it was busy. Then
+        AUTO must not send them to the teacher: the loop catches up because the student answers many
+        at once, while each call for the teacher costs as much as one alone. If the loop has slept,
+        the calls merely arrived together, and an idle server can afford the teacher for them.
         """
         last, self._last_slept = self._last_slept, self._slept()
         self._behind = calls > BACKLOG and self._last_slept == last
@@ -98,7 +98,7 @@ class Gate:
         """Count one more request as inside, until `leave`.
 
         Raises:
-            TooMuch: the server is full for this priority; says when to come back.
+            TooMuch: the server is full for this priority; says when to retry.
         """
         if not admits(self.limit, self.config, self.inside, service):
             self._refuse(0)
@@ -112,10 +112,10 @@ class Gate:
 
         Args:
             priority: as for `enter`.
-            is_new: whether none of the work has been done yet, so that refusing it wastes nothing.
+            is_new: whether the work has not started, so that a refusal wastes nothing.
 
         Raises:
-            TooMuch: it is new, and `MOST_WAITING` parts wait already; says when to come back.
+            TooMuch: it is new, and `MOST_WAITING` parts already wait; says when to retry.
         """
         waiting = self._waiting[priority]
         if not waiting and admits(self.limit, self.config, self.inside, priority):
@@ -129,10 +129,10 @@ class Gate:
             await place
         except asyncio.CancelledError:
             if place.cancelled():
-                # `_let_in` may have dropped it already, if somebody left at the same moment.
+                # `_let_in` may already have removed it, if another request left at the same moment.
                 if place in waiting:
                     waiting.remove(place)
-            else:  # It was let in at the same moment.
+            else:  # the place was granted at the same moment
                 self.leave(priority)
             raise
 
@@ -146,11 +146,11 @@ class Gate:
                     place.set_result(None)
 
     def room(self) -> int:
-        """How many more real-time requests may enter."""
+        """Return how many more real-time requests may enter."""
         return room(self.limit, self.config, self.inside)
 
     def crowded(self) -> bool:
-        """Whether AUTO is to send no more requests to the teacher."""
+        """Return whether AUTO must send no more requests to the teacher."""
         return self._behind or crowded(self.limit, self.config, self.at_teacher)
 
     @contextmanager
@@ -171,18 +171,18 @@ class Gate:
         before: Callable[[], int] | None = None,
         crowd: float = math.inf,
     ) -> str | None:
-        """Why one more call may not wait for its turn; None: it may.
+        """Return why one more call may not wait for its turn; None: it may.
 
         Args:
-            waiting: calls that wait already.
+            waiting: number of calls that already wait.
             remaining: seconds to the new call's deadline.
             patient: whether it may wait as long as it can still be answered in time; other calls
                 may wait for a quarter of what is promised at most.
-            before: counts the waiting calls whose turn comes before the new one's; None: all. So a
-                call with a near deadline is not refused because of calls with far ones or none.
-            crowd: how many calls would wait, the new one among them, if each caller had as many
-                waiting as this caller; infinite if that is not known. A caller with few calls is
-                admitted although others have filled the queue, as long as its turn is in time.
+            before: counts the waiting calls whose turn comes before the new one's; None: all. With
+                it, calls with far deadlines do not cause refusals of calls with near ones.
+            crowd: the number of waiting calls, including the new one, if each caller had as many
+                as this one; infinite if unknown. A caller with few calls is admitted even if others
+                have filled the queue, as long as its turn is in time.
         """
         asks_little = crowd <= self.limit.value
         if patient:
@@ -191,7 +191,7 @@ class Gate:
             return FULL
         else:
             patience = self.config.patience(remaining)
-        # The first waiter is always admitted, so that a pace learnt in a bad moment decays.
+        # The first waiter is always admitted, so that a pace learnt at a bad moment decays.
         queued = self._queued()
         takes = (waiting + 1) * self.seconds_a_call + queued
         if takes <= patience or not (waiting or queued):
@@ -206,23 +206,23 @@ class Gate:
         return LATE
 
     def is_full(self, waiting: int, crowd: float) -> bool:
-        """Whether as many calls wait as may, for a caller of this `crowd`; see `objection`."""
+        """Return whether the queue is full for a caller with this `crowd`; see `objection`."""
         return waiting >= self.limit.value and crowd > self.limit.value
 
     def refused_alike(self, why: str, remaining: float, crowd: float) -> tuple[float, float]:
-        """Which other calls `objection` would refuse too, as long as no waiting call is taken.
+        """Return which other calls `objection` would also refuse, until a waiting call is taken.
 
-        Lets thousands of refusals a second be answered without computing each one. A call whose
-        deadline is no nearer has as many calls before it, or more. But a call with more time may
-        wait for longer, and a caller with few calls may be admitted.
+        This allows thousands of refusals a second without computing each one. A call whose deadline
+        is no nearer has as many calls before it, or more. But a call with more time may wait
+        longer, and a caller with few calls may be admitted.
 
         Args:
-            why: what `objection` said of the refused call.
-            remaining, crowd: as `objection` was given for it.
+            why: the result of `objection` for the refused call.
+            remaining, crowd: its arguments of `objection`.
 
         Returns:
-            Bounds: calls with at most so many seconds to their deadlines, and with a crowd larger
-            than so many, are refused too.
+            Bounds (seconds, crowd): calls with at most these seconds to their deadlines, and with a
+            larger crowd, are refused too.
         """
         patience = self.config.patience(remaining)
         little = self.limit.value
@@ -234,26 +234,27 @@ class Gate:
         return math.inf if is_most else remaining, little
 
     def admit_to_queue(self, seconds: float, remaining: float) -> None:
-        """Check once more that a request that is inside may wait for an engine: others may have
-        joined the engine's queue since it was admitted.
+        """Check again that a request inside may wait for an engine.
+
+        Others may have joined the engine's queue since the request was admitted.
 
         Args:
-            seconds: how long it would wait.
+            seconds: seconds that it would wait.
             remaining: seconds to its deadline.
 
         Raises:
-            TooMuch: that is longer than a call may wait; says when to come back.
+            TooMuch: that is longer than a call may wait; says when to retry.
         """
         if seconds > self.config.patience(remaining):
             raise TooMuch(LATE, self.count_refusal(0))
 
     def turn_ended(self, seconds: float, left: int) -> None:
-        """Learn the pace, `seconds_a_call`, from a turn that is over.
+        """Learn the pace, `seconds_a_call`, from a finished turn.
 
         Args:
-            seconds: how long it took, divided by its calls.
-            left: calls that waited meanwhile. If there were none, the loop may have idled, and the
-                turn counts only if it was faster than the pace known so far.
+            seconds: duration of the turn, divided by its calls.
+            left: calls that waited meanwhile. If there were none, the loop may have been idle, and
+                the turn counts only if it was faster than the known pace.
         """
         if left or seconds < self.seconds_a_call:
             self.seconds_a_call += (
@@ -261,7 +262,7 @@ class Gate:
             )
 
     def learn_from_turn(self, seconds: float, waiting: int) -> None:
-        """Learn the limit from a request that was answered in its turn, without having entered.
+        """Learn the limit from a request that was answered in its turn, without entering.
 
         Args:
             seconds: from its arrival to its answer.
@@ -288,12 +289,12 @@ class Gate:
         raise TooMuch(why, self.count_refusal(waiting))
 
     def leave(self, service: Priority, seconds: float | None = None) -> None:
-        """Count a request as no longer inside, and let in the next that wait.
+        """Count a request as no longer inside, and admit the next waiting ones.
 
         Args:
             service: the priority with which it entered.
-            seconds: how long it took, if the limit is to learn from it: only requests that take
-                equally long on an idle server tell how busy this one is. None: it is not to.
+            seconds: its duration, for the limit to learn from; None: do not learn from it. Only
+                requests that take equally long on an idle server show how busy this one is.
         """
         if seconds is not None:
             inside = sum(self.inside.values())

@@ -1,6 +1,6 @@
-"""A checked `Generate` request: which rows each message of its stream has, and how one is packed.
+"""A checked `Generate` request: selects the rows of each message, and packs messages.
 
-The rows of a message depend on the seed and the message's number alone, so that any process can
+The rows of a message depend only on the seed and the message's number, so that any process can
 resume a broken stream at any message. There is no asyncio in here.
 """
 
@@ -31,9 +31,9 @@ class Chunk:
     Attributes:
         index: the message's number in the whole stream, from 0.
         tokens: int32 [rows, T].
-        rng: the message's random numbers, of which decoding takes the next ones.
+        rng: the message's random generator; decoding takes its next numbers.
         steps: network passes that drew the rows.
-        seconds: how long that took, the queue included.
+        seconds: duration of the drawing, including the queue.
     """
 
     index: int
@@ -49,15 +49,15 @@ class GenerateJob:
 
     Attributes:
         runtime: the release that answers.
-        work: until when.
+        work: the request's deadline.
         names: the columns to send, in this order.
-        given: the known values, one for each known column; all rows share them.
+        given: the known values, one per known column; all rows share them.
         encoded: the same values as tokens, [1, T].
         count: rows of the whole request.
-        done: rows that the caller has already, from a stream that broke; whole messages.
-        seed: the caller's, or a new one.
+        done: rows that the caller already has, from a broken stream; whole messages.
+        seed: the caller's seed, or a new one.
         chunk_rows: rows of a message; the last may have fewer.
-        spent: what was computed for messages that have not been counted yet.
+        spent: compute for messages that have not been counted yet.
     """
 
     runtime: Runtime
@@ -78,10 +78,10 @@ class GenerateJob:
         """Check a request.
 
         Args:
-            request: as it was sent.
+            request: the received request.
             runtime: the release that answers.
-            work: until when.
-            most: rows that one request may ask for.
+            work: the request's deadline.
+            most: most rows of one request.
             chunk_rows: rows of a message.
 
         Raises:
@@ -113,7 +113,7 @@ class GenerateJob:
             work=work,
             names=wire.check_names(codec.schema, request.columns),
             given=given,
-            # The value would stand in every row: one that was never learnt is refused, not noted.
+            # Strict, because the value would be in every row: a never-learnt one is refused.
             encoded=codec.encode_partial(given, 1, strict=True),
             count=request.count,
             done=request.done,
@@ -123,18 +123,18 @@ class GenerateJob:
 
     @property
     def chunks(self) -> range:
-        """The numbers of the messages that are still to be sent."""
+        """The numbers of the messages that remain to be sent."""
         return range(self.done // self.chunk_rows, -(-self.count // self.chunk_rows))
 
     def known(self, index: int) -> tuple[Tokens, Mask]:
-        """The tokens of message `index` and which are known: int32 and bool [rows, T]."""
+        """Return the tokens of message `index`, and which are known: int32 and bool [rows, T]."""
         rows = min(self.chunk_rows, self.count - index * self.chunk_rows)
         return self.encoded.tokens.repeat(rows, axis=0), self.encoded.observed.repeat(rows, axis=0)
 
     def pack(self, chunk: Chunk) -> pb.GenerateResponse:
         """Decode rows and write them as a message.
 
-        Meant for a thread of its own. It releases the interpreter after each column, so that a
+        Meant for a separate thread. It releases the interpreter after each column, so that a
         real-time call waits for one column at most, not for a thousand rows of all columns.
         """
         began = time.perf_counter()
@@ -162,7 +162,7 @@ class GenerateJob:
         return response
 
     def _decoded(self, chunk: Chunk, name: str) -> dict[str, ColumnData]:
-        """Decode a drawn column, together with the columns that depend on it or it depends on."""
+        """Decode a drawn column, with the columns that it depends on or that depend on it."""
         codec = self.runtime.release.codec
         together = next(group for group in codec.groups if name in group)
         names = [each for each in self.names if each in together and each not in self.given]

@@ -17,7 +17,7 @@ from cascade_server.terms import Tier
 from cascade_server.wire import rows as wire
 from cascade_server.wire.enums import OUTSIDE_KINDS
 
-# Serialized combinations of release, tier and passes that are kept.
+# Cached serialized combinations of release, tier and passes.
 ORIGINS = 256
 # Protobuf's tags of fields of `SynthesizeResponse`, `Provenance` and `Timings`.
 ROWS, PROVENANCE, SEED, TIMINGS = b"\x0a", b"\x1a", b"\x30", b"\x4a"
@@ -25,10 +25,10 @@ ENCODE, QUEUE, COMPUTE, DECODE = b"\x08", b"\x10", b"\x18", b"\x20"
 
 
 def packed(answer: Answer) -> bytes:
-    """A serialized `SynthesizeResponse`.
+    """Serialize an answer as a `SynthesizeResponse`.
 
-    The most frequent answer, rows that are serialized already with a plain provenance, is put
-    together from bytes, in a quarter of the time that protobuf takes.
+    The most frequent answer, already serialized rows with a plain provenance, is assembled from
+    bytes in a quarter of the time that protobuf takes.
     """
     request, rows = answer.request, answer.rows
     if (
@@ -88,7 +88,7 @@ def write_answer(answer: Answer, out: pb.SynthesizeResponse) -> None:
 
 
 def name_outside_values(outside: OutsideValues, out: pb.Provenance) -> None:
-    """Say which values are outside of what was learnt, and what was made of them."""
+    """List the values that were never learnt, and how each was treated."""
     out.notices.extend(outside.notices)
     for found in outside.first:
         kind = OUTSIDE_KINDS[found.kind]
@@ -100,7 +100,7 @@ def name_outside_values(outside: OutsideValues, out: pb.Provenance) -> None:
 
 
 def message_of(answer: Answer) -> pb.SynthesizeResponse:
-    """An answer as a message."""
+    """Convert an answer to a message."""
     out = pb.SynthesizeResponse()
     write_answer(answer, out)
     return out
@@ -118,11 +118,11 @@ def write_rows(answer: Answer, out: pb.Rows) -> None:
 
 
 def explain(route: Route, out: pb.Routing) -> None:
-    """Say why a tier answered."""
+    """Fill a message with the reason why a tier answered."""
     out.reason = route.reason
     for option in route.considered:
         if math.isinf(option.seconds):
-            continue  # it is not available: there is no prediction to show
+            continue  # not available, so there is no prediction to show
         out.considered.add(
             tier=pb.TIER_TEACHER if option.tier is Tier.TEACHER else pb.TIER_STUDENT,
             steps=option.steps,
@@ -132,17 +132,17 @@ def explain(route: Route, out: pb.Routing) -> None:
 
 
 def fill_timings(request: CheckedRequest, out: pb.Timings, queued: float, finished: float) -> None:
-    """Say where the time went, from when reading a request began until now."""
+    """Fill a message with the times of the stages, from the start of reading until now."""
     out.encode, queue, out.compute, out.decode = timings(request, queued, finished)
     if queue:
         out.queue = queue
 
 
 def timings(request: CheckedRequest, queued: float, finished: float) -> tuple[int, int, int, int]:
-    """Microseconds of encoding, waiting in queues, computing, and decoding until now.
+    """Return the microseconds of encoding, queueing, computing, and decoding until now.
 
     Args:
-        request: knows when it was read and encoded.
+        request: has the times of reading and encoding.
         queued: seconds in queues.
         finished: when its rows were drawn (`time.perf_counter`).
     """
@@ -155,7 +155,7 @@ def timings(request: CheckedRequest, queued: float, finished: float) -> tuple[in
 def fill_provenance(
     out: pb.Provenance, runtime: Runtime, teacher: bool, steps: int, seed: int
 ) -> None:
-    """Say where rows come from: release, tier, passes and seed."""
+    """Fill a message with the provenance of rows: release, tier, passes and seed."""
     release = runtime.release.manifest
     out.MergeFromString(_origin(release.table, release.version, release.epsilon, teacher, steps))
     out.seed = seed
@@ -163,7 +163,7 @@ def fill_provenance(
 
 @lru_cache(ORIGINS)
 def _origin(table: str, version: int, epsilon: float | None, teacher: bool, steps: int) -> bytes:
-    """The serialized `Provenance` of all rows drawn by one tier of a release in so many passes."""
+    """Serialize the `Provenance` shared by rows of a release, a tier and a number of passes."""
     out = pb.Provenance(synthetic=True, table=table, version=version, steps=steps)
     out.tier = pb.TIER_TEACHER if teacher else pb.TIER_STUDENT
     if epsilon is not None:
@@ -172,5 +172,5 @@ def _origin(table: str, version: int, epsilon: float | None, teacher: bool, step
 
 
 def microseconds(start: float, end: float) -> int:
-    """Whole microseconds between two moments, which are in seconds."""
+    """Return the whole microseconds between two times in seconds."""
     return round((end - start) * 1e6)

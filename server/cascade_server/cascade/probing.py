@@ -1,7 +1,7 @@
-"""Lets through, now and then, a request that is predicted to be late, to check the prediction.
+"""Occasionally runs a request that is predicted to be late, to check the prediction.
 
-Only work that is run is measured. A prediction that is too long by mistake would have everything
-refused and so never be corrected; like an open circuit breaker, it has to let one request through.
+Only work that runs is measured. A prediction that is too long by mistake would refuse everything,
+and so would never be corrected. Like an open circuit breaker, it must let one request through.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import threading
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-# Seconds from the first refusal to the first trial. The pause doubles after each trial that was
-# late, up to so many times. As many refusals have to come in between as the pause was multiplied
-# by, so that of rare requests one in 17 at most is spent on a trial.
+# Seconds from the first refusal to the first trial, and how often that pause may double: once after
+# each late trial. Between trials there must be as many refusals as the pause was multiplied by, so
+# that at most one in 17 rare requests is spent on a trial.
 FIRST_PAUSE, DOUBLINGS = 5.0, 4
 LONGEST_PAUSE = FIRST_PAUSE * 2**DOUBLINGS
 # A request with less than this share of the predicted seconds left is refused and does not count
@@ -24,12 +24,12 @@ FORGOTTEN = 600.0
 
 @dataclass
 class _Refused:
-    """What is known of one kind of work that is being refused.
+    """The state of one kind of work that is being refused.
 
     Attributes:
         due: when the next trial may be made, in seconds on the clock of `tries`.
-        refusals: how many more refusals have to come before it.
-        late: trials since the last one that was in time.
+        refusals: number of further refusals required before it.
+        late: number of trials since the last one that was in time.
         seen: when such work was last refused or tried.
     """
 
@@ -40,31 +40,31 @@ class _Refused:
 
 
 class Probing:
-    """Says which requests that are to be refused as too late are tried all the same.
+    """Selects requests to run although they would be refused as too late.
 
-    It decides for each kind of work by itself; see `kind_of`. After a trial that was in time the
-    next may follow at once; after one that was late there is a pause, twice as long each time. So
-    hopeless work costs one run in `LONGEST_PAUSE` seconds.
+    It decides for each kind of work separately; see `kind_of`. After a trial in time the next may
+    follow at once; after a late one there is a pause, twice as long each time. So hopeless work
+    costs one run in `LONGEST_PAUSE` seconds.
 
-    Safe to use from several threads: inside Triton, work ends on other threads than it begins on.
+    Thread-safe, because inside Triton, work ends on another thread than it begins on.
     """
 
     def __init__(self) -> None:
-        # In the order in which they were last refused.
+        # In the order of the last refusals.
         self._kinds: dict[Hashable, _Refused] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """How many kinds are remembered."""
+        """Return the number of remembered kinds."""
         return len(self._kinds)
 
     def tries(self, kind: Hashable, now: float, predicted: float, remaining: float) -> bool:
-        """Whether a request that is to be refused is run as a trial; if so, call `ended` after it.
+        """Return whether to run a request as a trial instead of refusing it; `ended` must follow.
 
         Args:
             kind: the kind of work; see `kind_of`.
             now: seconds on a monotonic clock.
-            predicted: seconds that the work is predicted to take.
+            predicted: predicted seconds of the work.
             remaining: seconds to its deadline. A request with hardly any left is never tried, nor
                 counted as refused, so that trials go to requests that may be in time.
         """
@@ -91,7 +91,7 @@ class Probing:
         return True
 
     def ended(self, kind: Hashable, now: float, in_time: bool) -> None:
-        """Note that a trial is over.
+        """Note that a trial has ended.
 
         Args:
             kind, now: as for `tries`.
@@ -111,6 +111,8 @@ class Probing:
 
 
 def kind_of(release: str, tier: str, rows: int) -> Hashable:
-    """The kind of work that shares a prediction: one tier of a release, with a number of rows
-    between the same two powers of two."""
+    """Return the kind of work that shares a prediction.
+
+    It is one tier of a release, with a number of rows between the same two powers of two.
+    """
     return release, tier, rows.bit_length()

@@ -1,7 +1,7 @@
-"""Has a newly loaded release answer a few requests before it serves: all of the way but the socket.
+"""Runs a few requests through a newly loaded release before it serves, without the socket.
 
-What runs for the first time is slow, since memory has not been touched yet and Python has not
-specialised its bytecode. And a release that cannot answer is found out before a caller asks it.
+First runs are slow, because memory has not been touched yet and Python has not specialised its
+bytecode. The rehearsal also finds a release that cannot answer before any caller does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs a release's student and teacher: large requests in parts, small ones together."""
+"""Runs a release's student and teacher: splits large requests, and batches small ones."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from cascade_server.engines.tasks import StudentTask
 from cascade_server.engines.teacher import Teacher, TeacherInput
 from cascade_server.engines.watched_teacher import WatchedTeacher
 
-# Rows of one task of the student: larger requests go in parts, so that memory is bounded and other
+# Rows of one task of the student: larger requests are split, so that memory is bounded and other
 # requests get a turn.
 STUDENT_PART = 1024
-# Parts of offline work that one process may have prepared for the teacher at once. A part with its
-# noise takes several megabytes, and more parts than keep the teacher busy would only wait.
+# Parts of offline work that one process may prepare for the teacher at once. A part with its noise
+# takes several megabytes, and more parts than keep the teacher busy would only wait.
 OFFLINE_PARTS = 6
 
 
 def in_groups(rows: Sequence[int], most: int) -> Iterator[slice]:
-    """Group consecutive requests, up to `most` rows a group; a larger request is a group alone.
+    """Group consecutive requests, up to `most` rows each; a larger request is a group alone.
 
     Args:
-        rows: how many rows each request has.
-        most: rows of a group.
+        rows: number of rows of each request.
+        most: most rows of a group.
     """
     start = total = 0
     for place, each in enumerate(rows):
@@ -48,10 +48,10 @@ def in_groups(rows: Sequence[int], most: int) -> Iterator[slice]:
 
 
 class RowLimiter:
-    """Bounds the rows that are prepared for the teacher at once; parts beyond it wait in order.
+    """Bounds the rows prepared for the teacher at once; further parts wait in order.
 
     Args:
-        most: rows at once.
+        most: most rows at once.
     """
 
     def __init__(self, most: int) -> None:
@@ -80,11 +80,11 @@ class RowLimiter:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                # `_let_in` may have dropped it already, if another part ended at the same moment.
+                # `_let_in` may already have removed it, if another part ended at the same moment.
                 if (count, turn) in self._waiting:
                     self._waiting.remove((count, turn))
                 self._let_in()
-            else:  # It was let in at the same moment.
+            else:  # the room was granted at the same moment
                 self._end(count)
             raise
 
@@ -110,7 +110,7 @@ class ReleaseEngines:
 
     Attributes:
         student, teacher: as above.
-        watched: the teacher, wrapped to tell why it cannot be asked; all draws go through it.
+        watched: the teacher, wrapped to report why it is unavailable; all draws go through it.
     """
 
     def __init__(
@@ -126,10 +126,10 @@ class ReleaseEngines:
     def draw_now(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
         """Draw requests with one run of the student, in the event loop.
 
-        The student has to be `free_for` their rows, which are `inline_rows` at most.
+        The student must be `free_for` their rows, which are `inline_rows` at most.
 
         Returns:
-            Of each request its tokens, int32 [total, T].
+            The tokens of each request, int32 [total, T].
         """
         if len(requests) == 1:
             (request,) = requests
@@ -166,16 +166,16 @@ class ReleaseEngines:
 
         Args:
             tokens, observed: int32 and bool [n, T].
-            noise: gives the random numbers of the next rows.
+            noise: returns the random numbers of the next rows.
             deadline: seconds on the clock of deadlines; infinite: none.
             offline: whether real-time work goes first.
-            spent: is charged with what they cost; None: nobody asks.
+            spent: is charged with the cost; None: not counted.
 
         Returns:
             int32 [n, T], and the seconds that they waited in the queue.
 
         Raises:
-            DeadlinePassed: it passed before they were done.
+            DeadlinePassed: the deadline passed before the rows were done.
         """
         parts, queued = [], 0.0
         for first in range(0, len(tokens), STUDENT_PART):
@@ -197,7 +197,7 @@ class ReleaseEngines:
         offline: bool,
         spent: Spent | None = None,
     ) -> tuple[Tokens, float]:
-        """As `draw_with_student`, with the teacher in `steps` passes at most."""
+        """Complete rows with the teacher in at most `steps` passes; as `draw_with_student`."""
         parts, queued, context = [], 0.0, (deadline, offline, spent or Spent())
         for first in range(0, len(tokens), self.teacher.most_rows):
             part = slice(first, first + self.teacher.most_rows)

@@ -17,7 +17,7 @@ from cascade_server.errors import GpuError, ReleaseRefused, UnknownTable
 from cascade_server.memory import Memory
 from cascade_server.terms import Tier
 
-# Repositories restricted to a set of tables that are kept, one for each set.
+# Cached restricted repositories, one for each set of tables.
 MOST_VIEWS = 1024
 
 
@@ -26,9 +26,10 @@ class Loaded:
     """A release that has been loaded, for the log.
 
     Attributes:
-        columns: of its table.
-        seconds: how long it took to load and warm.
-        student_by: what runs the student, such as "compiled code"; empty if another server does.
+        columns: number of columns of its table.
+        seconds: duration of loading and warming.
+        student_by: the runtime of the student, such as "compiled code"; empty if another server
+            runs it.
         rows_by: what encodes and decodes single rows; empty if another server does.
     """
 
@@ -45,7 +46,7 @@ class Repository:
 
     Args:
         tables: a runtime for each release, by table and version.
-        live_versions: which version answers requests that name none; None: the highest.
+        live_versions: the version that answers requests that name none; None: the highest.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Repository:
         self._views: dict[frozenset[str], Repository] = {}
 
     def restricted_to(self, tables: frozenset[str] | None) -> Repository:
-        """The repository as seen by a tenant that may see only some tables; None: all of them."""
+        """Return the repository limited to the tables that a tenant may see; None: all."""
         if tables is None:
             return self
         view = self._views.get(tables)
@@ -84,17 +85,17 @@ class Repository:
         Args:
             folder: the model repository.
             teacher_threads: threads of one pass of a teacher.
-            report: is told of each release that has been loaded.
+            report: called with each loaded release.
             tiers: the networks to load: student, teacher, both or none.
             wanted: versions to load by table; None: all.
             live_versions: as for the repository.
-            pause: called after each piece of work, to let other processes have the processor.
-            runtime: what is to run the networks, one of `runtimes.RUNTIMES`.
+            pause: called after each piece of work, to yield the processor to other processes.
+            runtime: the runtime of the networks, one of `runtimes.RUNTIMES`.
 
         Raises:
             ReleaseRefused: a release is damaged or cannot be run; names the file.
             ReleaseError: the folder holds no release.
-            GpuError: the runtime that was asked for cannot be used; says what is missing.
+            GpuError: the requested runtime cannot be used; says what is missing.
         """
         found = list_releases(folder) if wanted is None else wanted
         if not found:
@@ -139,7 +140,7 @@ class Repository:
         return [runtime for versions in self.tables.values() for runtime in versions.values()]
 
     def find(self, table: str, version: int = 0, lot: float = 1.0) -> Runtime:
-        """The runtime that is to answer a request.
+        """Return the runtime that answers a request.
 
         Args:
             table: the table's name.
@@ -148,7 +149,7 @@ class Repository:
                 `live_versions.lot_of`.
 
         Raises:
-            UnknownTable: there is no such table or version; names those that there are.
+            UnknownTable: there is no such table or version; names those that exist.
         """
         versions = self.versions(table)
         if version == 0:
@@ -158,10 +159,10 @@ class Repository:
         return versions[version]
 
     def versions(self, table: str) -> dict[int, Runtime]:
-        """A table's runtimes by version.
+        """Return a table's runtimes, by version.
 
         Raises:
-            UnknownTable: there is no such table; names those that there are.
+            UnknownTable: there is no such table; names those that exist.
         """
         if table not in self.tables:
             raise UnknownTable.table(table, self.tables)

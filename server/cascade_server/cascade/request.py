@@ -1,4 +1,4 @@
-"""A request that has been checked and encoded: what is to be drawn, and for whom."""
+"""A checked and encoded request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cascade_server.terms import Wanted
 from cascade_server.wire import rows as wire
 from cascade_server.wire.synthesis_request import SynthesisRequest
 
-# `first_row` at most: the random numbers of a seed are counted in 64 bits.
+# The largest `first_row`: the random numbers of a seed are counted in 64 bits.
 MOST_ROWS_BEFORE = 2**32
 
 
@@ -30,23 +30,23 @@ class CheckedRequest:
     """A `SynthesisRequest` that has been checked against a release, and encoded.
 
     Attributes:
-        runtime: the release that is to answer.
-        work: until when.
+        runtime: the release that answers.
+        work: the request's deadline.
         names: columns to return, in their order.
         given: the caller's values, by column, as in the request.
         encoded: the same values as tokens, [rows, T].
         rows: rows of the request.
         draws: completions of each row.
-        seed: of its random numbers.
+        seed: the seed of its random numbers.
         seeded: whether the caller named the seed.
-        first_row: how many rows of the caller's table come before this request's first; a table
-            that is sent in several requests gets the random numbers of one that is sent whole.
+        first_row: number of the caller's rows before this request's first. With it, a table sent in
+            several requests gets the same random numbers as one sent whole.
         wanted, log_likelihood, explain, offline: as in the request.
         began: when reading it began (`time.perf_counter`).
-        encoded_at: when all of it was encoded (`time.perf_counter`).
+        encoded_at: when encoding ended (`time.perf_counter`).
         total: rows of the answer, rows x draws.
-        trace: its stages; None: it is not traced.
-        spent: what has been computed for it so far.
+        trace: its stages; None: not traced.
+        spent: the compute for it so far.
     """
 
     runtime: Runtime
@@ -74,16 +74,16 @@ class CheckedRequest:
 
     @property
     def version(self) -> int:
-        """The version of the release that is to answer."""
+        """The version of the release that answers."""
         return self.runtime.version
 
     @property
     def drawn_tokens(self) -> int:
-        """How many tokens of the answer are to be drawn, being not given."""
+        """The number of tokens of the answer that must be drawn."""
         return self.draws * self.encoded.observed.tobytes().count(0)
 
     def student_noise(self) -> NoiseSource:
-        """The random numbers that the student takes for the answer, from its first row on."""
+        """Return the student's random numbers for the answer, from its first row on."""
         observed = self.encoded.observed
         noise = self.runtime.noise_of_student
         return noise.source(self.seed, self.first_row, self.draws, observed)
@@ -94,17 +94,17 @@ class CheckedRequest:
         self.runtime.noise_of_student.fill(out, self.seed, self.first_row, self.draws, observed)
 
     def teacher_noise(self) -> NoiseSource:
-        """The random numbers that the teacher takes for the answer, from its first row on."""
+        """Return the teacher's random numbers for the answer, from its first row on."""
         start = self.first_row * self.draws * self.runtime.teacher_noise
         return noise_of(stream(self.seed, start=start))
 
     def inside_bins(self) -> Callable[[Sequence[int]], NDArray[np.float64]]:
-        """Gives, by slots, where in its bin each number of the answer lies; see `noise`."""
+        """Return a function from slots to each number's position in its bin; see `noise`."""
         first = self.first_row * self.draws
         return inside_bins(self.seed, first, self.total, self.runtime.columns)
 
     def completed(self) -> tuple[Tokens, Mask]:
-        """Tokens and which are known, int32 and bool [total, T]: each row once for each draw."""
+        """Return tokens, and which are known, int32 and bool [total, T]: each row once per draw."""
         tokens, observed = self.encoded.tokens, self.encoded.observed
         if self.draws == 1:
             return tokens, observed
@@ -118,13 +118,13 @@ def check(
     max_rows: int,
     began: float | None = None,
 ) -> CheckedRequest:
-    """Check a request against a release, and encode the values that it gives.
+    """Check a request against a release, and encode its given values.
 
     Args:
-        request: what is asked.
-        runtime: the release that is to answer.
-        work: until when.
-        max_rows: rows x draws at most.
+        request: the request.
+        runtime: the release that answers.
+        work: the request's deadline.
+        max_rows: most rows x draws.
         began: when reading it began (`time.perf_counter`); None: now.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which tier answers: the highest fidelity that fits what is left of the deadline."""
+"""Chooses the tier that answers: the highest fidelity that fits the remaining time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from cascade_server.terms import Tier, Wanted
 
-# What is left of a deadline is not spent to the last microsecond: packing, the network and the
-# caller's own thread come after the draw.
+# The share of the remaining time that is kept in reserve: packing, the network and the caller's own
+# thread come after the draw.
 MARGIN = 0.2
 
 
@@ -20,9 +20,9 @@ class Option(NamedTuple):
     Attributes:
         tier: the model that would draw.
         steps: network passes that it would make.
-        seconds: how long it would take, queue included, at the .99 quantile of the prediction;
-            infinite if this way is not available now.
-        from_pool: whether the rows lie ready in the pool and nothing has to be drawn.
+        seconds: predicted seconds, queue included, at the .99 quantile; infinite if this way is not
+            available now.
+        from_pool: whether the rows are ready in the pool, so that nothing has to be drawn.
         crowded: whether so many requests wait for this tier that AUTO adds no more.
     """
 
@@ -40,7 +40,7 @@ class Option(NamedTuple):
 
 
 class StandInReason(StrEnum):
-    """What the chosen teacher did, so that the student answers in its place."""
+    """Why the student answers in place of the chosen teacher."""
 
     OVERTAKEN = "took longer than was predicted"
     GONE = "was gone before it had answered"
@@ -48,20 +48,20 @@ class StandInReason(StrEnum):
 
 
 class Route(NamedTuple):
-    """How a request is to be answered, and what led to that choice.
+    """How to answer a request, and the reasons for that choice.
 
     Attributes:
-        option: the chosen way; None: the request is refused, since no allowed way would be in time.
+        option: the chosen way; None: refused, because no allowed way would be in time.
         allowed: the options it was chosen from, highest fidelity first.
         considered: all options, allowed or not, highest fidelity first.
-        remaining, wanted, steps_down: as given to `choose`.
+        remaining, wanted, steps_down: the arguments of `choose`.
         time_limit: seconds that the chosen option had to fit into: what is left of the deadline or,
             for AUTO, what the latency objective promises, if that is less.
         chosen_at: when it was chosen, in seconds on the clock of deadlines. Anything done between
             then and the draw, such as waiting for another request's draw, uses up `time_limit`.
         stand_in_reason: why the student replaced the teacher that was chosen first; None: `option`
             is the one that was chosen.
-        probing: whether it is tried although it is predicted to be late; see `Probing`.
+        probing: whether it runs although it is predicted to be late; see `Probing`.
     """
 
     option: Option | None
@@ -77,12 +77,12 @@ class Route(NamedTuple):
 
     @property
     def cheapest(self) -> Option:
-        """The allowed option that is predicted to be done first."""
+        """The allowed option that is predicted to finish first."""
         return min(self.allowed, key=lambda option: option.seconds)
 
     @property
     def has_stand_in(self) -> bool:
-        """Whether the student may answer in the place of the teacher that was chosen."""
+        """Whether the student may answer in place of the chosen teacher."""
         option = self.option
         return (
             self.wanted is Wanted.AUTO
@@ -92,16 +92,18 @@ class Route(NamedTuple):
         )
 
     def by_stand_in(self, why: StandInReason) -> Route:
-        """The student in the teacher's place, as if it had been chosen: the same rows for a seed.
+        """Return the route of the student in the teacher's place.
+
+        It draws the same rows for a seed as if the student had been chosen.
 
         Args:
-            why: what the teacher did.
+            why: why the teacher does not answer.
         """
         return self._replace(option=self.allowed[-1], stand_in_reason=why)
 
     @property
     def reason(self) -> str:
-        """Why this was chosen, in one sentence for the answer, the log or the refusal."""
+        """Explain the choice in one sentence, for the answer, the log or the refusal."""
         if self.option is None:
             cheapest = self.cheapest
             return (
@@ -131,21 +133,21 @@ class Route(NamedTuple):
 
 
 def fits(seconds: float, remaining: float) -> bool:
-    """Whether work predicted to take `seconds` is done in time, with `MARGIN` to spare.
+    """Return whether work predicted to take `seconds` is in time, with `MARGIN` to spare.
 
     Args:
-        seconds: predicted; infinite for what is not available, which never fits.
-        remaining: seconds until it has to be done.
+        seconds: predicted seconds; infinite for an unavailable option, which never fits.
+        remaining: seconds until it must be done.
     """
     return seconds <= remaining * (1 - MARGIN) and not math.isinf(seconds)
 
 
 def patience(route: Route, now: float) -> float:
-    """Seconds that a request may still wait for the teacher before the student takes over.
+    """Return the seconds to keep waiting for the teacher before the student takes over.
 
-    The teacher's prediction may be wrong. Waiting ends early enough that the student can still
-    answer in time, with the same margin. Where no student may take over, as for FULL, the request
-    waits until its deadline and the result is infinite.
+    The prediction for the teacher may be wrong. Waiting ends early enough that the student can
+    still answer in time, with the same margin. If no student may take over, as for FULL, the
+    request waits until its deadline and the result is infinite.
 
     Args:
         route: how the request was routed.
@@ -169,14 +171,14 @@ def choose(
 
     Args:
         options: ways to answer, highest fidelity first; the first is the full teacher, the last
-            the student. Before them may come the pool, whose rows are the full teacher's and the
-            fastest: it is allowed whatever was asked for, and left out for no budget.
-        remaining: seconds to the deadline; infinite where there is none.
+            the student. The pool may precede them: its rows are the full teacher's, and are the
+            fastest, so it is allowed for every requested fidelity and error budget.
+        remaining: seconds to the deadline; infinite if there is none.
         wanted: AUTO takes the highest fidelity that fits, and leaves out crowded options; FAST and
-            FULL get the tier they ask for or are refused.
-        steps_down: how many of the highest options AUTO leaves out, while an error budget burns.
-        promised: seconds of the latency objective; infinite if there is none. AUTO answers within
-            them where it can, even if the deadline leaves more: a long deadline is no wish to wait.
+            FULL get the tier that they request, or are refused.
+        steps_down: number of the highest options that AUTO leaves out while an error budget burns.
+        promised: seconds of the latency objective; infinite if there is none. AUTO stays within
+            them if it can, even if the deadline is later: a long deadline is not a wish to wait.
         now: seconds on the clock of deadlines; see `Route.chosen_at`.
     """
     considered = tuple(options)

@@ -1,4 +1,4 @@
-"""When AUTO steps down to a lower tier: while a real-time error budget burns too fast."""
+"""Steps AUTO down to a lower tier while a real-time error budget burns too fast."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class StepConfig:
     Attributes:
         down_at: burn rate over five minutes above which to step down; that of the gravest alert.
         up_at: burn rate below which to step up; far below `down_at`, or the tiers would alternate.
-        least_bad: bad events below which a burn rate means nothing: one bad call of ten burns a
-            budget of a thousandth a hundred times too fast.
-        settle: seconds that a step is given to show its effect before another one down.
-        hold: seconds that a step is given to show its effect before one up.
-        most: steps down at most; with two tiers that compute there is one.
+        least_bad: number of bad events below which a burn rate is not significant: one bad call of
+            ten burns a budget of a thousandth a hundred times too fast.
+        settle: seconds for a step to show its effect before another step down.
+        hold: seconds for a step to show its effect before a step up.
+        most: most steps down; with two tiers that compute there is one.
     """
 
     down_at: float = 14.4
@@ -43,7 +43,7 @@ class StepConfig:
 
 @dataclass(frozen=True)
 class Steps:
-    """How many tiers AUTO leaves out, and since when (monotonic seconds)."""
+    """The number of tiers that AUTO leaves out, and since when (monotonic seconds)."""
 
     down: int = 0
     since: float = -math.inf
@@ -51,23 +51,23 @@ class Steps:
 
 @dataclass(frozen=True)
 class Burn:
-    """How fast the budget of one objective burns, and its bad events, over five minutes."""
+    """The burn rate of one objective's budget, and its bad events, over five minutes."""
 
     rate: float = 0.0
     bad: int = 0
 
 
 def stepped(steps: Steps, config: StepConfig, now: float, budgets: Sequence[Burn]) -> Steps:
-    """The steps of a table after a look at its budgets.
+    """Update the steps of a table from its budgets.
 
-    A step down follows if any one budget burns too fast by itself: that another burns faster still
-    on too few events to mean anything does not hold it back. A step up needs all of them calm.
+    A step down follows if any one budget burns too fast. A budget that burns faster still, but on
+    too few events to be significant, does not prevent the step. A step up needs all budgets calm.
 
     Args:
         steps: the steps so far.
         config: when to step.
         now: monotonic seconds.
-        budgets: how the table's budgets burn.
+        budgets: the burn of the table's budgets.
     """
     rested = now - steps.since
     if too_fast(config, budgets) and steps.down < config.most and rested >= config.settle:
@@ -79,14 +79,14 @@ def stepped(steps: Steps, config: StepConfig, now: float, budgets: Sequence[Burn
 
 
 def too_fast(config: StepConfig, budgets: Sequence[Burn]) -> list[Burn]:
-    """The budgets that call for a step down."""
+    """Return the budgets that require a step down."""
     return [burn for burn in budgets if burn.rate > config.down_at and burn.bad >= config.least_bad]
 
 
 def burns(report: Report) -> dict[str, list[Burn]]:
-    """How the budgets of real-time objectives burn, by table.
+    """Return the burn of the budgets of real-time objectives, by table.
 
-    Fidelity's are left out: stepping down would burn them faster still.
+    Fidelity budgets are left out: stepping down would burn them faster still.
     """
     found: dict[str, list[Burn]] = {}
     for status in report.statuses:
@@ -100,10 +100,10 @@ def burns(report: Report) -> dict[str, list[Burn]]:
 
 
 class Stepping:
-    """Keeps the steps of every table, and looks at the budgets once a second.
+    """Keeps the steps of every table, and checks the budgets once a second.
 
     Args:
-        report: gives the current state of the objectives.
+        report: returns the current state of the objectives.
         config: when to step.
         clock: monotonic seconds.
     """
@@ -119,17 +119,17 @@ class Stepping:
         self._task: asyncio.Task[None] | None = None
 
     def down(self, table: str) -> int:
-        """How many of a table's highest tiers AUTO leaves out now."""
+        """Return how many of a table's highest tiers AUTO leaves out now."""
         steps = self._steps.get(table)
         return 0 if steps is None else steps.down
 
     @property
     def steps(self) -> Mapping[str, int]:
-        """How many tiers are left out, by table; tables that never stepped are missing."""
+        """The number of tiers left out, by table; tables that never stepped are missing."""
         return {table: steps.down for table, steps in self._steps.items()}
 
     def look(self) -> None:
-        """Look at the budgets once, and step where they call for it."""
+        """Check the budgets once, and step if they require it."""
         now = self._clock()
         for table, found in burns(self._report()).items():
             before = self._steps.get(table, Steps())
@@ -148,11 +148,11 @@ class Stepping:
             )
 
     def start(self) -> None:
-        """Begin to look once a second, in a task of the running event loop."""
+        """Start to check once a second, in a task of the running event loop."""
         self._task = asyncio.create_task(self._keep_looking())
 
     def stop(self) -> None:
-        """Stop looking; tables that have stepped down stay so."""
+        """Stop checking; tables that have stepped down stay so."""
         if self._task is not None:
             self._task.cancel()
 

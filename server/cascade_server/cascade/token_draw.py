@@ -1,4 +1,4 @@
-"""Requests to one network by name, tokens in and tokens out, which no router sends elsewhere."""
+"""Requests to one named network, tokens in and tokens out, without routing."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from cascade_server.wire.model_tensors import DRAWN
 
 @dataclass(frozen=True, eq=False)
 class TokenDraw:
-    """Tokens that a caller of the Open Inference Protocol asks one network to complete.
+    """A request of the Open Inference Protocol for one network to complete tokens.
 
     Attributes:
         runtime: the release.
-        tier: which of its networks.
+        tier: the network.
         tokens: int32 [n, T].
         observed: bool [n, T], which tokens are known; the slots of one column agree.
-        noise: gives the network's random numbers.
-        steps: passes of the teacher at most; the student always makes one.
-        work: until when.
+        noise: returns the network's random numbers.
+        steps: most passes of the teacher; the student always makes one.
+        work: the request's deadline.
         outputs: which of `DRAWN` and `LOG_LIKELIHOOD` to return.
         offline: whether real-time work goes first.
-        spent: what has been computed for it so far.
+        spent: the compute for it so far.
     """
 
     runtime: Runtime
@@ -44,8 +44,10 @@ class TokenDraw:
 
 
 class TokenAnswer(NamedTuple):
-    """A network's outputs by name, in the order in which they were asked for: `DRAWN` is int32
-    [n, T], `LOG_LIKELIHOOD` float64 [n] in nats."""
+    """A network's outputs by name, in the requested order.
+
+    `DRAWN` is int32 [n, T], `LOG_LIKELIHOOD` float64 [n] in nats.
+    """
 
     draw: TokenDraw
     values: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol to a `TokenDraw`, and its outputs back to tensors."""
+"""Converts Open Inference Protocol tensors to a `TokenDraw`, and its outputs to tensors."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def to_draw(
     """Check a request to one network.
 
     Args:
-        model: the network that it names.
+        model: the requested network.
         inputs: its tensors by name.
         parameters: its parameters, checked.
-        seed: of the random numbers, unless the caller sends them as a tensor.
+        seed: the seed of the random numbers, unless the caller sends them as a tensor.
         runtime: the release.
-        work: until when.
-        max_rows: rows at most.
-        outputs: as `wanted_of` gave them.
+        work: the request's deadline.
+        max_rows: most rows.
+        outputs: the result of `wanted_of`.
 
     Raises:
         BadRequest: names the tensor or parameter, and what is allowed.
@@ -60,7 +60,8 @@ def to_draw(
         raise BadRequest(f"input {TOKENS!r} has {rows:,} rows; allowed: 1 to {max_rows:,}")
     if len(observed) != rows:
         raise BadRequest(f"input {OBSERVED!r} has {len(observed):,} rows; {TOKENS} has {rows:,}")
-    # A seed's numbers do not depend on how they are made; the student's only where it reads them.
+    # A seed's numbers do not depend on how they are made. The student's are made only where it
+    # reads them.
     noise: NoiseSource = (
         runtime.noise_of_student.source(seed, 0, 1, observed) if student else noise_of(stream(seed))
     )
@@ -106,7 +107,7 @@ def _noise(noise: Noise, rows: int) -> Noise:
 
 
 def noise_in_parts(noise: Noise) -> NoiseSource:
-    """A source that hands out the caller's noise, float32 [n, width], one part after another."""
+    """Return a source that hands out the caller's noise, float32 [n, width], part by part."""
     taken = 0
 
     def part(shape: tuple[int, int]) -> Noise:
@@ -121,7 +122,7 @@ def _check_columns(observed: Mask, runtime: Runtime) -> None:
     """Check that the slots of each column are all known or all drawn.
 
     Raises:
-        BadRequest: they are not; names the slots.
+        BadRequest: some column is mixed; names the slots.
     """
     column = np.asarray(runtime.layout.column)
     differs = (observed != observed[:, runtime.first_slot][:, column]).any(axis=0)
@@ -134,7 +135,7 @@ def _check_columns(observed: Mask, runtime: Runtime) -> None:
 
 
 def _known(tokens: Tokens, observed: Mask, sizes: Sequence[int]) -> Tokens:
-    """The tokens where they are known, and 0 elsewhere.
+    """Return the tokens where they are known, and 0 elsewhere.
 
     Raises:
         BadRequest: a known token is out of its slot's range.
@@ -151,7 +152,7 @@ def _known(tokens: Tokens, observed: Mask, sizes: Sequence[int]) -> Tokens:
 
 
 def wanted_of(outputs: Sequence[str], model: Model) -> tuple[str, ...]:
-    """The outputs to compute, each once: those that are named or, if none is, `DRAWN`.
+    """Return the outputs to compute, each once: those named or, if none is, `DRAWN`.
 
     Raises:
         BadRequest: the model has no output of that name.
@@ -164,7 +165,7 @@ def wanted_of(outputs: Sequence[str], model: Model) -> tuple[str, ...]:
 
 
 def to_tensor(name: str, values: Tokens | NDArray[np.float64]) -> Tensor:
-    """An output as a tensor: tokens [n, T], or log-likelihoods [n] as [n, 1]."""
+    """Convert an output to a tensor: tokens [n, T], or log-likelihoods [n] as [n, 1]."""
     if name == LOG_LIKELIHOOD:
         return Tensor(name, "FP64", (len(values), 1), values)
     return Tensor(name, "INT32", values.shape, values.reshape(-1))

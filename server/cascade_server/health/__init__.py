@@ -1,1 +1,1 @@
-"""Whether the server can still answer: what is seen of it, and what follows from that."""
+"""Health: observes whether the server can still answer, and reports it."""

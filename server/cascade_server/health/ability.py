@@ -1,11 +1,10 @@
-"""Whether calls can still be answered, judged from what became of the last ones; pure decisions.
+"""Decides whether calls can still be answered, from the results of recent ones; pure functions.
 
-A server that refuses calls because there are too many of them is healthy: neither a refusal for
-load nor a deadline that was too near counts for anything here. What counts is that calls are
-answered, and that they fail for reasons that are the server's own: a network that is away, an
-engine that has stopped, an error that nobody foresaw. One answer is proof; failures are none before
-they have lasted a while and nothing was answered in it. The same holds for the event loop, where a
-look at it that came in time is the answer, and one that came late is the failure.
+A server that refuses calls because there are too many is healthy: refusals for load and deadlines
+that were too near do not count. What counts are answered calls, and failures that are the server's
+own: an unreachable network, a stopped engine, an unforeseen error. One answer proves ability.
+Failures prove inability only after they have lasted a while without any answer. The event loop is
+judged in the same way: a look at it that ran on time is an answer, a late one a failure.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class AbilityConfig:
-    """How long something has to last before it is believed.
+    """How long an observation must last before it counts.
 
     Attributes:
-        unable_seconds: of failures without an answer, after which nothing can be answered.
-        failures: that there are in them at least.
-        sure_seconds: of answers without a break, after which what could not be answered can be.
-        hopeless_seconds: for which nothing could be answered, after which waiting does not help.
+        unable_seconds: seconds of failures without an answer after which the state is unable.
+        failures: least number of failures in that time.
+        sure_seconds: seconds of answers without a break after which the state is able again.
+        hopeless_seconds: seconds of being unable after which waiting does not help.
     """
 
     unable_seconds: float = 3.0
@@ -32,12 +31,12 @@ class AbilityConfig:
 
 
 class Look(NamedTuple):
-    """What has been seen since the last look.
+    """The observations since the last look.
 
     Attributes:
         now: monotonic seconds.
-        answered: calls that were answered, and checks that succeeded.
-        failed: calls and checks that failed for reasons of the server's own.
+        answered: number of answered calls and successful checks.
+        failed: number of calls and checks that failed through the server's own fault.
     """
 
     now: float
@@ -49,11 +48,11 @@ class Ability(NamedTuple):
     """Whether calls can be answered.
 
     Attributes:
-        able: whether they can.
-        since: when it became so, monotonic seconds.
-        doubted: since when there have been failures without an answer, where they can be answered,
-            or answers without a break, where they cannot; None: there are none.
-        failures: in that time.
+        able: whether calls can be answered.
+        since: when that began, monotonic seconds.
+        doubted: since when evidence against `able` has been seen without a break: failures if
+            able, answers if not; None: there is none.
+        failures: number of failures in that time.
     """
 
     able: bool = True
@@ -62,7 +61,7 @@ class Ability(NamedTuple):
     failures: int = 0
 
     def after(self, look: Look, config: AbilityConfig) -> Ability:
-        """What is to be believed after one more look."""
+        """Return the state after one more look."""
         if look.answered:
             if self.able:
                 return self if self.doubted is None else Ability(True, self.since)
@@ -81,31 +80,31 @@ class Ability(NamedTuple):
         return Ability(True, self.since, began, failures)
 
     def hopeless(self, now: float, config: AbilityConfig) -> bool:
-        """Whether it has not been able for so long that waiting does not help."""
+        """Return whether it has been unable for so long that waiting does not help."""
         return not self.able and now - self.since >= config.hopeless_seconds
 
 
-# The event loop: a turn that takes longer happens to any process on a full machine, now and then.
+# For the event loop. On a busy machine any process has a slow turn now and then.
 LOOP_CONFIG = AbilityConfig(unable_seconds=5.0, failures=3, sure_seconds=2.0)
-# Seconds after which a look at it is late: no caller in real time waits so long.
+# Seconds of delay that make a look at the event loop late: no real-time caller waits so long.
 LATE_LOOK = 0.5
 
 
 def loop_look(due: float, now: float) -> Look:
-    """The event loop, seen by when a look at it was due, and when it came."""
+    """Return the observation of the event loop from when a look was due and when it ran."""
     late = now - due > LATE_LOOK
     return Look(now, answered=not late, failed=late)
 
 
 @dataclass(frozen=True)
 class CheckConfig:
-    """When the server asks itself for a row.
+    """When the server checks itself by drawing a row.
 
     Attributes:
-        quiet_seconds: without an answer, after which it does.
-        doubtful_seconds: the same where calls have come meanwhile and none was answered, whatever
-            the reason. Where calls have failed, it does at every look.
-        seconds: that a check may take.
+        quiet_seconds: seconds without an answer after which it checks.
+        doubtful_seconds: the same if calls have ended meanwhile without an answer, for any reason.
+            If calls have failed, it checks at every look.
+        seconds: time for a check.
     """
 
     quiet_seconds: float = 30.0
@@ -114,13 +113,13 @@ class CheckConfig:
 
 
 def check_is_due(ability: Ability, quiet: float, asked: bool, config: CheckConfig) -> bool:
-    """Whether the server is to ask itself for a row of a table.
+    """Return whether the server must check a table by drawing a row.
 
     Args:
-        ability: what is believed of the table.
-        quiet: seconds since the last answer, or the last check.
-        asked: whether calls have ended in them.
-        config: how patient it is.
+        ability: the state of the table.
+        quiet: seconds since the last answer or check.
+        asked: whether calls have ended in that time.
+        config: the thresholds.
     """
     if ability.doubted is not None or not ability.able:
         return True
@@ -129,13 +128,13 @@ def check_is_due(ability: Ability, quiet: float, asked: bool, config: CheckConfi
 
 @dataclass(frozen=True)
 class Vitals:
-    """What can be answered.
+    """The tables that can be answered.
 
     Attributes:
-        unable: tables for which nothing can be.
-        all_unable: whether nothing can be for any table.
-        hopeless: whether that has lasted so long, for a reason that lies in this process, that only
-            another one helps.
+        unable: tables that cannot be answered.
+        all_unable: whether no table can be answered.
+        hopeless: whether that has lasted so long, for a reason in this process, that only a new
+            process helps.
     """
 
     unable: frozenset[str] = frozenset()
@@ -143,7 +142,7 @@ class Vitals:
     hopeless: bool = False
 
     def can_answer(self, table: str = "") -> bool:
-        """Whether calls for a table can be answered; "": for any."""
+        """Return whether calls for a table can be answered; "": for any table."""
         return table not in self.unable if table else not self.all_unable
 
 
@@ -154,14 +153,14 @@ def vitals(
     own_networks: bool,
     config: AbilityConfig,
 ) -> Vitals:
-    """What can be answered, all in all.
+    """Combine the states of all tables and of the event loop.
 
     Args:
-        tables: what is believed of each.
-        loop: of the event loop; while it is late nothing is answered in time.
+        tables: the state of each table.
+        loop: the state of the event loop; while it is late, nothing is answered in time.
         now: monotonic seconds.
-        own_networks: whether they run in this process, and would be others in another.
-        config: how long is too long.
+        own_networks: whether the networks run in this process, so that a new process would help.
+        config: the thresholds.
     """
     unable = frozenset(name for name, each in tables.items() if not each.able)
     none_left = bool(tables) and len(unable) == len(tables)

@@ -1,8 +1,8 @@
-"""Looks at what becomes of calls, and asks for a row itself where none have been answered.
+"""Observes the results of calls, and draws a row itself if no calls have been answered.
 
-Nothing is done for it while a call is answered: twice a second what has been counted already is
-read. A check goes the way of a caller's request, from what is asked to the row that would be sent,
-with the student, which answers whether or not the teacher is there; it is counted as no call.
+It adds no work to a call: twice a second it reads the existing counts. A check takes the same path
+as a caller's request, from the request to the row to send, and uses the student, which does not
+depend on the teacher. A check does not count as a call.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ from cascade_server.wire.synthesis_request import SynthesisRequest
 
 log = logging.getLogger("cascade.server")
 
-# Seconds between looks; and checks that are begun at one, where there are hundreds of tables.
+# Seconds between looks, and most checks begun at one look: there may be hundreds of tables.
 LOOK_SECONDS, CHECKS_A_LOOK = 0.5, 8
-# How calls end that the server could not answer, for reasons that are not the load.
+# The statuses of calls that the server could not answer for reasons other than load.
 FAILED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 STOPPED = "its engine has stopped: requests wait, and none is drawn"
 
 
 @dataclass
 class _Table:
-    """What is known of one.
+    """The state of one table.
 
     Attributes:
-        ability: what is believed.
-        quiet_since: when a call or a check was answered last, or a check has ended.
+        ability: whether it can be answered.
+        quiet_since: when a call was last answered or a check last ended.
         asked: whether calls have ended since.
-        runs: of its students, at the last look.
-        answered, failed: checks since the last look.
-        why: it could not be answered last.
-        checking: the check that is underway.
+        runs: number of runs of its students, at the last look.
+        answered, failed: number of checks since the last look.
+        why: why it could not be answered last.
+        checking: the running check.
     """
 
     ability: Ability
@@ -73,18 +73,18 @@ class _Table:
 
 
 class Checkup:
-    """Knows what can be answered, and tells of each change.
+    """Tracks what can be answered, and reports each change.
 
     Attributes:
-        vitals: what can be.
-        checks: when the server asks itself for a row.
+        vitals: what can be answered.
+        checks: when the server checks itself.
 
     Args:
-        dispatcher, repository: who draws, from which releases.
-        calls: what this process has counted.
-        told: is given `vitals` whenever they have changed.
+        dispatcher, repository: the dispatcher that draws, and its releases.
+        calls: the counts of this process.
+        told: called with `vitals` whenever they have changed.
         own_networks: as for `ability.vitals`.
-        config: how patient it is.
+        config: the thresholds.
         checks: as the attribute.
         clock: monotonic seconds.
     """
@@ -111,11 +111,11 @@ class Checkup:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look; inside an event loop."""
+        """Start to look periodically, in the running event loop."""
         self._task = asyncio.create_task(self._keep_looking())
 
     async def stop(self) -> None:
-        """Stop checking, and wait until checks that are underway have ended."""
+        """Stop looking, and wait until running checks have ended."""
         underway = self._checks_underway()
         if self._task is not None:
             underway.append(self._task)
@@ -127,7 +127,7 @@ class Checkup:
         return [each.checking for each in self._tables.values() if each.checking is not None]
 
     async def checked(self) -> None:
-        """Wait for the checks that are underway."""
+        """Wait for the running checks."""
         if underway := self._checks_underway():
             await asyncio.wait(underway)
 
@@ -137,14 +137,14 @@ class Checkup:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 self.look(due)
-            except Exception:  # a fault here must not pass for one of the server
+            except Exception:  # a defect here must not look like a failure of the server
                 log.exception("the server's health could not be looked at")
 
     def look(self, due: float) -> None:
-        """See what has become of calls since the last look, and tell what follows.
+        """Observe the calls since the last look, and report changes.
 
         Args:
-            due: when the look was to be, on the clock.
+            due: when the look was due, on the clock.
         """
         now = self._clock()
         self._loop = self._loop.after(loop_look(due, now), LOOP_CONFIG)
@@ -190,8 +190,7 @@ class Checkup:
             log.warning("%s is answered again, after %.1f s", name, away)
 
     def _has_stopped(self, name: str, table: _Table) -> bool:
-        """Whether requests wait for a student of the table's, and none has been drawn since the
-        last look."""
+        """Return whether requests wait for a table's student that has been idle since then."""
         found = [
             self._dispatcher.engines[runtime].student.statistics()
             for runtime in self._repository.tables[name].values()
@@ -201,7 +200,7 @@ class Checkup:
 
     async def _check(self, name: str, table: _Table) -> None:
         try:
-            # Those who name no version are answered by the first of them.
+            # The release that answers requests without a version.
             first = self._repository.find(name)
             others = [each for each in self._repository.tables[name].values() if each is not first]
             for runtime in (first, *others):
@@ -217,8 +216,7 @@ class Checkup:
             async with asyncio.timeout(self.checks.seconds):
                 await drawn_row(self._dispatcher, runtime, self.checks.seconds, self._clock)
         except (TooMuch, DeadlinePassed):
-            # There is too much to do, which is no fault. An engine that does nothing is seen by
-            # that it does nothing.
+            # An overload is not a failure. `_has_stopped` detects an engine that does nothing.
             return False
         except TimeoutError:
             table.failed, table.why = table.failed + 1, f"no row in {self.checks.seconds:g} s"
@@ -235,7 +233,7 @@ async def drawn_row(
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Have the student draw a row of which nothing is known, and read it.
+    """Draw a row with the student, without given values, and decode it.
 
     Raises:
         DeadlinePassed, TooMuch, NotReady: as `Dispatcher.draw`.
@@ -247,7 +245,7 @@ async def drawn_row(
 
 
 class _Counted:
-    """Calls of some tables that have ended since they were counted last."""
+    """Counts the calls of some tables that have ended since the last count."""
 
     def __init__(self, calls: CallCounts, tables: list[str]) -> None:
         names = [key[0] for key in calls.keys]
@@ -267,7 +265,7 @@ class _Counted:
         return [[int(calls[places].sum()) for places in masks] for masks in self._masks]
 
     def since(self) -> list[list[int]]:
-        """Of each table, since the last time: how many were answered, failed and ended else."""
+        """Return, for each table, the calls answered, failed and otherwise ended since then."""
         before, self._before = self._before, self._count()
         return [
             [count - earlier for count, earlier in zip(*pair, strict=True)]

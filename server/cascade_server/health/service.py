@@ -1,13 +1,13 @@
-"""grpc.health.v1: who asks is told how the server is, who watches is told of each change.
+"""The gRPC health service, grpc.health.v1: `Check`, `Watch` and `List`.
 
 There is a name for each service, for the server as a whole (""), and for each table,
-`cascade.v1.Synthesis/TABLE`; `List` tells of all. One name more, "liveness", is for who starts
-servers anew: it says NOT_SERVING only where another process would help, while the others say so
-too where what is missing is somewhere else, as a Triton behind this server.
+`cascade.v1.Synthesis/TABLE`; `List` returns all. The name "liveness" is for whatever restarts
+servers: it is NOT_SERVING only if a new process would help. The others are NOT_SERVING also if
+the cause is elsewhere, such as a Triton server behind this one.
 
-grpc's own servicer lets one watcher that does not read keep the server from changing its status,
-and forgets all watchers of a service when one of them leaves; so a server that ends would wait for
-the one, and would not tell the others.
+grpc's own servicer has two faults: a watcher that does not read blocks all changes of status, and
+when one watcher of a service leaves, the servicer forgets the others. A stopping server would wait
+for the first, and not notify the others.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from cascade_server.health.ability import Vitals
 SERVING = pb.HealthCheckResponse.SERVING
 NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = pb.HealthCheckResponse.SERVICE_UNKNOWN
-# Seconds in which a watcher is to take the last that it is told.
+# Seconds for a watcher to read its last status.
 LAST_WORD = 0.5
 WHOLE_SERVER, LIVENESS = "", "liveness"
 NAME = "grpc.health.v1.Health"
 
 
 def name_of(service: str, table: str) -> str:
-    """What a service is called for one table."""
+    """Return the name of a service for one table."""
     return f"{service}/{table}"
 
 
 def is_seen(service: str) -> bool:
-    """Whether whoever asks may know of a name: strangers are told of no table."""
+    """Return whether the current caller may see a name: strangers see no tables."""
     _, slash, table = service.partition("/")
     return not slash or asking().grant.sees(table)
 
 
 def unable_names(vitals: Vitals, service: str, others: Collection[str]) -> frozenset[str]:
-    """The names that say NOT_SERVING while a server serves.
+    """Return the names that are NOT_SERVING while the server serves.
 
     Args:
         vitals: what can be answered.
-        service: that has a name for each table.
-        others: services that can answer nothing either where no table can be answered.
+        service: the service that has a name for each table.
+        others: other services that depend on the tables.
     """
     found = {name_of(service, table) for table in vitals.unable}
     if vitals.all_unable:
@@ -63,7 +63,7 @@ class Health(health_pb2_grpc.HealthServicer):
     """The status of each service.
 
     Args:
-        services: by name; "" stands for the server.
+        services: names of the services; "" stands for the server.
     """
 
     def __init__(self, services: Iterable[str]) -> None:
@@ -71,32 +71,32 @@ class Health(health_pb2_grpc.HealthServicer):
         self._status: int = NOT_SERVING
         self._unable: frozenset[str] = frozenset()
         self._leaving = False
-        # Set, and replaced, whenever there is something to tell.
+        # Set and replaced at every change.
         self._news = asyncio.Event()
         self._watching: set[asyncio.Task[Any]] = set()
 
     def say(self, status: int) -> None:
-        """Tell who asks, from now on, and who watches; nothing is said after `leave`."""
+        """Set the status, and notify watchers; has no effect after `leave`."""
         if not self._leaving:
             self._status = status
             self._tell()
 
     def cannot(self, services: frozenset[str]) -> None:
-        """Have these say NOT_SERVING, and no others, while the server serves."""
+        """Make exactly these services NOT_SERVING while the server serves."""
         if services != self._unable:
             self._unable = services
             self._tell()
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """What gRPC needs to route `List` here, which generated code has yet to know."""
+        """Return the handler of `List`, which the generated code lacks."""
         method = grpc.unary_unary_rpc_method_handler(self.List)
         return grpc.method_handlers_generic_handler(NAME, {"List": method})
 
     async def leave(self, seconds: float = LAST_WORD) -> None:
-        """Say NOT_SERVING, and end the streams of who watches with UNAVAILABLE.
+        """Set NOT_SERVING, and end the streams of watchers with UNAVAILABLE.
 
         Args:
-            seconds: that they get to take it. Who does not read is not waited for any longer.
+            seconds: time for watchers to read the status; slower ones are not waited for.
         """
         self._status, self._leaving = NOT_SERVING, True
         self._tell()
@@ -109,7 +109,7 @@ class Health(health_pb2_grpc.HealthServicer):
 
     def _of(self, service: str) -> int:
         if service == LIVENESS:
-            # Who loads, or ends in an orderly way, is alive.
+            # A server that loads, or stops in an orderly way, is alive.
             return NOT_SERVING if service in self._unable else SERVING
         if service not in self._services or not is_seen(service):
             return SERVICE_UNKNOWN
@@ -122,8 +122,11 @@ class Health(health_pb2_grpc.HealthServicer):
         return pb.HealthCheckResponse(status=status)
 
     async def List(self, message: bytes, context: Any) -> bytes:
-        """The status of all names: a serialized HealthListResponse, `map<string,
-        HealthCheckResponse> statuses = 1`."""
+        """Return the status of all names.
+
+        The result is a serialized HealthListResponse, `map<string, HealthCheckResponse> statuses =
+        1`.
+        """
         return b"".join(
             field(1, field(1, name.encode()) + field(2, each.SerializeToString()))
             for name in sorted((*filter(is_seen, self._services), LIVENESS))
@@ -149,7 +152,7 @@ class Health(health_pb2_grpc.HealthServicer):
 
 
 def field(number: int, content: bytes) -> bytes:
-    """A field of a message that is itself one, or text, as protobuf writes it."""
+    """Serialize a protobuf field that is a message or a text."""
     length, varint = len(content), bytearray()
     while length > 0x7F:
         varint.append(length & 0x7F | 0x80)

@@ -1,1 +1,1 @@
-"""The RPCs: thin shells between the transport and what answers."""
+"""The RPCs: thin layers between the transport and the code that answers."""

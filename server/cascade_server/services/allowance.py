@@ -1,4 +1,4 @@
-"""How many rows callers may have: tenants' rates, quotas and limits, where rows are drawn."""
+"""Limits on the rows that callers may draw: rates, quotas and request limits of tenants."""
 
 from __future__ import annotations
 
@@ -17,54 +17,55 @@ from cascade_server.errors import BadRequest
 
 @dataclass
 class Hold:
-    """What becomes of a job for which rows are held.
+    """The outcome of submitting a job that holds rows of its tenant's quota.
 
     Attributes:
-        is_new: whether it was written down, and was not there before.
+        is_new: whether the ledger recorded the job, and did not have it before.
     """
 
     is_new: bool = False
 
 
 class Allowance:
-    """Raises where a tenant may have no more.
+    """Enforces the limits of tenants.
 
     Args:
-        access: who may ask.
+        access: decides who may call what.
     """
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
     def check(self, caller: Caller, rows: int = 0) -> None:
-        """Refuse who has had all its rows, before more of a request is read.
+        """Refuse a caller whose rows are used up, before more of its request is read.
 
         Args:
-            caller: who asks.
-            rows: that are to fit into what is left of its day.
+            caller: the caller of the request.
+            rows: rows that the remaining quota of the day must cover.
 
         Raises:
-            TooMuch: says what is used up, and when to come back.
+            TooMuch: names the used-up limit, and when to retry.
         """
         grant = caller.grant
         if grant.rows is not None or grant.has_quota:
             self._raise(self._access.rows(caller, rows))
 
     def takes(self, caller: Caller, rows: int, draws: int) -> Held | None:
-        """A request that has been checked is to be answered: hold its rows, until it was let `have`
-        them or has not been. Of many that come at once no more are drawn than these last for.
+        """Hold the rows of a checked request until `had` or `had_not` settles them.
+
+        Holding keeps simultaneous requests from drawing more rows than the quota has left.
 
         Args:
-            caller: who asks.
-            rows: of the answer.
-            draws: of each row of the request.
+            caller: the caller of the request.
+            rows: rows of the answer.
+            draws: draws for each row of the request.
 
         Returns:
-            What is held; None: nobody counts what this caller has.
+            The held rows; None: rows of this caller are not counted.
 
         Raises:
-            BadRequest: it asks for more than its caller may at once; names what is allowed.
-            TooMuch: the day's rows do not last for it.
+            BadRequest: the request exceeds the caller's limit; names what is allowed.
+            TooMuch: too few rows are left today.
         """
         check_limits(caller, rows, draws)
         if caller.slot < 0:
@@ -74,11 +75,11 @@ class Allowance:
         return self._access.hold(caller, rows, of_rate=True)
 
     def had(self, caller: Caller, held: Held) -> None:
-        """Its answer was sent."""
+        """Count held rows as answered, after the answer was sent."""
         self._access.counts.answered(caller.slot, held.rows)
 
     def had_not(self, caller: Caller, held: Held) -> None:
-        """It was refused, or had gone before its answer was there: the rows are its again."""
+        """Return held rows: the request was refused, or its caller hung up before the answer."""
         self._access.give_back(caller, held)
 
     def request(self, caller: Caller) -> None:
@@ -87,14 +88,14 @@ class Allowance:
 
     @asynccontextmanager
     async def job(self, caller: Caller, rows: int) -> AsyncIterator[Hold]:
-        """Hold a day's rows for a job while it is written down: of many that are submitted at once
-        no more are taken than these last for.
+        """Hold rows of the day's quota for a job while the ledger records it.
 
-        They are given back where it is refused, or was there before. Where whoever submits has
-        gone meanwhile, the job may be written down all the same, and they are not.
+        Holding keeps simultaneous submissions from taking more rows than are left. The rows are
+        returned if the job is refused, or if the ledger already had it. If the caller hangs up
+        meanwhile, the ledger may record the job all the same, so the rows are not returned.
 
         Raises:
-            TooMuch: the day's rows do not last for it.
+            TooMuch: too few rows are left today.
         """
         hold = Hold()
         if caller.slot < 0:
@@ -115,11 +116,10 @@ class Allowance:
             access.give_back(caller, held)
 
     def drawn(self, caller: Caller, rows: int) -> float:
-        """Rows of a long stream were drawn, and are about to be sent: whoever has them and goes has
-        had them.
+        """Charge rows of a long stream that are about to be sent, even if the caller then hangs up.
 
         Returns:
-            Seconds to wait before the next, by the rate of its tenant.
+            Seconds to wait before the next rows, by the tenant's rate.
         """
         if caller.slot < 0:
             return 0.0
@@ -127,7 +127,7 @@ class Allowance:
         return self._access.owes(caller)
 
     async def paced(self, caller: Caller, seconds: float) -> None:
-        """Wait before more of a long stream is drawn; see `drawn`.
+        """Wait before drawing more rows of a long stream; see `drawn`.
 
         Raises:
             TooMuch: the day's rows are used up.
@@ -143,7 +143,7 @@ class Allowance:
 
 
 def check_limits(caller: Caller, rows: int, draws: int) -> None:
-    """Refuse a request that is larger than its caller's may be; raises BadRequest."""
+    """Refuse a request that exceeds its caller's limits; raises BadRequest."""
     grant = caller.grant
     if grant.max_draws is not None and draws > grant.max_draws:
         raise BadRequest(f"draws is {draws:,}; allowed for this caller: 1 to {grant.max_draws:,}")

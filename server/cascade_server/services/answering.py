@@ -1,7 +1,7 @@
-"""Takes requests of all protocols through their life: read, checked, answered, packed, counted.
+"""Handles requests of all protocols: reads, checks, answers, packs and counts them.
 
-Every `except Exception` in here ends one request with an error, so that one caller's failure, or a
-defect, does not touch the other requests of the turn.
+Every `except Exception` here ends one request with an error, so that one caller's failure, or a
+defect, does not affect the other requests of the turn.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ log = logging.getLogger("cascade.server")
 
 
 class Serving(NamedTuple):
-    """What requests are answered with, once releases are loaded."""
+    """The parts that answer requests, once releases are loaded."""
 
     repository: Repository
     dispatcher: Dispatcher
@@ -60,11 +60,11 @@ class Answering:
     """Answers the exchanges of a turn.
 
     Args:
-        serving: gives what answers; raises `NotReady` while releases are being loaded.
-        call: makes the count of a request that arrived at a moment, in monotonic seconds.
-        config: how many rows a request may ask for, and how many are packed in the event loop.
-        outside: counts values that were never learnt.
-        metering: counts what was computed, and for whom.
+        serving: returns the parts that answer; raises `NotReady` while releases are being loaded.
+        call: creates the count of a request from its arrival time, in monotonic seconds.
+        config: limits the rows of a request, and the rows that are packed in the event loop.
+        outside: counts values that the release has never learnt.
+        metering: counts the compute of each tenant.
         clock: monotonic seconds.
         tracer: begins traces; None: nothing is traced.
         allowance: limits the rows of tenants; None: access is not configured.
@@ -89,14 +89,14 @@ class Answering:
     def answer(self, exchanges: Sequence[Exchange], waiting: int = 0) -> int:
         """Answer the exchanges of a turn.
 
-        An error of one is sent to its caller, and does not affect the others.
+        If one fails, its caller receives the error and the others are not affected.
 
         Args:
-            exchanges: in the order in which they are admitted.
-            waiting: how many more requests wait for their turn.
+            exchanges: in the order of admission.
+            waiting: number of further requests that wait for their turn.
 
         Returns:
-            How many are not answered yet: each has a task that has not begun.
+            The number of requests not answered yet: each has a task that has not started.
         """
         answered: list[Answered] = []
         waits: list[Spent] = []
@@ -114,12 +114,12 @@ class Answering:
         answered: list[Answered],
         waits: list[Spent],
     ) -> int:
-        """Answer exchanges; as `answer`.
+        """Answer exchanges, as `answer` does.
 
         Args:
             exchanges, waiting: as for `answer`.
-            answered: receives what to count for each request that was answered.
-            waits: receives the account of each request that goes on in a task.
+            answered: receives the counts of each answered request.
+            waits: receives the account of each request that continues in a task.
         """
         started = 0
         asked: list[Exchange] = []
@@ -138,7 +138,7 @@ class Answering:
                 waits.append(request.spent)
                 started += 1
             elif request is not None:
-                # Wall-clock time, like all that is done for a request in its turn.
+                # Wall-clock time, like all work for a request in its turn.
                 request.spent.seconds += request.encoded_at - request.began
                 asked.append(exchange)
                 requests.append(request)
@@ -177,7 +177,7 @@ class Answering:
         return started
 
     def _begin(self, exchange: Exchange) -> None:
-        """Begin to count a request, for its tenant."""
+        """Start the count of a request under its tenant."""
         identity, call = exchange.identity, self._call(exchange.arrived)
         exchange.call, call.tenant = call, identity.tenant
         if identity.grant.priority is Priority.OFFLINE:
@@ -185,7 +185,7 @@ class Answering:
 
     @staticmethod
     def _begin_trace(exchange: Exchange, tracer: Tracer) -> None:
-        """Begin a request's trace, if it is sampled; the trace starts when the request arrived."""
+        """Start a request's trace, if sampled; the trace's start is the request's arrival."""
         caller = exchange.caller
         trace = tracer.begin(caller.headers, caller.method, exchange.arrived, caller.is_rpc)
         if trace is not None:
@@ -200,7 +200,7 @@ class Answering:
 
     @staticmethod
     def _drawn(exchange: Exchange, answer: Answer) -> None:
-        """Note in the trace, if there is one, how the rows were drawn."""
+        """Record in the trace, if there is one, how the rows were drawn."""
         if (trace := exchange.trace) is not None:
             trace.answered(from_pool=answer.from_pool, cached=answer.cached, steps=answer.steps)
 
@@ -227,14 +227,14 @@ class Answering:
             log.exception("a caller could not be told %s", refusal.code.name)
 
     def _give_back(self, exchange: Exchange) -> None:
-        """Give back the rows that were held for a request that is not answered."""
+        """Return the held rows of a request that is not answered."""
         if exchange.held is not None and self._allowance is not None:
             self._allowance.had_not(exchange.identity, exchange.held)
             exchange.held = None
 
     @staticmethod
     def _logged(exchange: Exchange, refusal: Refusal, why: str) -> Refusal:
-        """Log a refusal, and return it with the request's id in the log, if it was logged."""
+        """Log a refusal; return it with the request id of its log line, if one was written."""
         call, caller, trace = exchange.call, exchange.caller, exchange.trace
         request_id = call_log.refused(
             refusal.code,
@@ -251,7 +251,7 @@ class Answering:
 
     @staticmethod
     def _count_as(exchange: Exchange, heading: Heading, deadline: float) -> None:
-        """Note the table and class that a request counts for."""
+        """Record the table and class that a request counts for."""
         exchange.call.asks(heading.table, heading.service, deadline, heading.rows, heading.timeout)
 
     def gave_up(self, exchange: Exchange) -> None:
@@ -260,13 +260,13 @@ class Answering:
         self._hung_up(exchange)
 
     def refuse_unread(self, exchange: Exchange, error: Exception) -> None:
-        """End a request that may not wait for its turn."""
+        """Refuse a request that may not wait for its turn."""
         self._begin(exchange)
         self._count_as(exchange, exchange.message.heading(), exchange.deadline)
         self.refuse(exchange, error)
 
     def _hung_up(self, exchange: Exchange) -> None:
-        """Count a request whose caller hung up, for the table that its message names."""
+        """Count a request whose caller hung up, under the table that its message names."""
         try:
             self._count_as(exchange, exchange.message.heading(), exchange.deadline)
         except Exception as exc:
@@ -275,7 +275,7 @@ class Answering:
             exchange.call.hung_up()
 
     def _read(self, exchange: Exchange) -> CheckedRequest | TokenDraw | None:
-        """Read and check a request; None: its caller has hung up."""
+        """Read and check a request; return None if its caller has hung up."""
         if exchange.caller.gone:
             self._hung_up(exchange)
             return None
@@ -353,13 +353,13 @@ class Answering:
             self._metering.add(answered_as(exchange, answer))
 
     async def _packed_elsewhere(self, exchange: Exchange, answer: Answer) -> tuple[bytes, float]:
-        """Pack a large answer in the student's thread; returns its message, and the seconds."""
+        """Pack a large answer in the student's thread; return its message and the seconds taken."""
         return await asyncio.get_running_loop().run_in_executor(
             self._serving().dispatcher.student_thread, timed, exchange.message.pack, answer
         )
 
     async def _complete_tokens(self, exchange: Exchange, draw: TokenDraw) -> None:
-        """Have the network that was named complete tokens, without routing."""
+        """Complete tokens with the named network, without routing."""
         try:
             if exchange.caller.gone:
                 raise asyncio.CancelledError
@@ -388,7 +388,7 @@ class Answering:
 
 
 def answered_as(exchange: Exchange, answer: Answer) -> Answered:
-    """What to count for an answer: its tier, table and tenant, and what it took."""
+    """Return the counts of an answer: its tier, table, tenant and compute."""
     request = answer.request
     if answer.cached:
         tier = UsageTier.CACHE

@@ -1,8 +1,8 @@
-"""A request as every protocol hands it over: its message, and the caller who waits for an answer.
+"""A request in the form that all protocols share: its message, and the caller that waits.
 
 A request may be a unary call, one of a standing stream, or a call of the Open Inference Protocol,
 over this server's transport or grpcio's. Each of these has two small adapters, a `RequestMessage`
-and a `WaitingCaller`; everything else is the same for all, and in `answering`.
+and a `WaitingCaller`; `answering` does the rest in the same way for all.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from cascade_server.wire.synthesis_request import Heading, SynthesisRequest
 class RequestMessage(Protocol):
     """How one protocol reads a request and writes its answer.
 
-    It is read in two steps, since the table that is named decides how the rest is read.
+    Reading takes two steps, because the table named in the message decides how the rest is read.
     """
 
     def heading(self) -> Heading:
-        """Read which table is asked, and for how long; to be called first, and once.
+        """Read the table and the timeout of the request; call this first, and once.
 
         Raises:
             DecodeError: the message is malformed.
@@ -39,26 +39,26 @@ class RequestMessage(Protocol):
         """
 
     def read(self, runtime: Runtime, work: Work) -> SynthesisRequest | TokenDraw:
-        """Read what is asked of a release.
+        """Read the rows and options of the request.
 
         Args:
             runtime: the release that is to answer.
-            work: until when.
+            work: the request's deadline.
 
         Raises:
             BadRequest, UnknownColumn: names what is wrong and what is allowed.
         """
 
     def pack(self, answer: Answer | TokenAnswer) -> bytes:
-        """Serialize the message that answers it; called in a thread where the answer is large."""
+        """Serialize the answer's message; called in another thread if the answer is large."""
 
 
 class WaitingCaller(Protocol):
-    """Where an answer goes. (Who the caller is by its keys or tokens is a `grants.Caller`.)
+    """The receiver of an answer. (Its identity, by keys or tokens, is a `grants.Caller`.)
 
     Attributes:
         patient: whether the request waits for a place rather than being refused when there is none.
-        is_rpc: whether the request is a whole call; else it is one of a stream.
+        is_rpc: whether the request is a whole call, rather than one request of a stream.
     """
 
     patient: bool
@@ -78,7 +78,7 @@ class WaitingCaller(Protocol):
 
     @property
     def paused(self) -> bool:
-        """Whether opening the message has to wait for a later turn, having to be inflated."""
+        """Whether the message has to be inflated in a later turn before it can be opened."""
 
     def open(self) -> bool:
         """Make the message readable, inflating it if need be.
@@ -94,7 +94,7 @@ class WaitingCaller(Protocol):
         """Send an error, which ends the exchange."""
 
     def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine that will call `send` or `refuse`; it is cancelled if the caller goes."""
+        """Run a coroutine that will call `send` or `refuse`; cancel it if the caller hangs up."""
 
 
 @dataclass(slots=True, eq=False)
@@ -102,14 +102,14 @@ class Exchange:
     """A request on its way to an answer.
 
     Attributes:
-        message: reads the request, and writes the answer.
-        caller: where the answer goes.
-        arrived: when it came, monotonic seconds.
+        message: reads the request and writes the answer.
+        caller: receives the answer.
+        arrived: arrival time, monotonic seconds.
         deadline: when its caller stops waiting, monotonic seconds; infinite: never.
-        identity: who the caller has shown to be, and what that caller may do.
-        call: where it is counted; set when its turn begins.
-        trace: its stages, from its turn on; None: it is not traced.
-        held: rows that the caller is charged for if it is answered; None: none.
+        identity: the authenticated caller, and its permissions.
+        call: counts the request; set when its turn begins.
+        trace: its stages, from its turn on; None: the request is not traced.
+        held: rows that the caller is charged for if the request is answered; None: none.
     """
 
     message: RequestMessage

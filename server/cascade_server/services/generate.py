@@ -1,4 +1,4 @@
-"""Streams the messages of `Generate`: while one is packed, the next is drawn."""
+"""Streams the messages of `Generate`: draws the next message while packing the last."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from cascade_server.errors import NotReady
 class Ending:
     """Decides whether a stream ends early because its server stops.
 
-    A stream that can be finished within the grace is finished. A longer one ends at once, after a
-    whole message, so that its caller resumes it elsewhere without waiting for the grace to end.
+    A stream that can finish within the grace period does so. A longer one ends at once, after a
+    whole message, so that its caller can resume it elsewhere without waiting for the grace to end.
 
     Attributes:
-        hurried: set once the server is to stop.
-        grace: seconds that calls in flight have from then on.
+        hurried: set once the server begins to stop.
+        grace: seconds that calls in flight then have.
         clock: monotonic seconds.
     """
 
@@ -37,7 +37,7 @@ class Ending:
     _grace_ends: float = field(default=math.inf, init=False)
 
     def comes_before(self, seconds_left: float) -> bool:
-        """Whether the grace ends before a stream that needs so many more seconds is finished."""
+        """Return whether the grace ends before a stream that needs `seconds_left` is finished."""
         if not self.hurried.is_set():
             return False
         now = self.clock()
@@ -54,7 +54,7 @@ class GenerateStream:
         packing: the thread that packs messages.
         ending: decides whether the stream ends early.
         clock: monotonic seconds.
-        spent: is charged with the packing; None: nobody asks.
+        spent: receives the seconds of packing; None: not counted.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class GenerateStream:
 
 
 def counted_part(job: GenerateJob, rows: int, tenant: str) -> Answered:
-    """What to count for a message: its rows, and all that was computed since the message before."""
+    """Return the counts of a message: its rows, and the compute since the previous message."""
     spent, unknown = job.spent.take(), job.encoded.observed.tobytes().count(0)
     key = UsageKey(job.runtime.release.manifest.table, UsageTier.GENERATE, tenant)
     return Answered(key, spent.seconds, spent.gpu_seconds, rows, rows * unknown)

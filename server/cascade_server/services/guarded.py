@@ -61,12 +61,12 @@ class AccessDoor:
         self._access = access
 
     def refuses(self, path: str, headers: Fields, peer: Peer) -> Status | None:
-        """How a call ends that its caller may not make; None: it may."""
+        """Return the status that refuses a call; None: its caller may make it."""
         refused = self._access.door(path, headers, peer)
         return None if refused is None else _status(refused)
 
     def knows(self, headers: Fields, peer: Peer) -> bool:
-        """Whether a call identifies its caller, although its method may be called by anybody."""
+        """Return whether a call identifies its caller, even if its method is open to anybody."""
         return isinstance(self._access.caller(headers, peer.certificate_names), Caller)
 
     def gone(self, peer: Peer) -> None:
@@ -126,7 +126,7 @@ def by_access(access: Access, at_door: bool) -> Identify:
 
 
 def still_asks(access: Access, context: Context, path: str) -> Callable[[], Caller]:
-    """Identify the caller of a standing stream anew for each of its messages.
+    """Identify the caller of a standing stream again for each of its messages.
 
     Its token may have expired, or its key may have been removed, since the stream began.
 
@@ -136,7 +136,7 @@ def still_asks(access: Access, context: Context, path: str) -> Callable[[], Call
         path: the stream's method.
 
     Returns:
-        Gives the caller, or raises the error that the caller is to be told.
+        A function that returns the caller, or raises the error to send to the caller.
     """
     headers, names = headers_of(context), peer_of(context).certificate_names
 
@@ -161,7 +161,7 @@ class _GuardedHandlers(grpc.GenericRpcHandler):
         self._inner, self._identify = inner, identify
 
     def service(self, details: Any) -> Any:
-        """The wrapped handler of a method; None: there is none."""
+        """Return the wrapped handler of a method; None: there is none."""
         handler: Any = self._inner.service(details)
         if handler is None:
             return None
@@ -194,7 +194,7 @@ class _GuardedHandlers(grpc.GenericRpcHandler):
 
 
 async def _let_in(found: Caller | Refused, context: Context) -> None:
-    """Have `asking()` return the caller in this task, or end the call with a refusal."""
+    """Make `asking()` return the caller in this task, or end the call with a refusal."""
     if isinstance(found, Refused):
         await end_refused(context, refusal_for(found))
     else:
@@ -257,16 +257,17 @@ def only_seen(message: Message, caller: Caller) -> None:
 
 
 def open_auditor(config: ServerConfig) -> Auditor | None:
-    """The audit log of refusals and changes; None: access is not configured, or there is no state
-    folder to write to."""
+    """Open the audit log of refusals and changes.
+
+    Returns None if access is not configured, or if there is no state folder to write to.
+    """
     if config.access is None or config.state_dir is None:
         return None
     return Auditor(AuditLog(config.state_dir / AUDIT), time.monotonic)
 
 
 class Files(NamedTuple):
-    """The files that settings name and every process of a server reads, with their last valid
-    content.
+    """The files that settings name and all processes read, with their last valid content.
 
     Attributes:
         access: `access.yaml`; None: anybody may call everything.
@@ -278,11 +279,11 @@ class Files(NamedTuple):
 
     @classmethod
     def of(cls, config: ServerConfig) -> Files:
-        """The files that the settings name; nothing is read yet."""
+        """Create the files that the settings name, without reading them."""
         access = None if config.access is None else last_good_access(config.access)
         if config.prices is None:
             return cls(access)
-        # Imported here, for few servers have a file of prices.
+        # Imported here because few servers have a price file.
         from cascade_server.counts.bill import last_good_prices
 
         return cls(access, last_good_prices(config.prices))
@@ -298,7 +299,7 @@ class Files(NamedTuple):
                 each.now()
 
     def prices_now(self) -> Prices:
-        """The prices, for a process that begins.
+        """Return the prices, for a starting process.
 
         Raises:
             ConfigError: the file is invalid, and never was valid.
@@ -311,7 +312,7 @@ class Files(NamedTuple):
 def open_access(
     config: ServerConfig, sla: Sla, files: Files, auditor: Auditor | None = None
 ) -> Access | None:
-    """The access control of a process; None: anybody may call everything.
+    """Create the access control of a process; None: anybody may call everything.
 
     Raises:
         ConfigError: the access file is invalid, and never was valid.
@@ -336,15 +337,15 @@ def open_access(
 def open_watch(
     files: Files, access: Access | None, compute: Sequence[ComputeCounts]
 ) -> Watch | None:
-    """Who keeps access up to date in a process, and charges tenants what was computed for them.
+    """Create the `Watch` that refreshes access in a process and charges tenants for compute.
 
     Args:
-        files: of the server.
-        access: of the process; None: nobody is asked who they are.
-        compute: what is charged here; see `CostMeter`.
+        files: the server's files.
+        access: the process's access control; None: callers are not identified.
+        compute: the compute charged in this process; see `CostMeter`.
 
     Raises:
-        ConfigError: the file of prices is none, and never was one.
+        ConfigError: the price file is invalid, and never was valid.
     """
     if access is None:
         return None
@@ -356,7 +357,7 @@ def open_watch(
 
 def expose_access(sla: Sla, access: Access) -> None:
     """Add the metrics of access to those of the process."""
-    # Imported here, for only a process that is scraped needs it.
+    # Imported here because only a scraped process needs it.
     from cascade_server.access.metrics import AccessCollector
 
     assert sla.metrics is not None

@@ -1,7 +1,7 @@
-"""The gRPC service `cascade.v1.Jobs`: a thin shell around the ledger.
+"""The gRPC service `cascade.v1.Jobs`: a thin layer over the ledger.
 
-A method's `except Exception` is for errors of a ledger, a store's package or a policy, which have
-no base class in common; `refuse` makes a status of each.
+Methods catch `Exception` because errors of a ledger, of a store's package and of a policy have no
+base class in common; `refuse` turns each into a status.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cascade_server.services.unary import Context, refuse
 from cascade_server.transport import first_of
 
 NAME = pb.DESCRIPTOR.services_by_name["Jobs"].full_name
-# Seconds between looks at a job that somebody watches.
+# Seconds between polls of a watched job.
 WATCH_SECONDS = 0.25
 LISTED, MOST_LISTED = 100, 10_000
 STOPPING = "the server is stopping; the job goes on with the next one: watch it again"
@@ -37,12 +37,12 @@ class JobsService:
     """Answers calls from the ledger.
 
     Args:
-        service: has the releases that jobs are of.
-        desk: asks the ledger.
-        config: of the server.
-        may_be_anywhere: whether who asks here is the user that the server runs as, and may have
-            results written wherever that user may.
-        stopping: set once the server is to stop.
+        service: has the releases of the jobs.
+        desk: reads and writes the ledger.
+        config: the server's configuration.
+        may_be_anywhere: whether callers here are the user that the server runs as, and may have
+            results written wherever that user may write.
+        stopping: set once the server begins to stop.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class JobsService:
         self._may_be_anywhere, self._stopping = may_be_anywhere, stopping
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """What gRPC needs to route calls here."""
+        """Return the handlers that gRPC routes calls to."""
         streams = {"WatchJob", "ReadResult"}
         return grpc.method_handlers_generic_handler(
             NAME,
@@ -77,7 +77,7 @@ class JobsService:
     async def SubmitJob(self, message: bytes, context: Context) -> pb.Job:
         try:
             request = pb.SubmitJobRequest.FromString(message)
-            # Before anything is looked at that takes long.
+            # First, before the slow checks.
             checked_output(request.output, self._may_be_anywhere, self._config.job_outputs)
             runtime = self._service.repository.find(request.table, request.version)
             asked = await asyncio.get_running_loop().run_in_executor(
@@ -155,7 +155,7 @@ class JobsService:
         try:
             request = pb.ReadResultRequest.FromString(message)
             job, parts = await self._desk.job_and_parts(request.id)
-            # Of the names that the ledger has, whatever is sent: none leads out of the output.
+            # Only names from the ledger are read, so that no request can leave the output folder.
             part = next((each for each in parts if each.name == request.name), None)
             if part is None:
                 raise UnknownJob(

@@ -1,7 +1,7 @@
-"""The gRPC service that changes what is loaded and who answers: a thin shell around `Control`.
+"""The gRPC service that loads releases and routes traffic to them: a thin layer over `Control`.
 
-Its `except Exception` has `refuse` make a status of any error, a malformed message's or a defect's:
-whoever changes what is served has to hear how that ended.
+Methods catch `Exception` so that `refuse` turns any error into a status, a defect's too: whoever
+changes what is served has to learn how that ended.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ async def asked(
     auditor: Auditor | None = None,
     **more: Any,
 ) -> Mapping[str, Any]:
-    """Have the supervisor do something for who asks; its answer, of the tables that it sees.
+    """Send the supervisor a command; return its answer, limited to tables that the caller sees.
 
     Args:
-        control: the line to it; None: there is none.
-        may_change: whether anybody who asks there may do more than look. A tenant may that came so
-            far: its grant was asked at the door.
-        what, more: as for `Control.ask`.
-        auditor: writes down what tenants change; None: nobody does.
+        control: the connection to the supervisor; None: there is no supervisor.
+        may_change: whether callers without a tenant may make changes. A tenant that gets here may
+            always: its grant was checked at the headers of the call.
+        what, more: the command, as for `Control.ask`.
+        auditor: logs the changes that tenants make; None: they are not logged.
 
     Raises:
         NotAllowed: there is no supervisor.
-        NotPermitted: who asks may only look.
-        UnknownTable: there is no such table, as far as who asks is told.
-        ServerError: it cannot be done, and why.
+        NotPermitted: the caller may only list.
+        UnknownTable: the table does not exist, or the caller may not see it.
+        ServerError: the command failed; says why.
     """
     if control is None:
         raise NotAllowed(ALONE)
@@ -67,7 +67,7 @@ async def asked(
 
 
 def seen(told: Mapping[str, Any], grant: Grant) -> Mapping[str, Any]:
-    """What the supervisor says, as far as somebody sees its tables."""
+    """Limit the supervisor's answer to the tables that a grant may see."""
     if grant.tables is None:
         return told
     policies = {name: each for name, each in told["policies"].items() if grant.sees(name)}
@@ -76,12 +76,12 @@ def seen(told: Mapping[str, Any], grant: Grant) -> Mapping[str, Any]:
 
 
 class ReleasesService:
-    """Answers calls with what the supervisor says.
+    """Answers calls with the supervisor's answers.
 
     Args:
-        may_change: whether who asks here may do more than look.
-        control: the line to the supervisor; None: there is none.
-        auditor: writes down what tenants change; None: nobody does.
+        may_change: whether callers without a tenant may make changes.
+        control: the connection to the supervisor; None: there is no supervisor.
+        auditor: logs the changes that tenants make; None: they are not logged.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ReleasesService:
         self._may_change, self._control, self._auditor = may_change, control, auditor
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """What gRPC needs to route calls here."""
+        """Return the handlers that gRPC routes calls to."""
         return grpc.method_handlers_generic_handler(
             NAME,
             {
@@ -133,7 +133,7 @@ class ReleasesService:
 
 
 def response(told: Mapping[str, Any]) -> pb.ReleasesResponse:
-    """The supervisor's answer on the wire."""
+    """Convert the supervisor's answer to its message."""
     out = pb.ReleasesResponse(
         generation=told["generation"], since=told["since"], policies=told["policies"]
     )

@@ -1,4 +1,4 @@
-"""How objectives are being kept, as `GetServiceLevel` tells it."""
+"""Builds the answer of `GetServiceLevel`: how well the objectives are met."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def service_level(
     latencies: Sequence[Latencies],
     caller_faults: Mapping[tuple[str, ServiceClass, CallerFault], int],
 ) -> pb.GetServiceLevelResponse:
-    """How objectives are met.
+    """Build the answer from a report.
 
     Args:
-        report: of each objective.
-        latencies: of the last hour's answers.
-        caller_faults: how many calls were not answered through their callers' own fault.
+        report: the status of each objective.
+        latencies: the latencies of the last hour's answers.
+        caller_faults: number of calls that failed through their callers' own fault.
     """
     response = pb.GetServiceLevelResponse(
         service=report.service, window_seconds=report.window, since=round(1e6 * report.since)

@@ -1,7 +1,7 @@
 """`SynthesizeStream`: one standing stream of requests and answers, from first message to last.
 
 Its requests join the queue of all callers. The answers of one turn leave as one message, so that a
-request needs neither a task nor a write of its own; only one that has to wait gets a task.
+request needs neither a task nor a write of its own. Only a request that has to wait gets a task.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from cascade_server.services.turns import Turns
 from cascade_server.services.unary import headers_of
 from cascade_server.transport.http2.headers import Fields
 
-# A message of answers does not grow beyond this: many clients accept none above 4 MiB.
+# The most bytes of a message of several answers; many clients reject messages above 4 MiB.
 MESSAGE_BYTES = 1024 * 1024
 DRAINING = "the server is draining; what it had read is answered"
 
-# grpc has no types; what is used of a context is read, write and time_remaining, and of the
-# server's own transport what needs no waiting: read_ready and write_now.
+# grpc has no types. The methods used are read, write and time_remaining, and, on this server's own
+# transport, read_ready and write_now, which do not wait.
 Context: TypeAlias = Any
 
 
@@ -69,7 +69,7 @@ class StreamCaller:
         return True
 
     def send(self, message: bytes) -> None:
-        """Send the answer together with others of the stream."""
+        """Send the answer, together with others of the stream."""
         self._stream.answers(self.exchange, message)
 
     def refuse(self, refusal: Refusal) -> None:
@@ -91,19 +91,19 @@ class Stream:
     """Answers the requests of one stream.
 
     Args:
-        answering: takes requests through their life.
+        answering: reads and answers the requests.
         turns: the queue that all requests share.
-        context: of the stream's call.
-        most: requests in flight, from read to written; beyond it nothing is read.
+        context: the context of the stream's call.
+        most: most requests in flight, from read to written; at this number, reading pauses.
         method: "/package.Service/Method".
         clock: monotonic seconds.
-        identify: says who sends the requests that are read now; raises if that caller may not send
-            any more, as when its token has expired.
+        identify: returns the caller of the requests read now; raises if the caller may no longer
+            send, for example because its token has expired.
         allowance: limits the requests of tenants; None: access is not configured.
 
     Attributes:
-        ended: whether its caller waits for no more answers.
-        method, headers: of its call.
+        ended: whether the caller no longer waits for answers.
+        method, headers: those of the stream's call.
     """
 
     def __init__(
@@ -124,10 +124,10 @@ class Stream:
         self._read_ready = getattr(context, "read_ready", list)
         self._write_now = getattr(context, "write_now", lambda _: False)
         self.ended = False
-        # Requests that have been read and are not queued yet; how many are queued.
+        # Requests read but not queued yet; the number of queued requests.
         self._unadmitted: deque[Exchange] = deque()
         self._queued = 0
-        # Tasks of requests that wait for their answers; those of them that have begun to run.
+        # Tasks of requests that wait for their answers; the ones among them that have begun to run.
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun: set[asyncio.Task[None]] = set()
         # Answers that will leave as one message; messages that wait until the peer has room.
@@ -136,16 +136,17 @@ class Stream:
         self._ready: list[bytes] = []
         self._is_writing = False
         self._wake_writer, self._moved = asyncio.Event(), asyncio.Event()
-        # Whether the reader waits for a message, is to read no more, and the writer may end.
+        # Whether the reader waits for a message, whether it must stop, whether the writer may end.
         self._in_read = self._last = self._no_more = False
 
     async def run(self, draining: asyncio.Event) -> None:
-        """Answer until the caller has no more requests, or the server drains.
+        """Answer until the caller has sent its last request or the server drains.
 
         Raises:
             DecodeError: a message is malformed; those before it have been answered.
-            NotKnown, NotPermitted: its caller may not send it any more; likewise.
-            NotReady: the server drains; everything that was read has been answered.
+            NotKnown, NotPermitted: the caller may no longer send; earlier messages have been
+                answered.
+            NotReady: the server drains; every request that was read has been answered.
         """
         drained = asyncio.ensure_future(draining.wait())
         reader = asyncio.create_task(self._read())
@@ -175,7 +176,8 @@ class Stream:
                 raise NotReady(DRAINING)
         finally:
             # Queued requests are counted in their turn, others by their own tasks. A task that has
-            # not begun is not cancelled, for it would never count its request: it notices `ended`.
+            # not begun must not be cancelled, or it would never count its request; it checks
+            # `ended` instead.
             self.ended = True
             for task in (drained, reader, writer, *self._begun):
                 task.cancel()
@@ -194,7 +196,7 @@ class Stream:
                 await self._take(pb.SynthesizeStreamRequest.FromString(each))
 
     async def _take(self, message: pb.SynthesizeStreamRequest) -> None:
-        """Queue a message's requests, waiting until there is room for them."""
+        """Queue the requests of a message, as there is room for them."""
         left, now = self._context.time_remaining(), self._clock()
         deadline, identity = math.inf if left is None else now + left, self._identify()
         unadmitted = self._unadmitted = deque(
@@ -204,7 +206,7 @@ class Stream:
             while (room := self._room()) <= 0:
                 self._moved.clear()
                 await self._moved.wait()
-            # So that refusals leave together, in the flush below.
+            # Collects refusals, so that the flush below sends them together.
             self._is_flush_due = True
             for _ in range(int(min(room, len(unadmitted)))):
                 self._hand_over(unadmitted.popleft())
@@ -213,7 +215,7 @@ class Stream:
     def _exchange(
         self, streamed: pb.StreamedRequest, now: float, deadline: float, identity: Caller
     ) -> Exchange:
-        """A request that has just been read; its own timeout, if it has one, runs from now on."""
+        """Create the exchange of a new request; its own timeout, if any, starts now."""
         if timeout := streamed.request.timeout_microseconds:
             deadline = min(deadline, now + timeout / 1e6)
         caller = StreamCaller(self, streamed.id)
@@ -234,10 +236,10 @@ class Stream:
         self._turns.add(exchange)
 
     def _room(self) -> float:
-        """How many requests may be queued now.
+        """Return how many requests may be queued now.
 
-        Where the gate has no room, the stream's requests wait here rather than be refused, as long
-        as earlier ones are in flight, whose answers will make room.
+        If the gate has no room, the stream's requests wait here instead of being refused, as long
+        as earlier ones are in flight: their answers will make room.
         """
         under_way = len(self._tasks) + self._queued
         room = self._most - under_way - len(self._ready) - self._is_writing
@@ -258,7 +260,7 @@ class Stream:
             self._turns.then(self._flush)
 
     def starts(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run the work of a request that has to wait for its answer."""
+        """Run, in a task, the work of a request that has to wait for its answer."""
         self._tasks.add(asyncio.create_task(self._run(work)))
 
     async def _run(self, work: Coroutine[Any, Any, None]) -> None:

@@ -1,8 +1,8 @@
-"""The gRPC service `cascade.v1.Synthesis`: its methods, and what they answer from.
+"""The gRPC service `cascade.v1.Synthesis`, and the state that its methods answer from.
 
-Requests arrive as bytes and are parsed inside the call: what gRPC cannot parse by itself it answers
-with UNKNOWN, which tells the caller nothing. So it does what a method raises, for which every
-`except Exception` in here has `refuse` choose the status.
+Requests arrive as bytes and the methods parse them: if gRPC itself failed to parse a message, it
+would answer UNKNOWN, which tells the caller nothing. gRPC would do the same with an exception that
+a method raises, so methods catch `Exception` and `refuse` chooses the status.
 """
 
 from __future__ import annotations
@@ -67,20 +67,20 @@ STREAM = f"/{NAME}/SynthesizeStream"
 
 
 class Service:
-    """Answers calls from a repository, which is given to it once it is loaded.
+    """Answers calls from a repository, which `ready` sets once it is loaded.
 
     Every `Synthesize` and `Generate` is counted against its objectives, however it ends.
 
     Args:
-        config: how to serve.
-        sla: where calls are counted.
-        hurried: set once the server is to stop, and nobody serves in its place.
-        told_health: is told what can be answered, whenever that has changed.
-        access: who may ask; None: anybody may.
-        telemetry: what is told of calls beside their counts.
+        config: the server's configuration.
+        sla: counts calls.
+        hurried: set once the server begins to stop without a successor.
+        told_health: called with what can be answered, whenever that changes.
+        access: decides who may call; None: anybody may.
+        telemetry: receives traces and other records of calls, beside their counts.
 
     Raises:
-        ConfigError: the cache's URL is none.
+        ConfigError: the URL of the cache is invalid.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Service:
             )
         self._draining = asyncio.Event()
         self._hurried = hurried or asyncio.Event()
-        # Offline answers are packed here: on the student's thread real-time ones would wait for it.
+        # Packs offline answers; on the student's thread they would delay real-time ones.
         self._packing = ThreadPoolExecutor(1, "packing")
         call = partial(sla.call, ServiceClass.REALTIME)
         self._outside = OutsideCounts()
@@ -127,7 +127,7 @@ class Service:
         self._calls = self.unary(SynthesizeMessage, f"/{NAME}/Synthesize")
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """What gRPC needs to route calls here."""
+        """Return the handlers that gRPC routes calls to."""
         return grpc.method_handlers_generic_handler(
             NAME,
             {
@@ -149,10 +149,10 @@ class Service:
         teachers: Callable[[Runtime], Teacher] | None = None,
         fleet: Fleet | None = None,
     ) -> None:
-        """From now on calls are answered from `repository`.
+        """Start to answer calls from `repository`.
 
         Args:
-            repository: what is served.
+            repository: the loaded releases.
             teachers: as for `Dispatcher`.
             fleet: runs all networks; None: they run on this machine.
         """
@@ -182,16 +182,16 @@ class Service:
         self.checkup.start()
 
     def can_answer(self, table: str = "") -> bool:
-        """Whether new calls are answered, for a table or for any; see `health.ability`."""
+        """Return whether new calls are answered, for one table or for any; see `health.ability`."""
         checkup = self.checkup
         return self.serving and checkup is not None and checkup.vitals.can_answer(table)
 
     def drain(self) -> None:
-        """End standing streams once they have answered what they have read."""
+        """End standing streams, once they have answered the requests that they have read."""
         self._draining.set()
 
     async def close(self) -> None:
-        """Let go of the threads; work that has not started is dropped."""
+        """Stop the threads; drop work that has not started."""
         if self.checkup is not None:
             await self.checkup.stop()
         if self._serving is not None:
@@ -201,11 +201,11 @@ class Service:
 
     @property
     def serving(self) -> bool:
-        """Whether new calls are answered: releases are loaded, and it does not drain."""
+        """Whether new calls are answered: releases are loaded and the server does not drain."""
         return self._serving is not None and not self._draining.is_set()
 
     def loaded(self) -> Serving:
-        """What answers.
+        """Return the parts that answer.
 
         Raises:
             NotReady: releases are still being loaded.
@@ -216,31 +216,31 @@ class Service:
 
     @property
     def repository(self) -> Repository:
-        """The loaded releases that whoever asks may see; raises as `loaded`."""
+        """The loaded releases that the current caller may see; raises as `loaded`."""
         return self.seen_by(asking())
 
     def seen_by(self, caller: Caller) -> Repository:
-        """The loaded releases that somebody may see; raises as `loaded`."""
+        """Return the loaded releases that a caller may see; raises as `loaded`."""
         return self.loaded().repository.restricted_to(caller.grant.tables)
 
     @property
     def dispatcher(self) -> Dispatcher:
-        """Who draws; raises as `loaded`."""
+        """The dispatcher, which draws rows; raises as `loaded`."""
         return self.loaded().dispatcher
 
     @property
     def answers(self) -> Answers:
-        """Where answers come from; raises as `loaded`."""
+        """The source of answers; raises as `loaded`."""
         return self.loaded().answers
 
     def _gate(self) -> Gate | None:
         return None if self._serving is None else self._serving.gate
 
     def unary(self, message: Callable[[Sent, Caller], RequestMessage], method: str) -> UnaryCalls:
-        """Has the calls of a method answered in the turns that all requests share.
+        """Have the calls of a method answered in the turns that all requests share.
 
         Args:
-            message: how what is sent, and by whom, is read and answered.
+            message: creates the reader and writer of a call from its message and its caller.
         """
         identify = None if self._access is None else self._identify
         return UnaryCalls(self._turns, self._sla, message, method, identify, self._tracer)
@@ -251,11 +251,11 @@ class Service:
         return found if isinstance(found, Caller) else refusal_for(found)
 
     def grouped(self) -> dict[str, UnaryCalls]:
-        """Who takes calls that are answered in turns, by path."""
+        """Return, by path, the receivers of calls that are answered in turns."""
         return {f"/{NAME}/Synthesize": self._calls}
 
     def own_statistics(self) -> pb.GetStatisticsResponse:
-        """Of this process.
+        """Return the statistics of this process.
 
         Raises:
             NotReady: releases are still being loaded.
@@ -270,7 +270,7 @@ class Service:
         return out
 
     def kept_bytes(self) -> tuple[int, int]:
-        """Bytes that the pool has, and the cache."""
+        """Return the bytes that the pool and the cache hold."""
         if self._serving is None:
             return 0, 0
         answers = self._serving.answers
@@ -278,14 +278,18 @@ class Service:
         return pool.pool.bytes if pool else 0, cache.cache.bytes if cache else 0
 
     def counted(self) -> tuple[int, int]:
-        """Calls that have ended and that are inside: while neither changes, and none is inside,
-        there is little news in `own_statistics`."""
+        """Return the numbers of ended calls and of calls in progress.
+
+        While neither changes and none is in progress, `own_statistics` hardly changes.
+        """
         ended = int(self._sla.ledger.book.calls.durations.sum())
         return ended, sum(self.dispatcher.gate.inside.values())
 
     def statistics(self) -> pb.GetStatisticsResponse:
-        """Of all processes of the server; those of the others half a second old at most, or
-        two while they have nothing to do."""
+        """Return the statistics of all processes of the server.
+
+        Those of other processes are half a second old at most, or two seconds while they are idle.
+        """
         return self._sla.books.statistics(self.own_statistics(), self._sla.place)
 
     async def Synthesize(self, message: bytes, context: Context) -> bytes:
@@ -294,8 +298,8 @@ class Service:
     async def SynthesizeStream(self, _: Any, context: Context) -> None:
         try:
             if self._serving is None:
-                # A client of grpc.aio whose first message meets a call that has ended says
-                # INTERNAL, whatever the call ended with.
+                # If the call ends before the first message of a grpc.aio client arrives, the
+                # client reports INTERNAL, whatever status the call ended with.
                 await context.read()
             self.loaded()
             access = self._access

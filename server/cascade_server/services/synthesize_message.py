@@ -30,7 +30,7 @@ class Sent(Protocol):
 
 
 class SynthesizeMessage:
-    """The message of a unary call; a `RequestMessage`. Its caller makes no difference to it."""
+    """The message of a unary call; a `RequestMessage`. The caller does not affect it."""
 
     __slots__ = ("_request", "_scanned", "_sent")
 
@@ -39,7 +39,7 @@ class SynthesizeMessage:
         self._scanned: ScannedRequest | None = None
 
     def heading(self) -> Heading:
-        """Scan the message in compiled code or, where it is not plain enough, parse it."""
+        """Scan the message in compiled code or, if it is not plain enough, parse it."""
         message = self._sent.message
         self._scanned = scan_request(message)
         if self._scanned is not None:
@@ -72,7 +72,7 @@ class StreamedMessage:
         self.id, self._request = streamed.id, streamed.request
 
     def heading(self) -> Heading:
-        """Read which table is asked, and for how long."""
+        """Read the table and the timeout."""
         return heading_of(self._request)
 
     def read(self, runtime: Runtime, work: Work) -> SynthesisRequest:

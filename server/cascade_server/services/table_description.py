@@ -1,4 +1,4 @@
-"""A table's columns and releases, as `DescribeTable` tells them."""
+"""Builds the answer of `DescribeTable`: a table's columns and releases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def describe(
     manifests: Mapping[int, Any],
     config: ServerConfig,
 ) -> None:
-    """Fill in a table's schema, the releases it has and what one request may ask for."""
+    """Fill in a table's schema, its releases and the limits of one request."""
     response.max_rows, response.max_message_bytes = config.max_rows, config.max_message_bytes
     for column in schema.columns:
         out = response.columns.add(

@@ -19,10 +19,10 @@ from cascade_server.services.exchange import Exchange
 # has arrived. A turn of 16 calls for one row takes a few milliseconds; if calls take longer, the
 # next turns have fewer.
 REQUESTS_A_TURN, TURN_SECONDS = 16, 0.01
-# The next turn is smaller if one took so many times `TURN_SECONDS`: less may be a pause of the
-# machine.
+# The next turn is smaller if the last took this many times `TURN_SECONDS`. A shorter overrun may
+# be only a pause of the machine.
 TOO_LONG = 2.0
-# Requests whose callers have hung up that a turn clears at most, besides those that it answers.
+# Most requests of callers that have hung up that one turn clears, besides those it answers.
 GONE_A_TURN = 64
 
 
@@ -30,12 +30,12 @@ class Refused(NamedTuple):
     """A refusal that is reused for similar calls until the next turn; see `Gate.refused_alike`.
 
     Attributes:
-        gate: that refused.
+        gate: the gate that refused.
         deadline: calls with an earlier deadline are not similar.
         remaining: nor are those with more seconds to their deadline.
-        little: nor are those of a crowd of at most this.
-        full: whether the queue was full; where that has changed, it does not hold any more.
-        refusal: what callers are told.
+        little: nor are those of a crowd of at most this size.
+        full: whether the queue was full; if that has changed, the refusal no longer applies.
+        refusal: the refusal that callers receive.
     """
 
     gate: Gate
@@ -55,13 +55,14 @@ class Turns:
     compressed messages wait in a queue of their own, where they do not count as ahead of others.
 
     Attributes:
-        size: requests that the next turn takes.
+        size: number of requests that the next turn takes.
 
     Args:
         answering: answers the exchanges of a turn.
-        gate: gives the gate, which says who may wait and learns how fast turns are. It gives None
-            while releases are being loaded; then every call waits for its turn, to be told so.
-        most: requests of a turn at most.
+        gate: returns the gate, which decides which requests may wait and learns how fast turns
+            are. It returns None while releases are being loaded; every call then waits for its
+            turn, which refuses it with that reason.
+        most: most requests of a turn.
         clock: monotonic seconds.
         soon: calls a function once the event loop has read from all sockets; None: the running
             event loop's `call_soon`.
@@ -79,7 +80,7 @@ class Turns:
         self.size = self._most = most
         self._clock, self._call_soon = clock, soon
         self._waiting: list[Exchange] = []
-        # Requests whose messages wait to be inflated, in their order.
+        # Requests whose messages wait to be inflated, in order of arrival.
         self._compressed: deque[Exchange] = deque()
         # The latest deadline among the waiting requests.
         self._farthest = -math.inf
@@ -101,8 +102,8 @@ class Turns:
 
         Args:
             now, deadline: monotonic seconds.
-            patient: whether it may wait for a place, as a request of a stream may: no more is read
-                from the stream meanwhile.
+            patient: whether the request may wait for a place. A request of a stream may, because
+                the stream is not read meanwhile.
 
         Raises:
             TooMuch: the queue is full, or its turn would come too late.
@@ -150,18 +151,18 @@ class Turns:
         return refusal
 
     def room(self) -> float:
-        """How many more patient requests may be added and answered without waiting at the gate."""
+        """Return how many patient requests may be added without waiting at the gate."""
         gate = self._gate()
         if gate is None:
             return math.inf
         return gate.room() - self._ahead() - self._starting
 
     def _ahead(self) -> int:
-        """How many requests wait already whose callers are still there."""
+        """Return how many waiting requests have callers that have not hung up."""
         return max(0, len(self._waiting) - self._gone)
 
     def _before(self, deadline: float) -> int:
-        """How many waiting requests have a deadline no later than this one."""
+        """Return how many waiting requests have a deadline no later than this one."""
         if deadline >= self._farthest:
             return self._ahead()
         return sum(each.deadline <= deadline for each in self._waiting)
@@ -204,7 +205,7 @@ class Turns:
         gate, now, waiting = self._gate(), self._clock(), self._ahead()
         began, calls, left = self._last
         if gate is not None and left:
-            # The time between turns, in which others were refused, is part of what a turn costs.
+            # The time between turns, spent on refusing others, is part of a turn's cost.
             gate.turn_ended((now - began) / calls, left)
         self._last = (now, len(taken), waiting)
         self._in_turn = True
@@ -217,7 +218,7 @@ class Turns:
                 work()
         if started:
             self._starting += started
-            # This runs after the first step of the tasks, or after those that are cancelled.
+            # Runs after the tasks' first step, or after their cancellation.
             self._soon(lambda: self._begun(started))
         seconds = self._clock() - now
         self.size = next_size(self.size, len(taken), seconds, self._most)
@@ -228,7 +229,7 @@ class Turns:
         self._starting -= started
 
     def _take(self) -> list[Exchange]:
-        """Choose the requests of a turn, and open their messages; the others go on waiting.
+        """Choose the requests of a turn and open their messages; the others keep waiting.
 
         Up to a quarter of the turn goes to compressed messages that have waited to be inflated, the
         rest to the nearest deadlines.
@@ -280,12 +281,12 @@ class Turns:
 
 @lru_cache(maxsize=1024)
 def _too_much(why: str, pushback_ms: int) -> Refusal:
-    """Cached, since the same refusal is sent thousands of times a second."""
+    """Return a refusal; cached, because the same one is sent thousands of times a second."""
     return refusal_of(TooMuch(why, pushback_ms))
 
 
 def next_size(size: int, calls: int, seconds: float, most: int) -> int:
-    """How many requests the next turn takes, so that it takes about `TURN_SECONDS`.
+    """Return how many requests make the next turn last about `TURN_SECONDS`.
 
     Time that is spent on refusals between turns does not count. If it did, many refusals would make
     turns smaller, and smaller turns would cause more refusals.

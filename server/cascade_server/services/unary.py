@@ -1,4 +1,4 @@
-"""Unary calls as requests of `turns`, over this server's transport or over grpcio's."""
+"""Adapts unary calls to `turns`, over this server's transport or over grpcio's."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cascade_server.transport import Arrival, Outcome, Peer, Status
 from cascade_server.transport.http2.headers import Fields, Head, Metadata
 from cascade_server.wire.announced import announced
 
-# grpc has no types; what is used of a context is time_remaining, set_trailing_metadata and abort.
+# grpc has no types; the methods used are time_remaining, set_trailing_metadata and abort.
 Context: TypeAlias = Any
 
 
@@ -41,11 +41,11 @@ class UnaryCalls:
     Args:
         turns: the queue that all requests share.
         sla: counts calls that are refused at their headers.
-        message: makes what reads and answers a call, from its message and its caller.
+        message: creates the reader and writer of a call from its message and its caller.
         method: "/package.Service/Method".
-        identify: finds who has sent a call by its headers and the names in its certificate; None:
+        identify: finds the caller by the call's headers and the names in its certificate; None:
             access is not configured, and anybody may call.
-        tracer: is told of calls that are refused at their headers; None: nothing is traced.
+        tracer: traces calls that are refused at their headers; None: nothing is traced.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class UnaryCalls:
     ) -> None:
         self._turns, self._sla, self._message, self._identify = turns, sla, message, identify
         self._method, self._tracer = method, tracer
-        # The last refusal and its status: many calls in a row are told the same.
+        # The last refusal and its status: many calls in a row are refused alike.
         self._refusal: Refusal | None = None
         self._status: Status | None = None
 
@@ -68,7 +68,7 @@ class UnaryCalls:
     def admit(
         self, arrived: float, deadline: float, headers: Fields, crowd: int, peer: Peer
     ) -> Status | None:
-        """How a call is refused at its headers; None: it may wait for its turn.
+        """Return the status that refuses a call at its headers; None: it may wait for its turn.
 
         See `transport.turns.Grouped`. Deciding before the message is read lets an overloaded server
         refuse nearly ten calls in the time that it takes to answer one.
@@ -118,7 +118,7 @@ class UnaryCalls:
         if self._identify is not None:
             found = self._identify(arrival.head.headers, arrival.sender.certificate_names)
             if isinstance(found, Refusal):
-                # It was let in at its headers; its token has expired since, or its key is gone.
+                # The call passed at its headers; its token has expired or its key is gone since.
                 arrival.ends(status_of(found))
                 return
             identity = found
@@ -147,7 +147,7 @@ class UnaryCalls:
 
 
 def _asked(headers: Fields) -> Asked:
-    """The table and class that a call names in its headers."""
+    """Return the table and class that a call names in its headers."""
     # Headers that differ only in timeouts are one tuple, which can be cached; see `headers.Heads`.
     return _asked_before(headers) if isinstance(headers, tuple) else _asked_now(headers)
 
@@ -163,12 +163,12 @@ _asked_before = lru_cache(maxsize=64)(_asked_now)
 
 @lru_cache(maxsize=64)
 def _as_offline(table: str | None) -> Asked:
-    """The table, with the class of callers of low priority; cached to be the same tuple."""
+    """Return the table with the class of low-priority callers; cached to be the same tuple."""
     return table, ServiceClass.OFFLINE
 
 
 def headers_of(context: Context) -> Fields:
-    """The headers of a handler's call, over this server's transport or over grpcio's."""
+    """Return the headers of a handler's call, over this server's transport or over grpcio's."""
     head = getattr(context, "head", None)
     if isinstance(head, Head):
         return head.headers
@@ -242,7 +242,7 @@ class TransportCaller:
 
 
 class GrpcioCaller:
-    """The caller of a unary call over grpcio, in whose handler `outcome` waits for the answer."""
+    """The caller of a unary call over grpcio; the call's handler awaits `outcome`."""
 
     patient = False
     paused = False
@@ -261,7 +261,7 @@ class GrpcioCaller:
         return self._is_gone
 
     def open(self) -> bool:
-        """True at once: grpcio has read and inflated the message already."""
+        """Return True at once: grpcio has already read and inflated the message."""
         return True
 
     def send(self, message: bytes) -> None:
@@ -277,7 +277,7 @@ class GrpcioCaller:
         self._go_on()
 
     def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have the handler run work, and return what that sends."""
+        """Have the handler run work, and return what the work sends."""
         self._work = work
         self._go_on()
 
@@ -286,7 +286,7 @@ class GrpcioCaller:
             self._turn.set_result(None)
 
     async def outcome(self) -> bytes | Refusal:
-        """Wait for the turn, and for the work that it may have begun; for the handler's task."""
+        """Wait, in the handler's task, for the turn and for the work that it may have started."""
         try:
             await self._turn
         except asyncio.CancelledError:
@@ -301,24 +301,24 @@ class GrpcioCaller:
 
 
 def status_of(refusal: Refusal) -> Status:
-    """The status that ends a refused call."""
+    """Return the status that ends a refused call."""
     return Status(refusal.code, refusal.message, _trailing(refusal))
 
 
 def _trailing(refusal: Refusal) -> Metadata:
-    """The trailing metadata of a refusal: when to come back, and the request's id in the log."""
+    """Return a refusal's trailing metadata: when to retry, and the request's id in the log."""
     told = () if refusal.pushback_ms is None else (pushback(refusal.pushback_ms),)
     return (*told, (call_log.REQUEST_ID, refusal.request_id)) if refusal.request_id else told
 
 
 @lru_cache(maxsize=1024)
 def _door_status(message: str, pushback_ms: int | None) -> Status:
-    """The status of a refusal at the headers; cached, since the same recur all the time."""
+    """Return the status of a refusal at the headers; cached, because the same ones recur."""
     return status_of(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, message, pushback_ms))
 
 
 def pushback(milliseconds: int) -> tuple[str, str]:
-    """The metadata that tells a refused caller when to come back."""
+    """Return the metadata that tells a refused caller when to retry."""
     return "grpc-retry-pushback-ms", str(milliseconds)
 
 
@@ -332,7 +332,7 @@ async def end_refused(context: Any, refusal: Refusal) -> Any:
 def begin_trace(
     tracer: Tracer | None, call: Call, context: Context, method: str
 ) -> CallTrace | None:
-    """The trace of a call that has a handler and a task of its own; None: it is not traced."""
+    """Start the trace of a call that has its own handler and task; None: it is not traced."""
     if tracer is None:
         return None
     trace = call.watcher = tracer.begin(headers_of(context), method, time.monotonic())
@@ -347,9 +347,9 @@ async def refuse(context: Context, error: Exception, call: Call | None = None) -
     over grpcio the text of the error too, which may name files of the server.
 
     Args:
-        context: of the call, over either transport.
-        error: what went wrong; a defect is sent as INTERNAL, without its stack trace.
-        call: where the call is counted; None: it is in no objective.
+        context: the call's context, over either transport.
+        error: the error; a defect is sent as INTERNAL, without its stack trace.
+        call: counts the call; None: it belongs to no objective.
 
     Raises:
         AbortError: always, as the transports' `abort` does.

@@ -1,4 +1,4 @@
-"""Counts calls that the transport refuses before a service sees them, as for want of room."""
+"""Counts calls that the transport refuses before a service sees them, such as for lack of room."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cascade_server.wire.announced import announced
 
 SYNTHESIS = synthesis_pb2.DESCRIPTOR.services_by_name["Synthesis"].full_name
 INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-# The class that a call counts for, by its path. Calls of other paths are in no objective; of a
-# stream, the requests are counted rather than the call.
+# The class that a call counts for, by its path. Calls of other paths belong to no objective; for a
+# stream, the requests are counted instead of the call.
 COUNTED = {
     f"/{SYNTHESIS}/Synthesize": ServiceClass.REALTIME,
     f"/{SYNTHESIS}/Generate": ServiceClass.OFFLINE,
@@ -25,11 +25,11 @@ COUNTED = {
 
 
 class UnreadCalls:
-    """Counts calls that end unread; `RecentlyAsked` guesses the table where headers name none.
+    """Counts calls that end unread; `RecentlyAsked` guesses the table if the headers name none.
 
     Args:
-        sla: where calls are counted.
-        access: identifies callers, whose priority decides the class; None: all are alike.
+        sla: counts the calls.
+        access: identifies callers, whose priority decides the class; None: no priorities.
     """
 
     def __init__(self, sla: Sla, access: Access | None = None) -> None:
@@ -38,13 +38,13 @@ class UnreadCalls:
     def refused(
         self, head: Head, arrived: float, deadline: float, code: grpc.StatusCode, peer: Peer
     ) -> None:
-        """Count a call that was refused for no fault of its caller; a `transport.Refusing`.
+        """Count a call that was refused through no fault of its caller; a `transport.Refusing`.
 
         Args:
-            head: its headers.
+            head: the call's headers.
             arrived, deadline: monotonic seconds; infinite: it has no deadline.
-            code: the status that it ended with.
-            peer: the other end of its connection.
+            code: the status that the call ended with.
+            peer: the other end of the call's connection.
         """
         service, access = COUNTED.get(head.path), self._access
         if service is not None:

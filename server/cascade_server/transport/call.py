@@ -1,4 +1,4 @@
-"""One call: what comes of it, what is sent, and how it ends, whoever handles it."""
+"""One call: what it receives and sends, and how it ends, independent of its handler."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ from cascade_server.transport.peer import Peer
 
 
 class Wire(Protocol):
-    """What a call asks of its connection.
+    """The operations that a call needs of its connection.
 
     Attributes:
         peer: the other end of the connection.
         inflation: paces the inflating of messages.
         clock: monotonic seconds.
-        over: is told of the path, the status and the seconds of a call that has ended; None: nobody
-            is.
+        over: called with the path, status and seconds of each ended call; None: no callback.
     """
 
     peer: Peer
@@ -41,51 +40,51 @@ class Wire(Protocol):
         """Send the headers of an answer."""
 
     def send(self, call: Call, body: bytes) -> None:
-        """Send part of an answer, as the peer has room for it.
+        """Send part of an answer, as far as the peer has room for it.
 
         Raises:
-            Refused: too much waits already.
+            Refused: too much is already waiting.
         """
 
     def send_parts(self, call: Call, parts: Sequence[memoryview]) -> None:
-        """The same of a message in several places, none of which is copied; raises as `send`."""
+        """Send a message that is in several places, without copying; raises as `send`."""
 
     def end(self, call: Call, block: bytes) -> None:
         """Send an answer's last headers."""
 
     def answer(self, call: Call, message: bytes) -> bool:
-        """Send the whole of a unary call's answer; False: there is no room for it now."""
+        """Send the whole answer of a unary call; return False if there is no room for it now."""
 
     def reset(self, call: Call, code: Code) -> None:
-        """End a call without another word."""
+        """End a call without a status."""
 
     def grant(self, call: Call) -> None:
         """Let the peer send more of a call's messages, if there is room for more.
 
         Raises:
-            Refused: there will be none.
+            Refused: there will be no room.
         """
 
     def refused(self, call: Call, code: grpc.StatusCode) -> None:
-        """A call has been ended that nobody was told of, for no fault of its caller's."""
+        """Count a call that ended before a handler saw it, through no fault of its caller."""
 
     def hold(self, size: int) -> bool:
-        """Count bytes that are kept for a call; False: there may be no more."""
+        """Count bytes held for a call; return False if that exceeds the limit."""
 
     def release(self, size: int) -> None:
-        """Count them no longer."""
+        """Stop counting bytes held for a call."""
 
 
 class Call:
     """A call, as its connection and the turns see it.
 
     Attributes:
-        message: a unary call's, once its turn has come.
-        stream: of the connection.
-        inbox, out: what is received and sent.
-        holds: bytes of the message taken last that are counted.
-        ended: whether nothing more is to be sent.
-        when_gone: called if the caller hangs up; None: nobody wants to know.
+        message: the message of a unary call, once its turn has come.
+        stream: the call's HTTP/2 stream.
+        inbox, out: received and outgoing messages.
+        holds: counted bytes of the message taken last.
+        ended: whether nothing more will be sent.
+        when_gone: called if the caller hangs up; None: no callback.
     """
 
     __slots__ = (
@@ -137,9 +136,9 @@ class Call:
         self.message = b""
         self.holds = 0
         self.when_gone: Callable[[], None] | None = None
-        # Since when a message, or (of a unary call) anything, is awaited; None: nothing is.
+        # Since when the call waits for a message or, if unary, for any data; None: it does not.
         self._awaited: float | None = self.arrived if single else None
-        # The block that ends the answer, while parts of it wait.
+        # The header block that ends the answer, while parts of the answer wait.
         self._last: bytes | None = None
         self.ended = self._began = False
         self._is_running = self._is_cancelled = self._is_late = False
@@ -151,10 +150,10 @@ class Call:
         self._taken = 0
         self._code, self._details = grpc.StatusCode.OK, ""
 
-    # What the connection says.
+    # Called by the connection.
 
     def received(self, data: bytes, last: bool) -> None:
-        """Take a part of the messages.
+        """Add received bytes to the messages.
 
         Raises:
             Refused: as `Inbox.put` and `Wire.grant`.
@@ -174,7 +173,7 @@ class Call:
             self._reader.set_result(None)
 
     def check(self, now: float) -> None:
-        """End the call if what it has begun to send takes too long."""
+        """End the call if its caller takes too long to complete what it has begun to send."""
         most = self._limits.message_seconds
         if self._awaited is not None and now - self._awaited > most and not self.ended:
             self.cancel()
@@ -182,20 +181,20 @@ class Call:
             self.finish(Status(grpc.StatusCode.DEADLINE_EXCEEDED, what))
 
     def stalled(self) -> None:
-        """The answer is not read."""
+        """End the call because the peer does not read the answer."""
         self._cut_off()
         self.cancel()
         self._stop_timer()
         self._wire.reset(self, Code.CANCEL)
 
     def let_go(self) -> None:
-        """Nothing that was kept for the call is kept any longer."""
+        """Release everything that is held for the call."""
         kept, self.holds, self.inbox.extra = self.holds + self.inbox.extra, 0, 0
         if kept:
             self._wire.release(kept)
 
     def lost(self) -> None:
-        """The caller has hung up."""
+        """End the call because the caller has hung up."""
         self._cut_off()
         if self.when_gone is not None:
             self.when_gone()
@@ -204,30 +203,30 @@ class Call:
         self._stop_timer()
 
     def _cut_off(self) -> None:
-        """The call ends without another word."""
+        """End the call without a status."""
         if not self.ended and self._wire.over is not None:
             self._over(grpc.StatusCode.CANCELLED)
         self.ended = True
 
     def _over(self, code: grpc.StatusCode) -> None:
-        """Tell who wants to know that the call has ended."""
+        """Report the end of the call to the callbacks."""
         over = self._wire.over
         assert over is not None
         over(self.head.path, code, self._wire.clock() - self.arrived)
 
     def _sent(self) -> None:
-        """All parts of the answer are on their way."""
+        """Note that all parts of the answer have been sent."""
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         if self._last is not None:
             self._stop_timer()
             self._wire.end(self, self._last)
 
-    # What the server does.
+    # Called by the server.
 
     @property
     def gone(self) -> bool:
-        """Whether an answer would go nowhere."""
+        """Whether an answer could no longer be sent."""
         return self.ended
 
     @property
@@ -237,24 +236,24 @@ class Call:
 
     @property
     def sender(self) -> Peer:
-        """The other end of the call's connection; `Rpc.peer` is its address, as gRPC has it."""
+        """The other end of the call's connection; `Rpc.peer` is its address in gRPC's form."""
         return self._wire.peer
 
     @property
     def task(self) -> asyncio.Task[None] | None:
-        """Runs the handler; None: it was not started."""
+        """The task that runs the handler; None: not started."""
         return self._task
 
     @property
     def paused(self) -> bool:
-        """Whether its message is not to be inflated in this turn: enough has been."""
+        """Whether the message must be inflated in a later turn: this one has inflated enough."""
         return self._wire.inflation.pauses and self.inbox.compressed
 
     def open(self) -> bool:
-        """Have a unary call's message be there, inflated if it has to be.
+        """Make a unary call's message readable, inflating it if need be.
 
         Returns:
-            False: it cannot be, and the call has ended.
+            False if that failed and the call has ended.
         """
         inbox = self.inbox
         if (plain := inbox.take_plain()) is not None:
@@ -270,10 +269,10 @@ class Call:
         return True
 
     def _next(self) -> bytes:
-        """The next message, counted if it is large or was inflated.
+        """Return the next message; its bytes are counted if it is large or was inflated.
 
         Raises:
-            Refused: as `Inbox.take`; or there is no room for what was inflated.
+            Refused: as `Inbox.take`; or there is no room for the inflated message.
         """
         inbox, before = self.inbox, self.holds + self.inbox.extra
         try:
@@ -298,7 +297,7 @@ class Call:
             self._timer = asyncio.get_running_loop().call_later(left, self._late)
 
     def ends(self, outcome: Outcome) -> None:
-        """End a unary call with its one message, or a status."""
+        """End a unary call with its one message or a status."""
         if isinstance(outcome, Status):
             self.finish(outcome)
         elif not self.ended:
@@ -332,7 +331,7 @@ class Call:
         if not self._began:
             block = blocks.INITIAL + block
         if self.out.parts:
-            # The deadline is that of the last byte.
+            # The deadline applies to the last byte.
             self._last = block
             self._set_timer()
         else:
@@ -340,21 +339,21 @@ class Call:
             self._wire.end(self, block)
 
     def refuse(self, why: Refused) -> None:
-        """End the call for what has come of it, or for what there is no room for."""
+        """End the call because of invalid input or a lack of room."""
         self.cancel()
         self.finish(Status(why.code, str(why)))
         if self._task is None and isinstance(why, NoRoom):
             self._wire.refused(self, why.code)
 
     def give_up(self) -> None:
-        """The server stops: end the call as it is."""
+        """End the call as it is, because the server stops."""
         self.cancel()
         self.finish(Status(grpc.StatusCode.UNAVAILABLE, "the server is stopping"))
 
     def cancel(self) -> None:
-        """Stop what is being done for the call."""
+        """Cancel the work for the call."""
         if self._task is not None:
-            # What is cancelled before it has begun never begins.
+            # A task that is cancelled before it has begun never begins.
             self._is_cancelled = True
             if self._is_running:
                 self._task.cancel()
@@ -364,7 +363,7 @@ class Call:
         if self._last is None:
             self.cancel()
             return
-        # It was answered in time, and not read in time.
+        # The answer was in time, but was not read in time.
         self.out.parts.clear()
         self._last = None
         late = Status(grpc.StatusCode.DEADLINE_EXCEEDED, "the answer was not read in time")

@@ -1,4 +1,4 @@
-"""What a connection needs of the server that it belongs to; `TransportServer` provides it."""
+"""The interface that a connection needs of its server; `TransportServer` provides it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Calls(Protocol):
     """The server, as its connections see it.
 
     Attributes:
-        limits: what callers may ask of the server.
+        limits: bounds on what callers may use.
         limits_of: other limits of some methods, by path.
-        held: counts the bytes that are kept for all connections together.
+        held: counts the bytes held for all connections together.
         inflation: paces the inflating of messages.
-        busy: connections that have calls, without those that have identified no caller.
-        over: called with each call that has ended; None: nobody wants to know.
+        busy: number of connections with calls, without those that have identified no caller.
+        over: called with each call that has ended; None: no callback.
     """
 
     limits: TransportLimits
@@ -42,7 +42,7 @@ class Calls(Protocol):
     over: Over | None
 
     def handler(self, path: str) -> Any:
-        """The handler of a method; None: there is no such method."""
+        """Return the handler of a method; None: there is no such method."""
 
     def refuses(self, head: Head, connection: Connection) -> bytes | None:
         """Decide at a call's headers whether it is refused.
@@ -59,7 +59,7 @@ class Calls(Protocol):
         """Take a unary call that is complete, or a streaming one that has begun."""
 
     def refused(self, call: Call, code: grpc.StatusCode) -> None:
-        """Count a call that ended before it reached a handler, for no fault of its caller."""
+        """Count a call that ended before it reached a handler, through no fault of its caller."""
 
     def stranger(self, peer: Peer, why: str) -> None:
         """Log a connection that ends before it has spoken HTTP/2."""
@@ -68,7 +68,7 @@ class Calls(Protocol):
         """Offer a new connection, by its file descriptor, to other processes.
 
         Returns:
-            Whether one of them has it now.
+            Whether one of them took it.
         """
 
     def opened(self, connection: Connection) -> None:
@@ -85,7 +85,7 @@ class Calls(Protocol):
         """Note that a connection has read bytes, so that the event loop stays awake for more."""
 
     def has_time(self) -> bool:
-        """Whether this turn of the event loop has time left to parse what has just been read."""
+        """Return whether this turn of the event loop has time left to parse newly read bytes."""
 
     def behind(self, connection: Connection) -> None:
-        """Have `connection.catch_up` called later, for it has more to parse than a turn allows."""
+        """Schedule `connection.catch_up`: it has more to parse than a turn allows."""

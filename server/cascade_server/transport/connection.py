@@ -47,9 +47,9 @@ from cascade_server.transport.rpc import Rpc
 
 log = logging.getLogger("cascade.server")
 
-# Unsent bytes above which nothing more is read from the peer, or sent to it.
+# Unsent bytes above which nothing more is read from the peer or sent to it.
 UNSENT_BYTES = 256 * 1024
-# Bytes of one read after which other connections are read first.
+# After a read of this many bytes, other connections are read first.
 MUCH_BYTES = 64 * 1024
 LAST_PING = b"cascade!"
 
@@ -58,10 +58,10 @@ class Connection(asyncio.Protocol):
     """A connection to one peer.
 
     Attributes:
-        rpcs: calls that have not ended, by the number of their HTTP/2 stream.
-        idle_since: when the last call ended, monotonic seconds; None: some have not.
-        is_stranger: whether no call on it has identified its caller, though the server asks for
-            that; see `Strangers`.
+        rpcs: calls in progress, by the number of their HTTP/2 stream.
+        idle_since: when the last call ended, monotonic seconds; None: a call is in progress.
+        is_stranger: whether the server requires identification and no call on the connection has
+            identified its caller; see `Strangers`.
 
     Args:
         calls: the server, which takes the calls.
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
         # Whether a call waits for room for its large message.
         self._is_starved = False
         self._closing = self._draining = self._is_behind = False
-        # Since when it only waits for the peer to take the last bytes; None: it is not closing.
+        # Since when it only waits for the peer to read the last bytes; None: it is not closing.
         self._closing_since: float | None = None
         self._react: dict[type, Callable[[Any], None]] = {
             CallBegan: self._on_began,
@@ -101,7 +101,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         connection = transport.get_extra_info("socket")
         if not self._stays and self._calls.gives_away(connection.fileno()):
-            # The other process has its own descriptor of the socket: the peer notices nothing.
+            # The other process has its own descriptor of the socket, so the peer notices nothing.
             self._closing = True
             self._transport.abort()
             return
@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         self._outbox = Outbox(self._transport, self._held, self.clock)
         self._put = self._outbox.put
         self._session = Session(self._limits, self._put, self.clock, self._refuses)
-        # So that the system notices a peer that has vanished.
+        # Lets the system detect a peer that has vanished.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         loop = asyncio.get_running_loop()
         self._patience = loop.call_later(self._limits.preface_seconds, self._out_of_patience)
@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
         if self._patience is None:
-            return  # It was given away.
+            return  # the connection was given away
         self._patience.cancel()
         for rpc in list(self.rpcs.values()):
             self._forget(rpc)
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
         self._outbox.paused_since = None
         self._outbox.pump()
         if self._outbox.paused_since is None and not self._closing:
-            # What had been read before comes first.
+            # Bytes read earlier are parsed first.
             self._is_behind = True
             self._calls.behind(self)
 
@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
         if self._is_behind:
             return
         more = not self._calls.has_time() or self.work()
-        # Who fills the system's buffers would else be read again and again in this turn.
+        # Otherwise a peer that fills the system's buffers would be read repeatedly in this turn.
         if (more or len(data) >= MUCH_BYTES) and not self._closing:
             self._is_behind = True
             self._transport.pause_reading()
@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
     # Frames in.
 
     def work(self) -> bool:
-        """Go through what has come, for as long as a turn is; whether there is more."""
+        """Parse received frames for at most one turn; return whether more remain."""
         clock, session, outbox, react = self.clock, self._session, self._outbox, self._react
         step = session.step
         ends = clock() + self._limits.turn_seconds
@@ -194,7 +194,7 @@ class Connection(asyncio.Protocol):
         return False
 
     def catch_up(self) -> bool:
-        """`work` on what has waited; whether there is more to be done now."""
+        """Call `work` on waiting bytes; return whether there is more to do now."""
         if self._closing or self._outbox.paused_since is not None:
             self._is_behind = False
             return False
@@ -204,13 +204,13 @@ class Connection(asyncio.Protocol):
         return self._is_behind and self._outbox.paused_since is None
 
     def _refuses(self, head: Head) -> bytes | None:
-        """The block that ends a call of which nothing but its head has come; None: it may go on."""
+        """Return the block that ends a call at its headers; None: the call may go on."""
         if head.wrong:
             return blocks.http_status(head.wrong)
         return self._calls.refuses(head, self)
 
     def introduced(self) -> None:
-        """A call has shown who sends it: it is a stranger's connection no more."""
+        """Note that a call has identified its caller: the connection is no longer a stranger's."""
         self.is_stranger = False
         self._calls.busy += bool(self.rpcs)
 
@@ -269,7 +269,7 @@ class Connection(asyncio.Protocol):
 
     def _on_ping_answered(self, event: PingAnswered) -> None:
         if self._draining and event.payload == LAST_PING:
-            # Whatever the peer sends from now on, it sends knowing that nothing is taken up.
+            # The peer knows by now that new calls are not accepted.
             self._session.last_taken = self._session.last_stream
             self._put(goaway(self._session.last_stream, Code.NO_ERROR))
             self._close_if_done()
@@ -282,7 +282,7 @@ class Connection(asyncio.Protocol):
         self._session.use += self._outbox.use
         self._outbox.use = 0
 
-    # Frames out; what a call asks for.
+    # Frames out; called by calls.
 
     def begin(self, call: Call, block: bytes) -> None:
         self._put(header_frames(0, call.stream.number, block, self._outbox.frame_bytes))
@@ -347,11 +347,12 @@ class Connection(asyncio.Protocol):
                     call.refuse(exc)
 
     def _forget(self, call: Call) -> None:
-        """A call is over, as far as its peer is concerned."""
+        """Forget a call that is over for its peer."""
         if call.out.held:
             self._outbox.forget(call.out)
         self.rpcs.pop(call.stream.number, None)
-        # So that it is gone when its handler is, and not when garbage is looked for.
+        # Breaks reference cycles, so that the call is freed with its handler, not by the garbage
+        # collector.
         call.stream.call, call.out.sent = None, nothing
         if call.holds or call.inbox.extra:
             call.let_go()
@@ -362,12 +363,12 @@ class Connection(asyncio.Protocol):
     # The end.
 
     def check(self, now: float) -> None:
-        """End what has taken too long; to be called now and then."""
+        """End whatever has taken too long; called periodically."""
         limits, outbox = self._limits, self._outbox
         if self._closing:
             since = self._closing_since
             if since is not None and now - since > limits.stall_seconds:
-                # Nobody reads what it was sent last.
+                # The peer does not read the last bytes.
                 self._transport.abort()
             return
         if (late := self._session.overdue(now)) is not None:
@@ -389,10 +390,10 @@ class Connection(asyncio.Protocol):
                 self.close()
 
     def drain(self) -> None:
-        """Take up no more calls; end once those there are have ended.
+        """Accept no more calls, and close once those in progress have ended.
 
-        The peer is told twice: calls that it sends before it hears of this are still taken up, and
-        are over once it has answered the ping.
+        The peer is sent two GOAWAYs: calls that it sends before it receives the first are still
+        accepted, and its answer to the ping shows that no more of them will come.
         """
         if self._draining or self._closing:
             return  # A second GOAWAY may not name a higher stream than the first.
@@ -405,7 +406,7 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def leave(self, why: str) -> None:
-        """End now, though nothing is wrong; there are no calls but a stranger's."""
+        """Close now without an error; there are no calls, except possibly a stranger's."""
         if not self._closing:
             self._put(goaway(self._session.last_stream, Code.NO_ERROR, why))
             self.close()

@@ -1,4 +1,4 @@
-"""The same services on grpcio's own server, for who prefers it to ours; see docs/adr/0007."""
+"""The same services on grpcio's own server, as an alternative; see docs/adr/0007."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cascade_server.errors import ConfigError
 from cascade_server.transport.server import Sharing, first_of
 from cascade_server.transport.tls.credentials import Credentials
 
-# Seconds that calls may take in a server that others have taken over from, unless it is hurried.
+# Seconds that calls may take in a server with a successor, unless it is hurried.
 LONGEST_STAY = 3600.0
 
 
@@ -31,11 +31,11 @@ class GrpcioServer:
                 *(() if age is None else (("grpc.max_connection_age_ms", round(age * 1e3)),)),
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
-                # Two servers on one port would each get some of the calls, and nobody a message.
+                # Two servers on one port would each get part of the calls, without any error.
                 ("grpc.so_reuseport", int(config.reuse_port)),
                 ("grpc.max_concurrent_streams", config.max_concurrent_streams),
-                # Else a call counts until it is deallocated, which a caller at the limit cannot
-                # know, and its next one is refused.
+                # Otherwise a call counts until it is deallocated. A caller at the limit cannot
+                # know when that is, and its next call would be refused.
                 ("grpc.http.overload_protection", 0),
             )
         )
@@ -46,7 +46,7 @@ class GrpcioServer:
         self._server.add_generic_rpc_handlers(handlers)
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """What generated code calls too; says nothing new."""
+        """Do nothing: generated code calls this besides `add_generic_rpc_handlers`."""
 
     async def start(
         self,
@@ -56,10 +56,10 @@ class GrpcioServer:
         sharing: Sharing | None = None,
         listener: socket.socket | None = None,
     ) -> int:
-        """Listen; grpcio keeps its connections to itself, and so nothing is shared.
+        """Start to listen; grpcio does not expose its connections, so none can be shared.
 
         Returns:
-            The port, where any was asked for.
+            The port, which matters if port 0 was requested.
 
         Raises:
             OSError: the address cannot be listened on.
@@ -76,7 +76,7 @@ class GrpcioServer:
         return bound
 
     def stop_accepting(self) -> None:
-        """What grpcio cannot do alone: it is done with `stop`."""
+        """Do nothing: grpcio can only stop accepting as part of `stop`."""
 
     async def stop(
         self,
@@ -84,7 +84,7 @@ class GrpcioServer:
         hurry: asyncio.Event | None = None,
         gives_up: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take no new calls, and end once those there are have ended; as `TransportServer`'s."""
+        """Accept no new calls, and end once those in flight have; as `TransportServer.stop`."""
         if hurry is not None and not hurry.is_set():
             ended = asyncio.create_task(self._server.stop(LONGEST_STAY))
             await first_of(asyncio.shield(ended), hurry.wait())
@@ -96,10 +96,10 @@ class GrpcioServer:
 
 
 def grpcio_credentials(credentials: Credentials) -> grpc.ServerCredentials:
-    """The same certificate for grpcio's own TLS, which asks for the newest with each connection.
+    """Convert credentials for grpcio's TLS, which fetches the newest with each connection.
 
     Raises:
-        ConfigError: the settings ask for what grpcio does not have.
+        ConfigError: grpcio does not support one of the settings.
     """
     clients = credentials.files.clients
     if clients == "optional":
@@ -133,10 +133,10 @@ def grpcio_credentials(credentials: Credentials) -> grpc.ServerCredentials:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line of gRPC's is worth a log's space.
+    """Return whether a log record of gRPC's is worth keeping.
 
-    An answer to a call that has ended meanwhile, since its deadline passed or its caller hung up,
-    fails. Under overload that is every other call, and each would be a stack trace.
+    Answering a call that has ended meanwhile, because its deadline passed or its caller hung up,
+    fails. Under overload that is every other call, and each would log a stack trace.
     """
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, grpc.aio.InternalError)

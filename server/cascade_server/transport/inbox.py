@@ -1,4 +1,4 @@
-"""The messages of a call, out of the bytes that carry them: gRPC's length-prefixed messages."""
+"""Parses the messages of a call from received bytes: gRPC's length-prefixed messages."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import grpc
 
 from cascade_server.transport.http2.limits import TransportLimits
 
-# What wbits tells zlib to expect.
+# The `wbits` argument of zlib, by encoding.
 ZLIB = {"gzip": 31, "deflate": 15}
 PREFIX_BYTES = 5
-# Messages up to here may be as small as they like while they are compressed.
+# Up to this inflated size, any compression ratio is allowed.
 SMALL_BYTES = 2**20
 
 
@@ -19,7 +19,7 @@ class Refused(Exception):
     """A call cannot go on.
 
     Attributes:
-        code: how it ends.
+        code: the status that it ends with.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -28,7 +28,7 @@ class Refused(Exception):
 
 
 class NoRoom(Refused):
-    """A call cannot go on because of all that the server keeps for others: no fault of its own."""
+    """A call cannot go on because the server holds too much for other calls."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -38,20 +38,20 @@ class NoRoom(Refused):
 
 
 class Inbox:
-    """Of one call: bytes that have come, of which messages are made when they are taken.
+    """The received bytes of one call; messages are extracted when they are taken.
 
-    A message that nobody has taken is neither copied nor inflated, and costs what was sent.
+    A message that has not been taken is neither copied nor inflated, so it costs only its bytes.
 
     Attributes:
-        complete: whether the peer has sent all.
-        inflated: bytes of the message that was taken last, if it was compressed: they count as if
-            they had been sent, until the next is taken.
-        extra: bytes beyond `ahead_bytes` that the peer may send, for the sake of a large message.
+        complete: whether the peer has sent everything.
+        inflated: bytes of the message taken last, if it was compressed: they count as received
+            bytes until the next message is taken.
+        extra: bytes beyond `ahead_bytes` that the peer may send to complete a large message.
 
     Args:
-        encoding: of messages that say they are compressed.
-        limits: of messages.
-        single: whether there may be one message only.
+        encoding: the encoding of messages flagged as compressed.
+        limits: limits on messages.
+        single: whether only one message is allowed.
     """
 
     __slots__ = (
@@ -72,47 +72,47 @@ class Inbox:
         self._encoding, self._single = encoding, single
         self._most_bytes, self._ahead = limits.message_bytes, limits.ahead_bytes
         self._inflation = limits.inflation
-        # What has come and was not taken: `_buffer` from `_start` on.
+        # Received and not taken: `_buffer` from `_start` on.
         self._buffer: bytes | bytearray = b""
         self._start = 0
-        # Bytes of the next message, its prefix included, as far as that is known.
+        # Bytes of the next message with its prefix, as far as known.
         self._need = PREFIX_BYTES
         self.complete = False
         self.inflated = self.extra = 0
 
     @property
     def kept(self) -> int:
-        """Bytes that have come and were not taken."""
+        """Received bytes that have not been taken."""
         return len(self._buffer) - self._start
 
     @property
     def ready(self) -> bool:
-        """Whether a whole message is there."""
+        """Whether a complete message has been received."""
         kept = len(self._buffer) - self._start
         return kept >= PREFIX_BYTES and kept >= self._need
 
     @property
     def beyond(self) -> int:
-        """Bytes by which the next message is larger than what may come ahead."""
+        """Bytes by which the next message exceeds what the peer may send ahead."""
         return 0 if self.complete else max(0, self._need - self._ahead)
 
     @property
     def partial(self) -> bool:
-        """Whether a part of a message is there, and not the whole."""
+        """Whether a message has been received in part."""
         return self.kept > 0 and not self.ready
 
     def put(self, data: bytes, last: bool) -> None:
-        """Take a part of what is sent.
+        """Add received bytes.
 
         Raises:
-            Refused: a message is too large, cut short, or one too many.
+            Refused: a message is too large, truncated, or one too many.
         """
         self.complete = last
         if not self._buffer:
             self._buffer = data
             body = len(data) - PREFIX_BYTES
             if 0 <= body <= self._most_bytes and body == int.from_bytes(data[1:5], "big"):
-                # One message, and the whole of it, is what nearly always comes.
+                # The common case: exactly one complete message.
                 self._need = len(data)
                 return
         else:
@@ -122,7 +122,7 @@ class Inbox:
         self._look()
 
     def _look(self) -> None:
-        """Read the prefix of the next message, if it is there.
+        """Read the prefix of the next message, if it has been received.
 
         Raises:
             Refused: as for `put`.
@@ -154,7 +154,7 @@ class Inbox:
                 )
 
     def take_plain(self) -> bytes | None:
-        """The one message of a call, if that is all that has come, small and not compressed."""
+        """Return the call's one message, if that is all received, small and not compressed."""
         data = self._buffer
         if not self._single or not self._need == len(data) <= self._ahead or data[0]:
             return None
@@ -163,14 +163,14 @@ class Inbox:
 
     @property
     def compressed(self) -> bool:
-        """Whether there is a message that says it is compressed."""
+        """Whether the next message is flagged as compressed."""
         return len(self._buffer) > self._start and self._buffer[self._start] != 0
 
     def take(self) -> bytes:
-        """The next message; a whole one is there.
+        """Return the next message, which must be complete.
 
         Raises:
-            Refused: it cannot be inflated, or what follows it is not allowed.
+            Refused: it cannot be inflated, or the data after it is not allowed.
         """
         start, end = self._start, self._start + self._need
         flag = self._buffer[start]
@@ -180,7 +180,7 @@ class Inbox:
             self._buffer, self._start = b"", 0
             self._need = PREFIX_BYTES
         elif end > self._ahead:
-            # What was taken is let go in large steps, so that each byte is moved once or twice.
+            # Taken bytes are dropped in large steps, so that each byte is moved once or twice.
             self._buffer, self._start = self._buffer[end:], 0
         self.inflated = 0
         if flag:
@@ -190,10 +190,10 @@ class Inbox:
         return body
 
     def to_grant(self, window: int) -> int:
-        """Bytes more that the peer may send: for what has been taken, in large steps.
+        """Return the bytes to add to the peer's window for taken messages, in large steps.
 
         Args:
-            window: that it may send as it is.
+            window: bytes that the peer may send already.
         """
         if self.complete:
             return 0

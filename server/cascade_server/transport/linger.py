@@ -1,10 +1,10 @@
-"""Keeps an idle event loop polling for a moment before it sleeps, where the next call comes soon.
+"""Keeps an idle event loop polling briefly before it sleeps, if the next call is likely soon.
 
-Waking a process that sleeps takes an interrupt: some 50 µs on a virtual machine, an eighth of a
-call. A caller that makes one call at a time sends the next as soon as it has its answer. So the
-event loop polls for a while, as a hypervisor does before it halts a processor (KVM's halt_poll_ns).
-Where calls arrive at random it sleeps at once: polling would mostly be in vain, and take the
-processor from the teacher.
+Waking a sleeping process takes an interrupt: some 50 µs on a virtual machine, an eighth of a call.
+A caller that makes one call at a time sends the next as soon as it has its answer. So the event
+loop polls for a while, as a hypervisor does before it halts a processor (KVM's halt_poll_ns). If
+calls arrive at random it sleeps at once: polling would mostly be wasted, and would take processor
+time from the teacher.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class LingerConfig:
     """How long the event loop polls, and when.
 
     Attributes:
-        most: seconds of polling after the last work; 0: it never polls.
-        share: the share of recent gaps between work and the next bytes that have to be at most
+        most: seconds of polling after the last work; 0: never poll.
+        share: poll only if this share of recent gaps between work and the next bytes was at most
             `most` long.
-        keep: weight of the earlier gaps in that share, at each new one.
+        keep: weight of earlier gaps in that share when a new one is added.
     """
 
     most: float = ServerConfig.linger_seconds
@@ -34,15 +34,15 @@ class LingerConfig:
 
 
 def after_gap(share: float, gap: float, config: LingerConfig) -> float:
-    """The share of short gaps, the newest ones counting most, after one of `gap` seconds."""
+    """Update the share of short gaps with one of `gap` seconds; newer gaps weigh more."""
     return share * config.keep + (gap <= config.most) * (1 - config.keep)
 
 
 class Linger:
-    """Keeps an event loop polling while that pays.
+    """Keeps an event loop polling while that pays off.
 
     Args:
-        config: how long, and when.
+        config: how long and when to poll.
         soon: calls a function in the loop's next turn; None: the running loop's `call_soon`.
         clock: monotonic seconds.
     """
@@ -73,7 +73,7 @@ class Linger:
 
     def _look(self) -> None:
         if self._heard:
-            # The work for these bytes is done later in this turn: begin to idle after it.
+            # The work for these bytes runs later in this turn, and idling begins after it.
             self._heard = False
             self._soon(self._look)
             return

@@ -1,4 +1,4 @@
-"""What a connection sends: as the peer's windows and the system's buffers have room for it."""
+"""Sends a connection's data as the peer's windows and the system's buffers have room."""
 
 from __future__ import annotations
 
@@ -28,36 +28,35 @@ from cascade_server.transport.http2.frames import (
 )
 from cascade_server.transport.inbox import PREFIX_BYTES, Refused
 
-# A whole answer: the frames around its message.
+# The frames around the message of a whole answer.
 FIRST = struct.Struct(f">HBBBI{len(INITIAL)}sHBBBIBI")
 LAST = struct.Struct(f">HBBBI{len(OK_TRAILERS)}s")
 INITIAL_HEAD = (len(INITIAL) >> 8, len(INITIAL) & 0xFF, HEADERS, END_HEADERS)
 TRAILERS_HEAD = (0, len(OK_TRAILERS), HEADERS, END_HEADERS | END_STREAM)
-# What the peer has to take, or else all that is left, for an answer to count as moving.
+# Bytes that the peer must take, or all that is left, for an answer to count as moving.
 MOVES_BYTES = 16 * 1024
-# Parts of answers of this size or more are a sign of use; see `limits.Rate`.
+# A part of an answer of at least this size is a sign of use; see `limits.Rate`.
 USEFUL_BYTES = 1024
-# Of frames that are handed to the system in one go, above which they are not put together first:
-# that would take longer than to tell it of each.
+# Bytes above which frames are handed to the system separately: joining them would take longer.
 SEPARATE_BYTES = 32 * 1024
-# Of frames after which it is looked whether the system takes more.
+# Bytes of frames after which to check whether the system accepts more.
 MOST_UNFLUSHED = 128 * 1024
 
 
 def nothing() -> None:
-    """What is done once an answer is sent of which nobody wants to know."""
+    """Do nothing: the callback of an answer whose completion nobody needs to know."""
 
 
 class Outgoing:
     """The messages of one call's answer.
 
     Attributes:
-        stream: its number.
-        window: bytes that the peer takes of it.
-        parts: that wait for a window.
-        held: bytes of them that are counted.
-        moved: when it last moved, monotonic; and bytes sent since.
-        sent: is called once none waits any more.
+        stream: the stream's number.
+        window: bytes that the peer accepts on the stream.
+        parts: parts that wait for a window.
+        held: counted bytes of `parts`.
+        moved: when the answer last moved, monotonic seconds, and the bytes sent since.
+        sent: called once no part waits any more.
     """
 
     __slots__ = ("held", "moved", "moved_bytes", "parts", "sent", "stream", "window")
@@ -70,17 +69,17 @@ class Outgoing:
 
 
 class Outbox:
-    """Of one connection.
+    """The sending side of one connection.
 
     Attributes:
-        window: bytes that the peer takes, of all calls together.
-        frame_bytes: of the largest frame that it takes.
-        paused_since: when the system had enough to send, monotonic; None: it takes more.
-        use: parts of answers that were of some size.
+        window: bytes that the peer accepts for all calls together.
+        frame_bytes: size of the largest frame that the peer accepts.
+        paused_since: when the system's buffers were full, monotonic seconds; None: not full.
+        use: number of sent parts of at least `USEFUL_BYTES`.
 
     Args:
-        transport: the connection.
-        held: counts what waits.
+        transport: the connection's asyncio transport.
+        held: counts waiting bytes.
         clock: monotonic seconds.
     """
 
@@ -98,7 +97,7 @@ class Outbox:
         self._flush_is_due = False
 
     def put(self, data: bytes | memoryview) -> None:
-        """Send whole frames, together with all else that is put in this turn of the event loop."""
+        """Queue whole frames, to be sent with all others of this turn of the event loop."""
         self._out.append(data)
         self._out_bytes += len(data)
         if not self._flush_is_due:
@@ -106,7 +105,7 @@ class Outbox:
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Hand what has been put to the system, in one go."""
+        """Hand all queued frames to the system at once."""
         self._flush_is_due = False
         if self._out and not self._transport.is_closing():
             if self._out_bytes < SEPARATE_BYTES:
@@ -117,10 +116,10 @@ class Outbox:
         self._out_bytes = 0
 
     def send(self, answer: Outgoing, body: bytes) -> None:
-        """Send a message, or have it wait for its turn.
+        """Send a message, or queue it until the windows have room.
 
         Raises:
-            Refused: too much waits already.
+            Refused: too much is already waiting.
         """
         size = len(body)
         if (
@@ -137,7 +136,7 @@ class Outbox:
         self.send_parts(answer, (memoryview(body),))
 
     def send_parts(self, answer: Outgoing, parts: Sequence[memoryview]) -> None:
-        """Send a message in several places, none of which is copied; raises as `send`."""
+        """Send a message that is in several places, without copying; raises as `send`."""
         size = sum(map(len, parts))
         if not self._held.take(size):
             raise Refused(
@@ -152,8 +151,11 @@ class Outbox:
         self.pump()
 
     def send_all(self, answer: Outgoing, message: bytes) -> bool:
-        """Send headers, one message and trailers, which is what most answers are; False: they do
-        not go out as they are."""
+        """Send headers, one message and trailers at once, as most answers need.
+
+        Returns:
+            False if they cannot be sent at once.
+        """
         size = len(message) + PREFIX_BYTES
         if (
             size > self.window
@@ -182,14 +184,14 @@ class Outbox:
             answer.held = 0
 
     def stalled(self, before: float) -> list[int]:
-        """Streams whose answers have not moved since some time."""
+        """Return the streams whose answers have not moved since the time `before`."""
         return [each.stream for each in self._blocked.values() if each.moved < before]
 
     def widen(self, answer: Outgoing | None, size: int) -> None:
-        """The peer takes more, of one answer or (None) of all together.
+        """Widen the window of one answer or, if None, of the connection.
 
         Raises:
-            Broken, StreamFault: more than there can be.
+            Broken, StreamFault: the window exceeds its maximum.
         """
         window = size + (self.window if answer is None else answer.window)
         if window > LARGEST_WINDOW:
@@ -202,13 +204,13 @@ class Outbox:
         self.pump()
 
     def pump(self) -> None:
-        """Send what waits, a frame of each answer in turn."""
+        """Send waiting parts, one frame of each answer in turn."""
         moved = True
         while moved and self._blocked and self.window > 0 and self.paused_since is None:
             moved = False
             for answer in list(self._blocked.values()):
                 room = min(self.window, answer.window, self.frame_bytes)
-                # One that has ended may have ended another.
+                # The end of one answer may have ended another.
                 if room > 0 and answer.parts:
                     moved = True
                     self._send_part(answer, room)

@@ -1,4 +1,4 @@
-"""A complete unary call, and how a call ends: the vocabulary of a `Grouped`."""
+"""The types that a `Grouped` works with: a complete unary call, and how a call ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Status:
 
     Attributes:
         code: the gRPC status.
-        message: for the caller.
+        message: the text for the caller.
         metadata: trailing metadata.
     """
 
@@ -33,14 +33,14 @@ OK = Status(grpc.StatusCode.OK)
 
 
 def trailers(status: Status) -> bytes:
-    """The header block that follows an answer's messages."""
+    """Return the header block that follows an answer's messages."""
     metadata = tuple((name, value) for name, value in status.metadata)
     return blocks.trailers(status.code.value[0], status.message, metadata)
 
 
 @lru_cache(maxsize=1024)
 def refusal_block(status: Status) -> bytes:
-    """The header block that refuses a call without any message.
+    """Return the header block that refuses a call without any message.
 
     Cached, since an overloaded server sends the same thousands of times a second. For a status that
     contains a caller's text use `trailers`, which caches nothing.
@@ -58,8 +58,8 @@ class Arrival(Protocol):
     Attributes:
         head: its headers.
         message: its message, once `open` has returned True.
-        arrived, deadline: monotonic seconds; infinite where there is no deadline.
-        when_gone: called if the caller hangs up; None: nobody wants to know.
+        arrived, deadline: monotonic seconds; infinite if there is no deadline.
+        when_gone: called if the caller hangs up; None: no callback.
     """
 
     head: Head
@@ -78,7 +78,7 @@ class Arrival(Protocol):
 
     @property
     def paused(self) -> bool:
-        """Whether its message has to be inflated, and enough has been in this turn."""
+        """Whether the message must be inflated in a later turn: this one has inflated enough."""
 
     def open(self) -> bool:
         """Make the message readable, inflating it if need be; False: the call has ended."""
@@ -90,4 +90,4 @@ class Arrival(Protocol):
         """Run work that returns how the call ends, in a task that is cancelled with the call."""
 
     def time_remaining(self) -> float | None:
-        """Seconds to the deadline, 0 if it has passed; None: there is none."""
+        """Return the seconds to the deadline, 0 if it has passed; None: there is none."""

@@ -1,4 +1,4 @@
-"""A large message that is sent from where it lies in memory."""
+"""A large message that is sent without being copied."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from collections.abc import Sequence
 class Parts:
     """A message in several places of memory; a handler answers with it instead of with bytes.
 
-    This server's transport hands the parts to the system as they are. grpcio's wants them in one
-    place, which `bytes`, as a handler's `response_serializer`, gives it. For small messages it is
-    not worth while.
+    This server's transport hands the parts to the system as they are. grpcio needs them in one
+    piece, so its handlers use `bytes` as `response_serializer`. Not worth it for small messages.
 
     Args:
-        head: what the message begins with, some bytes.
-        rest: what follows; nobody may change it later.
+        head: the first bytes of the message.
+        rest: the rest of the message; must not be changed later.
     """
 
     __slots__ = ("head", "rest")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# The parts of a subject alternative name that name somebody, as `ssl` calls them.
+# The parts of a subject alternative name that identify a client, as `ssl` calls them.
 NAMING = ("URI", "DNS", "email", "IP Address")
 COMMON_NAME = "commonName"
 
@@ -37,7 +37,7 @@ NOBODY = Peer()
 
 
 def certificate_names(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """The names in a verified certificate, each once.
+    """Return the names in a verified certificate, each once.
 
     Args:
         certificate: as `ssl.SSLSocket.getpeercert` returns it; None or empty: there is none, or it
@@ -52,10 +52,10 @@ def certificate_names(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
 
 
 def peer_of(context: Any) -> Peer:
-    """The other end of a handler's call, over this server's transport or over grpcio's.
+    """Return the other end of a handler's call, over this server's transport or over grpcio's.
 
     Args:
-        context: what the handler is given.
+        context: the handler's context.
     """
     sender = getattr(context, "sender", None)
     if isinstance(sender, Peer):

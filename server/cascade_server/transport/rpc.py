@@ -35,7 +35,7 @@ class Rpc(Call):
     def start(self, work: Coroutine[Any, Any, Outcome] | None = None) -> None:
         """Run the handler in a task; or `work`, which returns how the call ends.
 
-        Work is started even if the caller has hung up: it may have to count that, and checks by
+        Work starts even if the caller has hung up: it may have to count the hang-up, and checks by
         itself whether the caller is still there.
         """
         loop = asyncio.get_running_loop()
@@ -106,24 +106,24 @@ class Rpc(Call):
             return message
         with contextlib.suppress(Exception):  # of a deserializer, which is its service's
             return deserializer(message)
-        # Raised outside of an `except`, whose error's traceback would keep the message in memory.
+        # Raised outside the `except`: that error's traceback would keep the message in memory.
         why = f"a message that {self.head.path} cannot read"
         raise Refused(grpc.StatusCode.INVALID_ARGUMENT, why)
 
     # The context of the handler, as of `grpc.aio.ServicerContext`.
 
     def time_remaining(self) -> float | None:
-        """Seconds to the deadline, 0 if it has passed; None: there is none."""
+        """Return the seconds to the deadline, 0 if it has passed; None: there is none."""
         if self.deadline == math.inf:
             return None
         return max(0.0, self.deadline - self._wire.clock())
 
     def invocation_metadata(self) -> Metadata:
-        """The metadata that the caller sent."""
+        """Return the metadata that the caller sent."""
         return self.head.metadata()
 
     def peer(self) -> str:
-        """The caller's address, such as "ipv4:10.0.0.7:52000"."""
+        """Return the caller's address, such as "ipv4:10.0.0.7:52000"."""
         return self._wire.peer.address
 
     def set_trailing_metadata(self, metadata: Metadata) -> None:
@@ -139,7 +139,7 @@ class Rpc(Call):
         self._details = details
 
     def cancelled(self) -> bool:
-        """Whether the call has ended, as when the caller has given up."""
+        """Return whether the call has ended, for example because the caller has given up."""
         return self.ended
 
     async def send_initial_metadata(self, metadata: Metadata) -> None:
@@ -232,7 +232,7 @@ class Rpc(Call):
                 taken.append(self._read_as(self._next()))
             self._wire.grant(self)
         except Refused as exc:
-            why = exc.with_traceback(None)  # which keeps what was taken
+            why = exc.with_traceback(None)  # the traceback would keep the taken messages in memory
         if why is not None:
             self._fail(why)
         return taken

@@ -1,4 +1,4 @@
-"""A gRPC server over HTTP/2 in the running event loop: listens, and looks after connections."""
+"""A gRPC server over HTTP/2 in the running event loop: listens and manages connections."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from cascade_server.transport.tls.remarks import Remarks
 from cascade_server.transport.turns import CallTurns, Door, Grouped
 
 BACKLOG = 1024
-# Seconds between checks of connections for whatever takes too long.
+# Seconds between checks of connections for anything that takes too long.
 CHECK_SECONDS = 1.0
-# Seconds in which a peer without a call has to answer the ping of a server that stops. Later only
-# connections with calls are waited for: silent ones would use up all of the grace.
+# Seconds in which a peer without a call must answer the ping of a stopping server. After that the
+# server waits only for connections with calls: silent ones would use up the whole grace.
 SILENCE_SECONDS = 0.5
 # Streams that never end by themselves, and whose callers lose nothing when they are cut.
 ENDLESS = (
@@ -49,21 +49,23 @@ class Sharing(Others, Protocol):
     """Other processes that serve the same port; see `placement.Placement`."""
 
     def fileno(self) -> int:
-        """A descriptor that is readable when another process has given a connection away."""
+        """Return a descriptor that is readable when another process has given a connection away."""
 
     def take(self) -> socket.socket | None:
         """Take a connection that another process has given away; None: there is none."""
 
 
 def lifetime(seconds: float, uniform: float) -> float:
-    """The age at which one connection is drained: `seconds`, give or take a tenth, so that clients
-    that connected together do not reconnect together."""
+    """Return the age at which a connection is drained: `seconds`, give or take a tenth.
+
+    The variation keeps clients that connected together from reconnecting together.
+    """
     return seconds * (0.9 + 0.2 * uniform)
 
 
-# Called with a call that ended before it reached a handler, for no fault of its caller: its head,
-# when it arrived and its deadline (monotonic seconds; infinite: it has none), its status, and the
-# other end of its connection.
+# Called with a call that ended before it reached a handler, through no fault of its caller: its
+# head, arrival and deadline (monotonic seconds; infinite: none), status, and the other end of its
+# connection.
 Refusing: TypeAlias = Callable[[Head, float, float, grpc.StatusCode, Peer], None]
 
 
@@ -71,27 +73,27 @@ class TransportServer:
     """A gRPC server, to which generated code adds servicers as to one of grpc's own.
 
     Args:
-        grouped: what answers the calls of a method together, by path, "/package.Service/Method".
-        limits: what callers may ask of the server.
+        grouped: groups that answer the calls of a method together, by path,
+            "/package.Service/Method".
+        limits: bounds on what callers may use.
         linger: how long an idle event loop polls before it sleeps.
         max_age: seconds after which a connection is drained; None: never.
         rng: uniform numbers in [0, 1), one for each connection's age.
         clock: monotonic seconds.
-        refusing: called with calls that are refused here for want of room; None: nobody wants to
-            know.
-        over: called with each call that has ended; None: nobody wants to know.
-        door: decides whether callers may make calls, and is told when a connection has ended;
-            None: anybody may.
-        open_to_all: paths of methods that anybody may call whatever the door says; their messages
-            have to be small.
+        refusing: called with calls refused here for lack of room; None: no callback.
+        over: called with each call that has ended; None: no callback.
+        door: decides whether callers may make calls, and is notified when a connection has ended;
+            None: anybody may call.
+        open_to_all: paths of methods that anybody may call regardless of the door; their messages
+            must be small.
         credentials: for TLS; None: connections are in the clear.
 
     Attributes:
         limits: as given.
         limits_of: other limits of some methods, by path.
-        held: counts the bytes that are kept for all connections together.
+        held: counts the bytes held for all connections together.
         inflation: paces the inflating of messages.
-        busy: connections that have calls, without those that have identified no caller.
+        busy: number of connections with calls, without those that have identified no caller.
     """
 
     def __init__(
@@ -127,7 +129,7 @@ class TransportServer:
         self._turns = CallTurns(grouped, self._soon, clock, door)
         self._lingering = linger or LingerConfig()
         self._behind: deque[Connection] = deque()
-        # When this turn of the event loop stops parsing what it reads; None: none has been read.
+        # When this turn of the event loop stops parsing; None: nothing has been read yet.
         self._reads_until: float | None = None
         self._checking: asyncio.TimerHandle | None = None
         self._max_age, self._rng = max_age, rng
@@ -135,7 +137,7 @@ class TransportServer:
         self._generic: list[grpc.GenericRpcHandler] = []
         self._handlers: dict[str, Any] = {}
         self._connections: set[Connection] = set()
-        # Connections that were ended to make room, until they are closed.
+        # Connections ended to make room, until they are closed.
         self._leaving: set[Connection] = set()
         self._listener: asyncio.Server | None = None
         self._all_closed = asyncio.Event()
@@ -200,7 +202,7 @@ class TransportServer:
         return bound
 
     def _protocol(self, stays: bool) -> asyncio.Protocol:
-        """The protocol of a new connection; see `Connection` for `stays`."""
+        """Create the protocol of a new connection; see `Connection` for `stays`."""
         if self._handshakes is not None:
             return self._handshakes.connection(stays)
         return Connection(self, stays, self._clock)
@@ -214,7 +216,7 @@ class TransportServer:
             task.add_done_callback(self._taking.discard)
 
     def stop_accepting(self) -> None:
-        """Take no new connections, except those that other processes have given away already."""
+        """Accept no new connections, except those that other processes have already given away."""
         if self._listener is not None:
             self._listener.close()
 
@@ -224,7 +226,7 @@ class TransportServer:
         hurry: asyncio.Event | None = None,
         gives_up: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take no new calls, wait until those in flight have ended, and close all connections.
+        """Accept no new calls, wait until those in flight have ended, and close all connections.
 
         Args:
             grace: seconds that calls in flight have.
@@ -239,7 +241,7 @@ class TransportServer:
             self._loop.remove_reader(self._sharing.fileno())
             await asyncio.gather(*self._taking, return_exceptions=True)
         if self._handshakes is not None:
-            # A client can be told to go elsewhere only after its handshake.
+            # A client can be redirected only after its handshake.
             await self._handshakes.ended(min(grace, SILENCE_SECONDS))
         for connection in list(self._connections):
             connection.drain()
@@ -277,7 +279,7 @@ class TransportServer:
 
     @property
     def _counts_connections(self) -> Sharing | None:
-        """The processes to tell of connections; None: none, or `Handshakes` tells them."""
+        """The processes to notify of connections; None: none, or `Handshakes` does it."""
         return self._sharing if self._handshakes is None else None
 
     def stranger(self, peer: Peer, why: str) -> None:
@@ -285,7 +287,7 @@ class TransportServer:
         self._remarks.refused(peer.host, why)
 
     def gives_away(self, connection: int) -> bool:
-        """Offer a connection, by its file descriptor, to other processes; True: one has it now."""
+        """Offer a connection, by its descriptor, to other processes; True: one took it."""
         return self._sharing is not None and self._sharing.gives_away(connection)
 
     def opened(self, connection: Connection) -> None:
@@ -350,7 +352,7 @@ class TransportServer:
         self._linger.heard()
 
     def handler(self, path: str) -> Any:
-        """The handler of a method; None: there is no such method."""
+        """Return the handler of a method; None: there is no such method."""
         found = self._handlers.get(path)
         if found is None:
             details = SimpleNamespace(method=path, invocation_metadata=())
@@ -360,7 +362,7 @@ class TransportServer:
         return found
 
     def refuses(self, head: Head, connection: Connection) -> bytes | None:
-        """The header block that refuses a call at its headers; None: it may go on."""
+        """Return the block that refuses a call at its headers; None: it may go on."""
         others = len(connection.rpcs)
         crowd = (others + 1) * (self.busy + (not others or connection.is_stranger))
         block = self._turns.refuses(head, crowd, connection.peer)
@@ -375,21 +377,21 @@ class TransportServer:
         self._turns.came(rpc)
 
     def refused(self, call: Call, code: grpc.StatusCode) -> None:
-        """Count a call that ended before it reached a handler, for no fault of its caller."""
+        """Count a call that ended before it reached a handler, through no fault of its caller."""
         if self._refusing is not None:
             self._refusing(call.head, call.arrived, call.deadline, code, call.sender)
 
     def behind(self, connection: Connection) -> None:
-        """Have `connection.catch_up` called later, for it has more to parse than a turn allows.
+        """Schedule `connection.catch_up`: it has more to parse than a turn allows.
 
-        It goes before connections that have had a turn already: who sends little waits little.
+        It goes before connections that have had a turn already, so a light sender waits little.
         """
         self._behind.appendleft(connection)
         if len(self._behind) == 1:
             self._loop.call_soon(self._catch_up)
 
     def has_time(self) -> bool:
-        """Whether this turn of the event loop has time left to parse what has just been read."""
+        """Return whether this turn of the event loop has time left to parse newly read bytes."""
         now = self._clock()
         if self._reads_until is None:
             self._reads_until = now + self.limits.reading_seconds

@@ -1,9 +1,9 @@
-"""Connections that have shown nobody, and what they may hold while others want in.
+"""Limits connections that have not identified a caller, to keep room for those that have.
 
-Where callers are asked who they are, some methods are still for anybody: probes have no key. Who
-calls nothing else is a stranger, and a watch of a server's health has no end. So what strangers do
-keeps no place that somebody who is known wants: of the connections there may be they are the first
-to end, however busy, and from one address there are only so many.
+Even if the server requires identification, some methods are open to anybody: probes have no key. A
+connection that calls nothing else is a stranger, and its calls may last forever, such as a watch
+of the server's health. Strangers must not take the place of identified callers: if connections run
+out, strangers are closed first, however busy, and one address may have only a few of them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from cascade_server.transport.turns import Door
 if TYPE_CHECKING:
     from cascade_server.transport.connection import Connection
 
-# Calls that a connection may have at once of methods that anybody may call: who watches a server's
-# health does so once for each of its names that it cares for.
+# Simultaneous calls of methods open to anybody that a connection may have: a health watcher makes
+# one for each service name that it watches.
 OPEN_CALLS = 16
-# Strangers of one address may have a part of all connections, and these at least: who is known
-# comes as a stranger too, and many who come together may come through one proxy.
+# Strangers of one address may have 1 / SHARE of all connections, but at least FEWEST: every caller
+# begins as a stranger, and many callers may connect through one proxy.
 SHARE, FEWEST = 4, 16
-# Of an address of version 6: what a network is given, which anybody in it may have addresses of.
+# The network prefix of an IPv6 address: anybody in a network may have any address in it.
 NETWORK_BYTES = 8
 TOO_MANY = refusal_block(
     Status(
@@ -38,10 +38,10 @@ TOO_MANY = refusal_block(
 
 
 def source_of(host: str) -> str:
-    """Who is told apart from whom by where they come from.
+    """Return the part of an address that tells strangers apart.
 
     Args:
-        host: an address, of version 6 with or without a zone.
+        host: an IP address; an IPv6 address may have a zone.
     """
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
@@ -54,39 +54,39 @@ def source_of(host: str) -> str:
 
 
 class Strangers:
-    """The connections of which no call has been let in that shows who sends it.
+    """The connections without an accepted call that identified its caller.
 
     Args:
-        door: decides who may ask.
-        open_to_all: methods that anybody may call, by path.
-        connections: that there may be of everybody.
+        door: decides who may call.
+        open_to_all: paths of methods that anybody may call.
+        connections: most connections of all kinds.
     """
 
     def __init__(self, door: Door, open_to_all: Collection[str], connections: int) -> None:
         self._door, self._open = door, frozenset(open_to_all)
         self._most = max(FEWEST, connections // SHARE)
-        # Dictionaries keep the order in which they came.
+        # A dictionary keeps the order of arrival.
         self._all: dict[Connection, str] = {}
         self._by_source: dict[str, dict[Connection, None]] = {}
 
     def oldest(self) -> Connection | None:
-        """The one that has been a stranger for longest; None: there is none."""
+        """Return the connection that has been a stranger for longest; None: there is none."""
         return next(iter(self._all), None)
 
     def in_excess(self, host: str) -> Connection | None:
-        """The one that is to end before another comes from an address; None: there may be more."""
+        """Return the stranger to close before an address adds another; None: it may have more."""
         others = self._by_source.get(source_of(host), {})
         return next(iter(others)) if len(others) >= self._most else None
 
     def came(self, connection: Connection) -> None:
-        """A connection has been made, and has shown nobody yet."""
+        """Add a new connection, which has not identified a caller yet."""
         source = source_of(connection.peer.host)
         self._all[connection] = source
         self._by_source.setdefault(source, {})[connection] = None
         connection.is_stranger = True
 
     def gone(self, connection: Connection) -> None:
-        """A connection is a stranger's no more, or is no more."""
+        """Remove a connection that has identified a caller or has closed."""
         source = self._all.pop(connection, None)
         if source is not None:
             others = self._by_source[source]
@@ -99,11 +99,11 @@ class Strangers:
         connection.introduced()
 
     def refuses(self, head: Head, connection: Connection) -> bytes | None:
-        """How a call ends of which its connection has too many; None: it goes on.
+        """Return the block that ends a call if its connection has too many; None: it may go on.
 
         Args:
-            head: of a call that the door has let in.
-            connection: its.
+            head: the headers of a call that the door has accepted.
+            connection: the call's connection.
         """
         if head.path not in self._open:
             if connection.is_stranger:
@@ -113,6 +113,6 @@ class Strangers:
             self._is_known(connection)
         if len(connection.rpcs) < OPEN_CALLS:
             return None
-        # Who carries the calls of others, as a proxy does, has many beside these.
+        # Only these methods count: a proxy carries many other calls.
         many = sum(each.head.path in self._open for each in connection.rpcs.values())
         return TOO_MANY if many >= OPEN_CALLS else None

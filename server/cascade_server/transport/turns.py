@@ -1,4 +1,4 @@
-"""Hands calls to whatever answers them: a `Grouped` of its method, or a handler in a task.
+"""Dispatches calls to the `Grouped` of their method, or to a handler in a task.
 
 A `Grouped` answers the calls of its method together, in turns of its own. Other calls get a task
 each, a few in every turn of the event loop, so that a flood of them does not hold up the others.
@@ -29,29 +29,31 @@ class Grouped(Protocol):
         """Decide at a call's headers whether it may wait for its turn.
 
         Args:
-            arrived, deadline: monotonic seconds; infinite where there is no deadline.
+            arrived, deadline: monotonic seconds; infinite if there is no deadline.
             headers: as `Head.headers`.
-            crowd: how many calls there would be, this one among them, if every connection that has
-                any had as many as this call's, so that a caller with few calls is not kept out by
-                one who floods the server.
-            peer: the other end of its connection, and the names in its certificate.
+            crowd: the number of calls, including this one, if every busy connection had as many
+                as this call's connection. With it, a caller that floods the server does not keep
+                out callers with few calls.
+            peer: the other end of the call's connection, and the names in its certificate.
 
         Returns:
-            How the call ends; None: it may wait.
+            The status that refuses the call; None: it may wait.
         """
 
     def came(self, arrival: Arrival) -> None:
-        """Take a call that is complete; it is opened in its turn, and ended by `Arrival.ends` or by
-        the work that `Arrival.start` is given."""
+        """Take a complete call, which is opened in its turn.
+
+        `Arrival.ends`, or the work passed to `Arrival.start`, ends it.
+        """
 
 
 class Door(Protocol):
     """Decides at a call's headers whether its caller may make it."""
 
     def refuses(self, path: str, headers: Fields, peer: Peer) -> Status | None:
-        """How a call ends that its caller may not make; None: it may.
+        """Return the status that refuses a call; None: its caller may make it.
 
-        The status contains no text of the caller's, so that it can be cached.
+        The status contains no text from the caller, so that it can be cached.
 
         Args:
             path: the called method, which need not exist.
@@ -60,7 +62,7 @@ class Door(Protocol):
         """
 
     def knows(self, headers: Fields, peer: Peer) -> bool:
-        """Whether a call identifies its caller, although its method may be called by anybody.
+        """Return whether a call identifies its caller, even if its method is open to anybody.
 
         Args:
             headers: as `Head.headers`.
@@ -72,10 +74,10 @@ class Door(Protocol):
 
 
 class CallTurns:
-    """Hands calls to their `Grouped`, or starts their handlers, a few a turn.
+    """Dispatches calls to their `Grouped`, or starts their handlers, a few per turn.
 
     Args:
-        grouped: what answers the calls of a method together, by the method's path.
+        grouped: groups that answer the calls of a method together, by the method's path.
         soon: calls a function once the event loop has read from all sockets.
         clock: monotonic seconds.
         door: decides whether callers may make calls; None: anybody may.
@@ -95,13 +97,13 @@ class CallTurns:
         self._is_due = False
 
     def refuses(self, head: Head, crowd: int, peer: Peer) -> bytes | None:
-        """The header block that refuses a call at its headers; None: it may wait for its turn.
+        """Return the block that refuses a call at its headers; None: it may wait for its turn.
 
         Deciding before the message is read lets an overloaded server refuse nearly ten calls in the
         time that it takes to answer one.
         """
         if self._door is not None:
-            # Before the gate is asked, which counts its refusals as a lack of room.
+            # Checked before the gate, which counts its refusals as a lack of room.
             status = self._door.refuses(head.path, head.headers, peer)
             if status is not None:
                 return refusal_block(status)

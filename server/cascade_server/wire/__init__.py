@@ -1,1 +1,1 @@
-"""Messages to values and back: rows of our own protocol, tensors of the Open Inference Protocol."""
+"""Converts messages to values and back: Cascade's rows, and Open Inference Protocol tensors."""

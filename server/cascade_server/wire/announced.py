@@ -1,4 +1,4 @@
-"""What the headers of a `Synthesize` say of its message; see `cascade_proto.headers`."""
+"""Reads the headers that announce a `Synthesize` message; see `cascade_proto.headers`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLASSES = {
 def announced(
     headers: Sequence[tuple[bytes, bytes]],
 ) -> tuple[str | None, ServiceClass | None]:
-    """The table and the class that headers name; None: they name none that there is."""
+    """Return the table and the class that headers name; None: missing or unknown."""
     table = service = None
     for name, value in headers:
         if name == TABLE:

@@ -1,4 +1,4 @@
-"""Our terms as the wire contract numbers them."""
+"""Maps the server's terms to the enums of the protocol."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cascade_server.terms import ServiceClass, Tier
 
 TIERS = {Tier.STUDENT: pb.TIER_STUDENT, Tier.TEACHER: pb.TIER_TEACHER}
 
-# What is refused is never told of in an answer.
+# Refused values never appear in an answer.
 OUTSIDE_KINDS: Mapping[OutsideKind, pb.OutsideKind.ValueType] = {
     kind: pb.OutsideKind.Value(f"OUTSIDE_KIND_{kind.name}")
     for kind in OutsideKind

@@ -1,4 +1,4 @@
-"""Names of the tensors and parameters that a table's model and those of its networks have."""
+"""Names of the tensors and parameters of the models of tables and of networks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cascade_server.wire.tensors import BYTES
 
 COMMON = ("priority", "seed", "timeout")
 
-# Parameters that a model allows, by who draws; None: the cascade.
+# Allowed parameters of a model, by the tier that draws; None: the cascade.
 PARAMETERS: Mapping[Tier | None, tuple[str, ...]] = {
     None: (*COMMON, "draws", "rows", "fidelity", "log_likelihood", "explain", "strict"),
     Tier.STUDENT: COMMON,
     Tier.TEACHER: (*COMMON, "steps"),
 }
 
-# The first is what outputs have; inputs may have any of them.
+# Outputs have the first datatype; inputs may have any of them.
 DATATYPES: Mapping[Kind, tuple[str, ...]] = {
     Kind.CATEGORICAL: (BYTES,),
     Kind.BOOLEAN: ("BOOL",),
@@ -36,12 +36,12 @@ TOKENS, OBSERVED, NOISE, DRAWN = "tokens", "observed", "noise", "drawn"
 
 
 class Model(NamedTuple):
-    """One of the names.
+    """A model of the protocol.
 
     Attributes:
-        name: the protocol's.
-        table: whose it is.
-        tier: whose network; None: the table itself.
+        name: its name in the protocol.
+        table: its table.
+        tier: its network; None: the table itself.
     """
 
     name: str
@@ -50,5 +50,5 @@ class Model(NamedTuple):
 
     @property
     def platform(self) -> str:
-        """What runs it: the student is one graph; the others are passes and a cascade of them."""
+        """The platform: the student is one graph; other models are passes, or a cascade of them."""
         return "onnxruntime_onnx" if self.tier is Tier.STUDENT else "cascade"

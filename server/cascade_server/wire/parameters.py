@@ -1,4 +1,4 @@
-"""Parameters of an inference request."""
+"""Reads and writes the parameters of inference requests."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from cascade_tables.errors import shown
 
 from cascade_server.errors import BadRequest
 
-# Triton's: 0 is the model's default, 1 the highest. Ours: nobody waits for 2 and beyond.
+# In Triton, 0 is the model's default priority and 1 the highest. Here, 2 and above are offline.
 OFFLINE_PRIORITY = 2
 MOST = 2**64 - 1
-# Digits of a number that comes as text; Python refuses to read some thousands.
+# Most digits of a number sent as text; Python refuses to parse several thousand.
 DIGITS = len(str(MOST))
-# Allowed values of those that are numbers.
+# Allowed values of numeric parameters.
 NUMBERS = {
     "priority": (0, 2**32 - 1),
     "timeout": (0, 2**63 - 1),
@@ -31,12 +31,12 @@ FIDELITIES = ("auto", "fast", "full")
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a request asks for beside its tensors.
+    """The parameters of a request.
 
     Attributes:
-        priority: 0 and 1: somebody waits for the answer; 2 and beyond: offline work.
-        timeout: microseconds; 0: none beside the call's deadline.
-        given: the parameters that were named, by name.
+        priority: 0 and 1: real-time; 2 and above: offline.
+        timeout: microseconds; 0: only the call's deadline applies.
+        given: the given parameters, by name.
     """
 
     priority: int = 0
@@ -45,7 +45,7 @@ class Parameters:
 
     @property
     def offline(self) -> bool:
-        """Whether it yields to requests that somebody waits for."""
+        """Whether the request yields to real-time requests."""
         return self.priority >= OFFLINE_PRIORITY
 
 
@@ -53,8 +53,8 @@ def read_parameters(request: pb.ModelInferRequest, allowed: Collection[str]) -> 
     """Check a request's parameters.
 
     Args:
-        request: as it came.
-        allowed: of the model that is asked.
+        request: the received request.
+        allowed: the parameters that the model allows.
 
     Raises:
         BadRequest: names the parameter, and what is allowed.
@@ -67,7 +67,7 @@ def read_parameters(request: pb.ModelInferRequest, allowed: Collection[str]) -> 
 
 
 def check_parameters(values: Mapping[str, Any], allowed: Collection[str]) -> Parameters:
-    """Parameters by name, once they are checked; see `read_parameters`."""
+    """Check parameters given by name; see `read_parameters`."""
     given: dict[str, Any] = {}
     for name, value in values.items():
         if name not in allowed:
@@ -91,7 +91,7 @@ def check_parameters(values: Mapping[str, Any], allowed: Collection[str]) -> Par
 
 def _number(name: str, value: Any) -> int:
     low, high = NUMBERS[name]
-    # A number that its client has no type for comes as text.
+    # Clients send a number as text if they lack a type for it.
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= DIGITS:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -104,7 +104,7 @@ def put(out: Any, name: str, value: bool | int | float | str) -> None:
     if isinstance(value, bool):
         out[name].bool_param = value
     elif isinstance(value, int):
-        # Clients that know the standard's types alone know no unsigned ones.
+        # Clients that only support the standard's types have no unsigned ones.
         if value < 2**63:
             out[name].int64_param = value
         else:

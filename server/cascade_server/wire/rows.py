@@ -1,4 +1,4 @@
-"""Rows of the wire to Python values and back; see synthesis.proto."""
+"""Converts protocol rows to Python values and back; see synthesis.proto."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cascade_server.errors import BadRequest
 
 # Values of a column: arrays, or a list in which None is NULL.
 Values: TypeAlias = ColumnData | list[Any]
-# What Python calls a kind's values.
+# The Python type of each kind's values.
 PYTHON: Mapping[Kind, type] = {
     Kind.BOOLEAN: bool,
     Kind.INTEGER: int,
@@ -32,14 +32,14 @@ PYTHON: Mapping[Kind, type] = {
 
 
 def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
-    """A request's columns as Python values: None for NULL, `ABSENT` for what is not known.
+    """Read a request's columns as Python values: None for NULL, `ABSENT` for unknown values.
 
     Args:
-        rows: as it came.
-        fields: of `Column`, which one holds the values of each of the table's columns.
+        rows: the received rows.
+        fields: for each column of the table, the field of `Column` that holds its values.
 
     Raises:
-        BadRequest: a column is named twice, or is not as long as `count` says.
+        BadRequest: a column is named twice, or its length differs from `count`.
     """
     count = rows.count
     out: dict[str, list[Any]] = {}
@@ -47,8 +47,8 @@ def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
         name = column.name
         if name in out:
             raise BadRequest(f"rows: column {shown(name)} is listed twice")
-        # Known values of the right type, by far the most frequent, are read without asking which
-        # type they have.
+        # Known values of the right type, by far the most frequent, are read without checking the
+        # type first.
         field = fields.get(name)
         if field is not None and not column.states:
             values = getattr(column, field).values[:]
@@ -62,16 +62,16 @@ def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
 
 
 def with_states(name: str, values: list[Any] | None, states: bytes, count: int) -> list[Any]:
-    """A column's values, None where its states say NULL, and `ABSENT` where they say so.
+    """Combine a column's values with its states: None for NULL, `ABSENT` for absent values.
 
     Args:
-        name: of the column.
-        values: None: there are none, all of it is NULL or absent.
-        states: a byte a row; none: all values are observed.
-        count: rows.
+        name: the column's name.
+        values: the values; None: all are NULL or absent.
+        states: one byte per row; empty: all values are observed.
+        count: number of rows.
 
     Raises:
-        BadRequest: there are not so many of either, or a state is none.
+        BadRequest: the number of values or states differs from `count`, or a state is invalid.
     """
     known, out = values is not None, [None] * count if values is None else values
     if len(out) != count or (states and len(states) != count):
@@ -107,7 +107,7 @@ def write_column(column: pb.Column, kind: Kind, data: ColumnData) -> None:
 
 
 def as_arrays(values: Values, kind: Kind) -> ColumnData:
-    """A column as arrays: date-times in microseconds, and in NULL's place what stands for it."""
+    """Convert a column to arrays: date-times in microseconds, placeholders for NULL."""
     dtype = {Kind.BOOLEAN: np.bool_, Kind.CONTINUOUS: np.float64, Kind.CATEGORICAL: np.object_}
     placeholder = PLACEHOLDERS[FIELDS[kind]]
     if isinstance(values, list):
@@ -134,10 +134,10 @@ def write_values(column: pb.Column, kind: Kind, values: Values) -> None:
 
 
 def keep_given(data: ColumnData, given: Sequence[Any], kind: Kind, draws: int) -> ColumnData:
-    """Put the caller's own values back over what was decoded.
+    """Replace decoded values by the caller's own.
 
-    A token may stand for a range of numbers or a folded category; what was given is returned as it
-    was. `data` has len(given) * draws rows.
+    A token may stand for a range of numbers or a folded category, but given values are returned
+    unchanged. `data` has len(given) * draws rows.
     """
     known = [row for row, value in enumerate(given) if value is not ABSENT]
     if not known:
@@ -153,9 +153,9 @@ def keep_given(data: ColumnData, given: Sequence[Any], kind: Kind, draws: int) -
 
 
 def given_values(given: Sequence[Any], kind: Kind, draws: int) -> list[Any]:
-    """A column as it was given, each value `draws` times; None stays None, `ABSENT` itself.
+    """Repeat each given value `draws` times; None and `ABSENT` stay as they are.
 
-    A caller may have written numbers as another type than the column's, 3 for 3.0.
+    Numbers are converted to the column's type: a caller may have sent 3 for 3.0.
     """
     python = PYTHON[kind]
     if all(type(value) is python for value in given):
@@ -168,7 +168,7 @@ def given_values(given: Sequence[Any], kind: Kind, draws: int) -> list[Any]:
 
 
 def check_names(schema: Schema, names: Sequence[str]) -> tuple[str, ...]:
-    """The columns to return: those named, or all.
+    """Return the columns to return: those named, or all.
 
     Raises:
         UnknownColumn: the schema lacks one.

@@ -1,4 +1,4 @@
-"""A request for rows as plain values, whatever message it came in."""
+"""A request for rows as plain values, independent of its message type."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ WANTED = {
 }
 
 
-# Sets of columns to return that are remembered as they lie on the wire, and bytes of one at most:
-# whoever asks for more of them than there are columns is not to have all of it kept.
+# Cached lists of columns to return, in serialized form, and the most bytes of one. The second
+# keeps a caller from filling memory with lists longer than any table.
 ASKED, ASKED_BYTES = 256, 4096
 
 
 class Heading(NamedTuple):
-    """What is known of a request before its rows are read: who is to answer, and until when.
+    """The part of a request that is read before its rows: the release and the time limit.
 
     Attributes:
-        table, version: of the release; version 0: whichever answers who names none.
-        service: what it counts as.
-        seed: None where the caller named none.
-        timeout: microseconds from when it is taken up; 0: only the call's own deadline holds.
-        rows: that are to be drawn, unchecked: they may be more than are allowed.
+        table, version: the release; version 0: the one that currently answers such requests.
+        service: the class that it counts for.
+        seed: None if the caller named none.
+        timeout: microseconds from the start of processing; 0: only the call's deadline applies.
+        rows: rows to draw, unchecked: they may exceed the limit.
     """
 
     table: str
@@ -47,22 +47,22 @@ class Heading(NamedTuple):
 
 @dataclass(slots=True)
 class SynthesisRequest:
-    """Rows that are to be completed.
+    """A request to complete rows.
 
     Attributes:
-        rows: how many, n.
+        rows: number of rows, n.
         given: n values of each column that is known in some row, by name: numbers, booleans and
             text as they are, a datetime as microseconds since 1970-01-01 UTC; None is NULL, and
-            `cascade_tables.ABSENT` a value that is to be drawn.
+            `cascade_tables.ABSENT` is a value to draw.
         names: columns to return, in their order; none: all.
         draws: completions of each row.
-        seed: None: any.
-        wanted: the fidelity.
-        log_likelihood: whether ln p(given) is wanted of each row.
-        explain: whether the answer is to say why it was drawn as it was.
-        offline: nobody waits for it, and it yields to those that somebody waits for.
-        strict: whether values that were never learnt are to be refused.
-        first_row: rows of the caller's that come before these, in other requests.
+        seed: the seed; None: any.
+        wanted: the requested fidelity.
+        log_likelihood: whether to return ln p(given) of each row.
+        explain: whether the answer explains how it was drawn.
+        offline: whether it yields to real-time requests.
+        strict: whether to refuse values that were never learnt.
+        first_row: number of the caller's rows before these, in other requests.
     """
 
     rows: int
@@ -79,12 +79,12 @@ class SynthesisRequest:
 
 
 def seed_of(request: pb.SynthesizeRequest) -> int | None:
-    """The seed that the caller named; None: none."""
+    """Return the seed that the caller named; None: none."""
     return request.seed if request.HasField("seed") else None
 
 
 def heading_of(request: pb.SynthesizeRequest) -> Heading:
-    """Read no more of a message than who is to answer it."""
+    """Read the heading of a message and nothing more."""
     full = request.fidelity == pb.FIDELITY_FULL or request.log_likelihood
     service = ServiceClass.FULL if full else ServiceClass.REALTIME
     if request.offline:
@@ -100,7 +100,7 @@ def heading_of(request: pb.SynthesizeRequest) -> Heading:
 
 
 def heading_of_scanned(message: bytes, scanned: ScannedRequest) -> Heading:
-    """`heading_of` of a message that was passed over."""
+    """Read the heading of a scanned message, as `heading_of`."""
     table = message[scanned.table : scanned.table + scanned.table_bytes].decode()
     service = ServiceClass.REALTIME
     if scanned.fidelity == pb.FIDELITY_FULL or scanned.log_likelihood:
@@ -120,7 +120,7 @@ def heading_of_scanned(message: bytes, scanned: ScannedRequest) -> Heading:
 def read_scanned(
     message: bytes, scanned: ScannedRequest, fields: Mapping[str, str]
 ) -> SynthesisRequest:
-    """`read_request` of a message that was passed over. Its row stays where it is."""
+    """Read the rest of a scanned message, as `read_request`. Its row is not copied."""
 
     def read() -> dict[str, list[Any]]:
         return read_rows(pb.SynthesizeRequest.FromString(message).rows, fields)
@@ -142,7 +142,7 @@ def read_scanned(
 
 
 def _names_in(fields: bytes) -> tuple[str, ...]:
-    """The columns to return, from their fields alone: callers ask for the same again and again."""
+    """Parse the columns to return; cached, because callers repeat the same lists."""
     return (_names_read if len(fields) > ASKED_BYTES else _names_before)(fields)
 
 
@@ -157,12 +157,12 @@ def read_request(request: pb.SynthesizeRequest, fields: Mapping[str, str]) -> Sy
     """Read the rest of a message.
 
     Args:
-        request: as it came.
-        fields: of `Column`, which one holds the values of each of the table's columns.
+        request: the received request.
+        fields: for each column of the table, the field of `Column` that holds its values.
 
     Raises:
-        BadRequest: names the field, its value and what is allowed. What is wrong with a single row
-            is found when its values are asked for.
+        BadRequest: names the field, its value and what is allowed. Errors in a single row are found
+            only when its values are read.
     """
     wanted = WANTED.get(request.fidelity)
     if wanted is None:

@@ -1,4 +1,4 @@
-"""A table's model: tensors to a `SynthesisRequest`, and its answer to tensors; pure."""
+"""Converts tensors of a table's model to a `SynthesisRequest`, and answers to tensors; pure."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def read_request(
     parameters: Parameters,
     schema: Schema,
 ) -> SynthesisRequest:
-    """What is asked.
+    """Read a request.
 
     Args:
-        inputs: columns that are known, and states; the others are absent.
-        outputs: tensors that are wanted; none: all.
-        parameters, schema: of the request, and of the table that it asks.
+        inputs: known columns and states; other columns are absent.
+        outputs: requested tensors; none: all.
+        parameters, schema: the request's parameters, and the table's schema.
 
     Raises:
         BadRequest, UnknownColumn: names the input or the output, and what is allowed.
@@ -40,7 +40,7 @@ def read_request(
     names = _wanted(outputs, columns)
     count = _rows(inputs, given.get("rows"))
     values: dict[str, list[Any]] = {}
-    # In the order in which they came first, whether that was by values or by states.
+    # In order of first appearance, by values or by states.
     states: dict[str, bytes] = {}
     for name, tensor in inputs.items():
         column = name if name in columns else name.removesuffix(STATE)
@@ -71,7 +71,7 @@ def read_request(
 
 
 def _rows(inputs: Mapping[str, Tensor], asked: int | None) -> int:
-    """Rows that all inputs have; with none, as many as are asked for."""
+    """Return the number of rows: that of all inputs or, without inputs, the requested one."""
     count = asked
     for name, tensor in inputs.items():
         shape = tensor.shape
@@ -87,7 +87,7 @@ def _rows(inputs: Mapping[str, Tensor], asked: int | None) -> int:
 
 
 def _wanted(outputs: Sequence[str], columns: Mapping[str, Column]) -> list[str]:
-    """Columns that the outputs are of; none: all."""
+    """Return the columns of the requested outputs; none: all."""
     out: dict[str, None] = {}
     for name in outputs:
         if name == LOG_LIKELIHOOD and name not in columns:
@@ -112,15 +112,15 @@ def _check_type(tensor: Tensor, allowed: Sequence[str]) -> None:
 
 
 def _plain(kind: Kind, tensor: Tensor) -> list[Any]:
-    """A column's values as Python's own.
+    """Convert a column's tensor to Python values.
 
     Raises:
-        BadRequest: the tensor is of another type, or has text that is no UTF-8.
+        BadRequest: the tensor has a wrong type, or text that is not UTF-8.
     """
     _check_type(tensor, DATATYPES[kind])
     values: Any = tensor.values
     if not isinstance(values, list):
-        # Numbers of another type than the column's are what they are as the column's.
+        # Numbers of another type are converted to the column's.
         return [PYTHON[kind](value) for value in values.tolist()]
     try:
         return [value.decode() for value in values]
@@ -136,14 +136,16 @@ def to_tensors(
     outputs: Sequence[str],
     schema: Schema,
 ) -> list[Tensor]:
-    """An answer's tensors: those that are wanted in their order, or all, with the states of
-    columns that may be NULL. A NULL's place is empty, 0, false or not a number.
+    """Convert an answer to the requested tensors, in their order, or to all.
+
+    All tensors include the states of columns that may be NULL. The value of a NULL is empty, 0,
+    false or NaN.
 
     Args:
         columns: values by name, in the order of the answer.
-        log_likelihood: of each row that was asked for; empty: it was not.
+        log_likelihood: one value per row of the request; empty: not requested.
         outputs: names of the tensors; none: all.
-        schema: of the table.
+        schema: the table's schema.
     """
     found: dict[str, Tensor] = {}
     schema_columns = {column.name: column for column in schema.columns}
@@ -153,10 +155,10 @@ def to_tensors(
         shape = (len(data.values), 1)
         found[name] = Tensor(name, DATATYPES[column.kind][0], shape, _elements(data, column.kind))
         state = f"{name}{STATE}"
-        # Also of a NULL that the caller gave where there was none to learn.
+        # Includes a NULL that the caller gave in a column that is not nullable.
         if column.nullable or state in outputs or data.null.any():
             states = data.null * np.uint8(NULL_STATE)
-            # A column of that very name is not hidden.
+            # Does not hide a column of that name.
             found.setdefault(state, Tensor(state, STATE_TYPE, shape, states))
     if log_likelihood:
         scores = np.array(log_likelihood, np.float64)
@@ -165,7 +167,7 @@ def to_tensors(
 
 
 def _elements(data: ColumnData, kind: Kind) -> Any:
-    """A column's values as a tensor has them."""
+    """Convert a column's values to tensor elements."""
     if kind is Kind.CATEGORICAL:
         return [value.encode() for value in data.values.tolist()]
     out = data.values.astype(DTYPES[DATATYPES[kind][0]])

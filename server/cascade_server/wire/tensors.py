@@ -1,4 +1,4 @@
-"""Tensors of the protocol: from a request's fields or raw bytes, and back."""
+"""Reads tensors from a request's fields or raw bytes, and writes them back."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ class Tensor(NamedTuple):
     """One tensor.
 
     Attributes:
-        name, datatype: the protocol's.
-        shape: of its elements.
-        values: flat, row-major: an array, or the elements of BYTES.
+        name, datatype: as in the protocol.
+        shape: the shape of the tensor.
+        values: flat, row-major: an array, or a list of elements for BYTES.
     """
 
     name: str
@@ -67,10 +67,10 @@ class Tensor(NamedTuple):
 
 
 def read_inputs(request: pb.ModelInferRequest) -> dict[str, Tensor]:
-    """A request's inputs by name.
+    """Read a request's inputs, by name.
 
     Raises:
-        BadRequest: names the input, and what is wrong with it.
+        BadRequest: names the input and the error.
     """
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
@@ -161,7 +161,7 @@ def _of_contents(name: str, datatype: str, size: int, contents: pb.InferTensorCo
     if datatype == BYTES:
         return list(elements)
     dtype = DTYPES[datatype]
-    # An INT8 comes as an int32, and so on.
+    # An INT8 is sent as an int32, and so on.
     narrow = field in ("int_contents", "uint_contents")
     wide: NDArray[Any] = np.array(elements, np.int64 if narrow else dtype)
     values = wide.astype(dtype)

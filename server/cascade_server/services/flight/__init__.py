@@ -1,1 +1,1 @@
-"""The RPCs of Arrow Flight: results of jobs for any of its clients; see docs/adr/0024."""
+"""The RPCs of Arrow Flight: job results for any Flight client; see docs/adr/0024."""

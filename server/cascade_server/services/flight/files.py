@@ -1,4 +1,4 @@
-"""A Parquet file of a job's results as the messages of Flight."""
+"""Converts a Parquet file of job results to Flight messages."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from typing import Any
 
 from cascade_server.transport import Parts
 
-# Of a message's body, more or less: clients of gRPC take 4 MiB at most by default, and all calls of
-# a connection may have one that waits to be taken, within what is held for it.
+# The approximate size of a message's body. gRPC clients accept 4 MiB by default, and every call of
+# a connection may have one unsent message within the connection's buffer limit.
 MESSAGE_BYTES = 384 * 1024
-# Of a decoded cell, more or less.
+# The approximate size of a decoded cell.
 CELL_BYTES = 8
-# Rows of a message are a multiple, so that masks and booleans, bits, begin at whole bytes.
+# The rows of a message are a multiple of this, so that bit masks and booleans start on whole bytes.
 STEP_ROWS = 64
 # Tags of FlightData's fields data_header and data_body.
 _HEADER, _BODY = b"\x12", b"\xc2\x3e"
 
 
 class ResultFile:
-    """A file, as it was read; it is decoded a row group at a time.
+    """A file in memory, decoded one row group at a time.
 
     Args:
-        data: the file.
+        data: the file's bytes.
 
     Raises:
-        pyarrow.ArrowException, OSError: it is no Parquet.
+        pyarrow.ArrowException, OSError: the data is not Parquet.
 
     Attributes:
-        groups: how many there are.
-        rows: of all.
-        schema: of Arrow.
+        groups: number of row groups.
+        rows: number of rows in all groups.
+        schema: the Arrow schema.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -43,12 +43,12 @@ class ResultFile:
         self.schema: Any = file.schema_arrow
 
     def bytes_of(self, group: int) -> int:
-        """Of a row group, decoded, more or less: the file has a text that comes often once."""
+        """Estimate the decoded size of a row group; the file stores a repeated text only once."""
         found = self._metadata.row_group(group)
         return max(found.total_byte_size, found.num_rows * found.num_columns * CELL_BYTES)
 
     def messages(self, group: int) -> list[Parts]:
-        """A row group's rows, in their order; of several groups at once, by several threads."""
+        """Decode the rows of a group, in order; several threads may decode different groups."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -56,7 +56,7 @@ class ResultFile:
         table = file.read_row_group(group, use_threads=False)
         rows = max(1, table.num_rows)
         fit = int(rows * MESSAGE_BYTES / max(1, table.nbytes))
-        # As many in each as in the last, so far as steps allow.
+        # Messages of equal size, as far as steps allow.
         count = -(-rows // max(STEP_ROWS, fit))
         step = -(-rows // count)
         step = -(-step // STEP_ROWS) * STEP_ROWS
@@ -64,15 +64,15 @@ class ResultFile:
 
 
 def schema_message(schema: Any) -> Parts:
-    """The first message of a stream."""
+    """Return the first message of a stream."""
     return data_of(schema.serialize())
 
 
 def data_of(encapsulated: Any) -> Parts:
-    """An encapsulated IPC message as FlightData, whose body stays where it is.
+    """Wrap an encapsulated IPC message as FlightData, without copying its body.
 
     Args:
-        encapsulated: a buffer of pyarrow's.
+        encapsulated: a pyarrow buffer.
     """
     import pyarrow as pa
 
@@ -86,7 +86,7 @@ def data_of(encapsulated: Any) -> Parts:
 
 
 def _varint(number: int) -> bytes:
-    """A length, as protobuf writes it."""
+    """Encode a length as a protobuf varint."""
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)

@@ -1,4 +1,4 @@
-"""A job as Flight describes it: which rows there are, and the tickets for them. Pure functions."""
+"""Flight descriptions of jobs: their rows, and the tickets for them. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from cascade_proto import flight_pb2 as pb
 
 from cascade_server.services.flight.names import descriptor_of, later_of, ticket_of
 
-# A job may have ten thousand: who answers real-time calls has a turn at the interpreter in between.
+# A job may have ten thousand files. Between batches, the event loop can answer real-time calls.
 FILES_A_TURN = 256
 
 
 def info_of(
     job: Job, schema: bytes, forgotten_after: float, files: int | None = None
 ) -> pb.FlightInfo:
-    """A job's rows.
+    """Describe a job's rows.
 
-    A job that is still being made has tickets for all of its files: whoever reads them is made to
-    wait, and has the whole of it in the end, whichever client it is.
+    A running job has tickets for all of its files: a client that reads them waits for each file,
+    and so any client receives the complete result in the end.
 
     Args:
-        job: not one that came to nothing.
-        schema: an encapsulated IPC message; empty: it is not known yet.
-        forgotten_after: seconds after its end for which its results are kept.
-        files: only so many of the first; None: all.
+        job: a job that has neither failed nor been cancelled.
+        schema: an encapsulated IPC message; empty: not known yet.
+        forgotten_after: seconds that results are kept after the job's end.
+        files: include only this many leading files; None: all.
     """
     plan = job.plan
     files = len(plan) if files is None else files
@@ -55,7 +55,7 @@ def info_of(
 
 
 def poll_info_of(job: Job, schema: bytes, forgotten_after: float, files: int) -> pb.PollInfo:
-    """How far a job has come: so many of its files are whole, up to the first that is not."""
+    """Describe a job's progress: `files` leading files are complete, without a gap."""
     info = info_of(job, schema, forgotten_after, files)
     progress = min(1.0, job.rows_drawn / job.specification.rows)
     if files == len(job.plan):

@@ -1,8 +1,8 @@
-"""What a Flight client calls things by, read: descriptors, tickets and criteria.
+"""Parses the names that Flight clients send: descriptors, tickets and criteria.
 
-A job is a path of one component, or a command, which is its id. A ticket is `JOB/NUMBER`, the rows
-of one file, or `JOB`, all rows. Whatever is sent, nothing but ids that are looked up comes of it:
-no name of a file does.
+The descriptor of a job is a path of one component, or a command; either is the job's id. A ticket
+is `JOB/NUMBER`, for the rows of one file, or `JOB`, for all rows. Input is only ever used as ids to
+look up, never as a file name.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from cascade_tables.errors import shown
 
 from cascade_server.errors import BadRequest
 
-# Of the longest id, whoever makes them.
+# Allows the longest id that any client may choose.
 _JOB = r"[\w-]{1,64}"
 _TICKET = re.compile(rf"({_JOB})(?:/(\d{{1,9}}))?", re.ASCII)
 _COMMAND = re.compile(rf"({_JOB})(?:\?files=(\d{{1,9}}))?", re.ASCII)
-# Characters of what was sent that are said back.
+# Characters of the input that error messages repeat.
 _SHOWN = 80
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Which rows a ticket is for.
+    """The rows that a ticket is for.
 
     Attributes:
-        job: its id.
-        shard: the number of one of its files; None: all of its rows.
+        job: the job's id.
+        shard: the number of one of the job's files; None: all of its rows.
     """
 
     job: str
@@ -38,10 +38,10 @@ class Asked:
 
 
 def asked_of(ticket: pb.Ticket) -> Asked:
-    """What a ticket is for.
+    """Parse a ticket.
 
     Raises:
-        BadRequest: it is none of this server's.
+        BadRequest: this server did not issue such a ticket.
     """
     found = _TICKET.fullmatch(_text(ticket.ticket))
     if found is None:
@@ -54,15 +54,15 @@ def asked_of(ticket: pb.Ticket) -> Asked:
 
 
 def ticket_of(job: Job, shard: int) -> pb.Ticket:
-    """The ticket for a file of a job."""
+    """Return the ticket for a file of a job."""
     return pb.Ticket(ticket=f"{job.id}/{shard}".encode())
 
 
 def job_of(descriptor: pb.FlightDescriptor) -> tuple[str, int | None]:
-    """The id of the job that is described, and how many of its files whoever polls knows of.
+    """Return the id of the described job, and the number of files that a polling client knows.
 
     Raises:
-        BadRequest: it describes none.
+        BadRequest: the descriptor names no job.
     """
     kinds = pb.FlightDescriptor.DescriptorType
     if descriptor.type == kinds.PATH:
@@ -85,20 +85,20 @@ def job_of(descriptor: pb.FlightDescriptor) -> tuple[str, int | None]:
 
 
 def descriptor_of(job: Job) -> pb.FlightDescriptor:
-    """What a job is described by."""
+    """Return the descriptor of a job."""
     return pb.FlightDescriptor(type=pb.FlightDescriptor.PATH, path=[job.id])
 
 
 def later_of(job: Job, files: int) -> pb.FlightDescriptor:
-    """What whoever polls asks with next, who knows of so many files."""
+    """Return the descriptor for the next poll of a client that knows `files` files."""
     return pb.FlightDescriptor(type=pb.FlightDescriptor.CMD, cmd=f"{job.id}?files={files}".encode())
 
 
 def table_of(criteria: pb.Criteria) -> str:
-    """The table whose jobs are to be listed; "": any.
+    """Return the table whose jobs to list; "": any.
 
     Raises:
-        BadRequest: it is no text.
+        BadRequest: the criteria are not text.
     """
     text = _text(criteria.expression)
     if "�" in text or len(text) > 1024:

@@ -1,8 +1,8 @@
-"""How many results are read at once: each takes memory, and nobody waits for whoever is slow.
+"""Limits how many results are read at once, and keeps slow callers from blocking others.
 
-Rows that are decoded and not sent yet are held in a place. There are few, and they are taken in
-turn. A caller that does not take what it was sent loses its place after a while if others wait for
-one; the rows are decoded anew once it has a place again.
+Decoded rows that are not sent yet take memory, and so each reading caller needs one of a few
+places, which are granted in turn. A caller that does not consume what it was sent loses its place
+after a while if others wait; its rows are decoded again once it has a new place.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Self
 
 
 class Places:
-    """So many.
+    """A fixed number of places.
 
     Args:
-        count: how many there are.
-        patience: seconds that a caller may take no part of its answer before others have its place.
+        count: number of places.
+        patience: seconds without progress after which a caller's place may go to another.
 
     Attributes:
-        waiting: who waits for one.
+        waiting: callers that wait for a place.
     """
 
     def __init__(self, count: int, patience: float) -> None:
@@ -29,10 +29,10 @@ class Places:
         self._free = asyncio.Semaphore(count)
 
     def place(self, drop: Callable[[], None]) -> Place:
-        """One, to be entered.
+        """Create a place for a caller to enter.
 
         Args:
-            drop: lets go of what is held in it; called when it is left or lost.
+            drop: releases what the place holds; called when the caller leaves or loses it.
         """
         return Place(self, drop)
 
@@ -45,7 +45,7 @@ class Places:
             self.waiting -= 1
 
     def leave(self) -> None:
-        """Give a place back to whoever waits for one."""
+        """Return the place, to the next waiting caller if there is one."""
         self._free.release()
 
 
@@ -72,12 +72,12 @@ class Place:
         self._lose()
 
     def sends(self) -> None:
-        """The caller is sent something, and waited for from now on."""
+        """Note that data is being sent to the caller; its patience starts now."""
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._places.patience, self._give_up)
 
     def taken(self) -> bool:
-        """The caller has taken what it was sent; whether the place is still had."""
+        """Note that the caller has consumed the data; return whether it still has the place."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""Rows of jobs' results, read and decoded by threads of their own in bounded memory."""
+"""Reads and decodes job results in dedicated threads and in bounded memory."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ from cascade_server.transport import Parts
 T = TypeVar("T")
 
 THREADS = 2
-# Real-time calls go first: below them, and above those who make rows.
+# Lower priority than real-time calls, higher than the processes that generate rows.
 NICENESS = 10
-# Files that are read at once, and seconds that a caller keeps its place while it takes nothing.
+# Files read at once, and seconds that a caller keeps its place while it consumes nothing.
 PLACES, PATIENCE = 4, 0.25
-# Row groups that are decoded while one is sent, each by a thread, and the decoded bytes of the
-# largest one that is.
+# Row groups decoded ahead while one is sent, each in its own thread, and the decoded bytes of the
+# largest row group that is decoded ahead.
 AHEAD = 2
 MOST_AHEAD = 8 * 2**20
-# Schemas that are remembered; a job's never changes.
+# Cached schemas; a job's schema never changes.
 MOST_SCHEMAS = 1024
 
 
 @dataclass(eq=False)
 class _Held:
-    """What is held of one file.
+    """The data held of one file.
 
     Attributes:
-        file: None: it is to be opened.
-        messages: of a row group, that have not been sent.
-        ahead: those of the next ones, which are being decoded.
+        file: the open file; None: not opened yet.
+        messages: unsent messages of the current row group.
+        ahead: pending messages of the next row groups.
     """
 
     file: ResultFile | None = None
@@ -57,7 +57,7 @@ class _Held:
     ahead: deque[asyncio.Future[list[Parts]]] = field(default_factory=deque)
 
     def drop(self) -> None:
-        """Let go of the open file and what was made ahead; reading on opens it again."""
+        """Close the file and drop what was decoded ahead; further reading opens the file again."""
         self.file = None
         self.messages.clear()
         while self.ahead:
@@ -68,8 +68,8 @@ class Results:
     """Reads results.
 
     Args:
-        desk: knows where they are.
-        places: how many are read at once.
+        desk: knows where the results are.
+        places: number of files read at once.
     """
 
     def __init__(self, desk: Desk, places: Places | None = None) -> None:
@@ -79,18 +79,18 @@ class Results:
         self._schemas: OrderedDict[str, Any] = OrderedDict()
 
     def close(self) -> None:
-        """Let go of the threads; what waits for them is dropped."""
+        """Stop the threads and drop queued work."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def schema(self, job: Job, derive: Callable[[], Any]) -> Any:
-        """A job's schema, of Arrow.
+        """Return the Arrow schema of a job's files.
 
         Args:
-            job: whose.
-            derive: what it is to be, in a thread; None where that cannot be told.
+            job: the job.
+            derive: derives the schema from the release, in a thread; None if it cannot.
 
         Returns:
-            None: it is not known before a file is whole.
+            The schema; None: not known before a file is complete.
 
         Raises:
             NotReady, NotAllowed: as `rows`.
@@ -111,11 +111,11 @@ class Results:
         return found
 
     async def rows(self, job: Job, part: Part) -> AsyncGenerator[Parts, None]:
-        """The rows of a file as messages of Flight, without a schema's.
+        """Yield the rows of a file as Flight messages, without the schema message.
 
         Raises:
             NotReady: the file cannot be read now.
-            NotAllowed: it is not what was made.
+            NotAllowed: the file is not the one that the job made.
         """
         store = self._desk.store(job)
         group, sent, groups = 0, 0, 1
@@ -126,7 +126,7 @@ class Results:
                 groups, is_had = file.groups, True
                 while is_had and group < groups:
                     self._decode(file, held.ahead, group, 1)
-                    # Nobody loses a place who waits for rows.
+                    # A caller that waits for rows does not lose its place.
                     messages = await held.ahead[0]
                     held.ahead.popleft()
                     self._decode(file, held.ahead, group + 1, 0)
@@ -148,13 +148,14 @@ class Results:
         first: int,
         at_least: int,
     ) -> None:
-        """Have row groups decoded, from one on, by as many threads.
+        """Start decoding row groups, each in its own thread.
 
         Args:
-            file: whose they are.
-            ahead: those that are being decoded, the first one at its head.
-            first: its number; those behind it are decoded ahead, if they are not large.
-            at_least: so many are, however large.
+            file: the file.
+            ahead: the groups being decoded, in order.
+            first: the number of the group at the head of `ahead`; later ones are decoded ahead if
+                they are not large.
+            at_least: decode at least this many groups, however large they are.
         """
         loop = asyncio.get_running_loop()
         for group in range(first + len(ahead), min(first + AHEAD, file.groups)):
@@ -163,16 +164,16 @@ class Results:
             ahead.append(loop.run_in_executor(self._threads, file.messages, group))
 
     async def in_thread(self, work: Callable[[], T]) -> T:
-        """Do what takes long where nobody waits for it who asks in real time."""
+        """Run slow work in a thread, so that real-time calls do not wait for it."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 def load_arrow() -> None:
-    """Load what results are read with, in a thread that others need not wait for.
+    """Load pyarrow without blocking other threads.
 
-    A server that is never asked for results is without it: that saves each worker a third of a
-    second of its start. Its largest library is linked first, by what leaves the interpreter to
-    others meanwhile, as an import does not.
+    A server that serves no results never loads it, which saves each worker a third of a second at
+    startup. The largest library is loaded first, with a call that releases the interpreter lock,
+    which an import does not.
     """
     if "pyarrow.parquet" in sys.modules:
         return
@@ -183,11 +184,11 @@ def load_arrow() -> None:
 
 
 def _opened(store: Store, part: Part) -> ResultFile:
-    """A file, if it is the one that was made.
+    """Open a file, if it is the one that the job made.
 
     Raises:
-        NotReady: it cannot be read now.
-        NotAllowed: it is another one.
+        NotReady: the file cannot be read now.
+        NotAllowed: it is another file.
     """
     where = f"{store.where}/{part.name}"
     try:
@@ -204,6 +205,6 @@ def _opened(store: Store, part: Part) -> ResultFile:
 
 
 def _let_others_go_first() -> None:
-    """Lower this thread's priority, which on Linux each has of its own."""
+    """Lower this thread's priority; on Linux each thread has its own."""
     with suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

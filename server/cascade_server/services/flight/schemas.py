@@ -1,4 +1,4 @@
-"""What a job's files look like before there are any."""
+"""Derives the schema of a job's files before any file exists."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from cascade_server.engines.runtime import Runtime
 
 
 def schema_of(runtime: Runtime, specification: Specification) -> Any:
-    """The schema that Parquet files of a job have, of Arrow; None: that depends on which columns
-    its rows to complete have.
+    """Return the Arrow schema of a job's Parquet files.
+
+    Returns None if the schema depends on which columns the job's incomplete rows have.
 
     Args:
-        runtime: of the job's release.
-        specification: of the job.
+        runtime: the runtime of the job's release.
+        specification: the job's specification.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -33,8 +34,8 @@ def schema_of(runtime: Runtime, specification: Specification) -> Any:
     none: dict[str, list[Any]] = {name: [] for name in given}
     rows = Frame(codec.decode_columns(tokens, nothing, specification.columns, none))
     kept = {"cascade": json.dumps(provenance(specification), sort_keys=True)}
-    # Parquet has not all of Arrow's types: only what comes back from it is what readers see. No
-    # array is made, for which pyarrow would load pandas.
+    # Parquet lacks some Arrow types, and so the schema is written and read back to match what
+    # readers see. No array is created: pyarrow would load pandas for it.
     sink = pa.BufferOutputStream()
     pq.ParquetWriter(sink, rows.arrow_schema().with_metadata(kept)).close()
     return pq.read_schema(pa.BufferReader(sink.getvalue()))

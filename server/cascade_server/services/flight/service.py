@@ -1,9 +1,9 @@
-"""The gRPC service `arrow.flight.protocol.FlightService`: jobs are flights, files endpoints.
+"""The gRPC service `arrow.flight.protocol.FlightService`: jobs are flights, files are endpoints.
 
-What is spoken is what Arrow publishes; the words are in `cascade_proto/flight.proto`.
+The protocol is the one that Arrow publishes; its messages are in `cascade_proto/flight.proto`.
 
-A method's `except Exception` is for errors of a ledger, a store's package or pyarrow, which have no
-base class in common; `refuse` makes a status of each.
+Methods catch `Exception` because errors of a ledger, of a store's package and of pyarrow have no
+base class in common; `refuse` turns each into a status.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ ACTIONS = {CANCEL: "End a job that has not ended; what it has made so far is rem
 
 
 class FlightService:
-    """Answers Flight's clients from the ledger, and from the files that jobs have made.
+    """Answers Flight clients from the ledger and from the files that jobs have made.
 
     Args:
-        service: has the releases that jobs are of.
-        desk: asks the ledger.
-        config: of the server.
-        stopping: set once the server is to stop; who waits for a job to go on waits no longer.
+        service: has the releases of the jobs.
+        desk: reads and writes the ledger.
+        config: the server's configuration.
+        stopping: set once the server begins to stop; calls that wait for a job then end.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class FlightService:
         self._results, self._watching = Results(desk), Watching(desk, stopping)
 
     def close(self) -> None:
-        """Let go of the threads that read results."""
+        """Stop the threads that read results."""
         self._watching.close()
         self._results.close()
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """What gRPC needs to route calls here."""
+        """Return the handlers that gRPC routes calls to."""
         found = {}
         for method in SERVICE.methods:
             behaviour = getattr(self, method.name)
@@ -96,14 +96,14 @@ class FlightService:
                 )
         return grpc.method_handlers_generic_handler(NAME, found)
 
-    # What there is.
+    # Listing jobs.
 
     async def ListFlights(self, message: bytes, context: Context) -> AsyncIterator[bytes]:
         try:
             table = table_of(pb.Criteria.FromString(message))
             for job in await self._desk.jobs(MOST_LISTED):
                 if has_results(job) and table in ("", job.specification.table):
-                    with suppress(UnknownJob):  # it has been forgotten meanwhile
+                    with suppress(UnknownJob):  # the ledger has dropped it meanwhile
                         yield await self._info(job, await self._schema_if_any(job))
         except (asyncio.CancelledError, GeneratorExit):
             raise
@@ -153,8 +153,10 @@ class FlightService:
         return await self._results.in_thread(lambda: info_of(job, schema, kept).SerializeToString())
 
     async def _schema_if_any(self, job: Job) -> bytes:
-        """The same for a list, which is not to end with one job whose files are gone, or others:
-        that of such a job is not known."""
+        """Return a job's schema for a list, or nothing if its files are gone or replaced.
+
+        One such job must not end the whole list.
+        """
         try:
             return await self._encapsulated(job)
         except UnknownJob:
@@ -166,7 +168,7 @@ class FlightService:
             return b""
 
     async def _encapsulated(self, job: Job) -> bytes:
-        """A job's schema for who is told of the job; empty where it is not known yet."""
+        """Return a job's serialized schema; empty if it is not known yet."""
         schema = await self._schema(job)
         return b"" if schema is None else schema.serialize().to_pybytes()
 
@@ -176,7 +178,7 @@ class FlightService:
         return await self._results.schema(job, partial(self._derived, job))
 
     def _derived(self, job: Job) -> Any:
-        """What its release says of a job's schema; None: that is not loaded here."""
+        """Derive a job's schema from its release; return None if that is not loaded here."""
         made = job.specification
         try:
             runtime = self._service.repository.find(made.table, made.version)
@@ -221,7 +223,7 @@ class FlightService:
         return range(asked.shard, asked.shard + 1)
 
     async def _whole(self, job: Job, number: int) -> tuple[Job, Part]:
-        """A file of a job, once it is whole."""
+        """Wait until a file of a job is complete, and return it."""
         while True:
             job, part = await self._desk.job_and_part(job.id, number)
             check_results(job)
@@ -229,7 +231,7 @@ class FlightService:
                 return job, part
             await self._watching.changed(job)
 
-    # What may be done.
+    # Actions.
 
     async def ListActions(self, message: bytes, context: Context) -> AsyncIterator[pb.ActionType]:
         for kind, description in ACTIONS.items():
@@ -259,7 +261,7 @@ class FlightService:
             return pb.CANCEL_STATUS_NOT_CANCELLABLE
         return pb.CANCEL_STATUS_CANCELLED
 
-    # What is not.
+    # Methods that are not supported.
 
     async def Handshake(self, _: Any, context: Context) -> None:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, NO_HANDSHAKE)

@@ -1,4 +1,4 @@
-"""Waiting for a job to go on: whoever waits for the same one looks once for all."""
+"""Waits for progress of jobs; all callers that wait for one job share its polls."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from cascade_jobs.job import Job
 from cascade_server.errors import NotAllowed, NotReady
 from cascade_server.jobs.desk import Desk
 
-# Seconds between looks at a job that somebody waits for.
+# Seconds between polls of a job that a caller waits for.
 LOOK_SECONDS = 0.25
 STOPPING = "the server is stopping; the job goes on with the next one: ask that one"
 
 
 class Watching:
-    """Looks at jobs.
+    """Polls jobs.
 
     Args:
-        desk: asks the ledger.
-        stopping: set once the server is to stop; nobody waits any longer then.
+        desk: reads the ledger.
+        stopping: set once the server begins to stop; all waiting then ends.
     """
 
     def __init__(self, desk: Desk, stopping: asyncio.Event) -> None:
@@ -27,11 +27,11 @@ class Watching:
         self._looks: dict[str, asyncio.Task[Job]] = {}
 
     async def changed(self, before: Job) -> Job:
-        """The job once it has more files that are whole, or has ended.
+        """Wait until a job has more complete files or has ended, and return it.
 
         Raises:
             NotReady: the server is stopping, or the ledger cannot be asked.
-            UnknownJob: it has been forgotten meanwhile.
+            UnknownJob: the ledger has dropped it meanwhile.
         """
         while True:
             if self._stopping.is_set():
@@ -51,18 +51,18 @@ class Watching:
             del self._looks[name]
 
     def close(self) -> None:
-        """End all looks at jobs; whoever waits for one is cancelled."""
+        """Cancel all polls, and with them the callers that wait."""
         for look in self._looks.values():
             look.cancel()
 
 
 def has_results(job: Job) -> bool:
-    """Whether a job has results, or will have some."""
+    """Return whether a job has results, or will have some."""
     return job.state not in ("FAILED", "CANCELLED")
 
 
 def check_results(job: Job) -> None:
-    """Refuse a job that has none, and never will.
+    """Refuse a job that has no results and never will.
 
     Raises:
         NotAllowed: says why.

@@ -1,4 +1,4 @@
-"""The protocol's repository extension: what there is, and what is loaded and unloaded by name."""
+"""The protocol's repository extension: lists models, and loads and unloads them by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cascade_server.terms import Tier
 
 READY, UNAVAILABLE, LOADING = "READY", "UNAVAILABLE", "LOADING"
 DRAINING = "the server is draining"
-# By what the supervisor calls a release's state.
+# Keyed by the supervisor's name of a release's state.
 STATES = {
     "loaded": (READY, ""),
     "missing": (READY, "it is no longer in the repository"),
@@ -28,7 +28,7 @@ ModelIndex = pb.RepositoryIndexResponse.ModelIndex
 
 
 def loaded(repository: Repository, state: str, reason: str) -> list[ModelIndex]:
-    """The releases that this process has, all in one state."""
+    """List the releases that this process has, all in one state."""
     return [
         ModelIndex(name=model.name, version=str(version), state=state, reason=reason)
         for model in models(repository)
@@ -37,7 +37,7 @@ def loaded(repository: Repository, state: str, reason: str) -> list[ModelIndex]:
 
 
 def told(listing: Mapping[str, Any]) -> list[ModelIndex]:
-    """All that the repository holds, as the supervisor says: tables, then their networks."""
+    """List the supervisor's view of the repository: tables, then their networks."""
     releases = listing["releases"]
     tables = {each["table"] for each in releases}
     out = []
@@ -55,14 +55,14 @@ def told(listing: Mapping[str, Any]) -> list[ModelIndex]:
 
 
 def table_of(name: str, known: Mapping[str, Any]) -> tuple[str, bool]:
-    """The table whose releases a model is of, and whether it is one of its networks.
+    """Return the table of a model, and whether the model is one of the table's networks.
 
     Args:
-        name: the model's.
-        known: what the supervisor says there is.
+        name: the model's name.
+        known: the supervisor's listing.
 
     Raises:
-        UnknownTable: names what there is.
+        UnknownTable: names the tables that exist.
     """
     tables = sorted({each["table"] for each in known["releases"]})
     if name in tables:
@@ -74,7 +74,7 @@ def table_of(name: str, known: Mapping[str, Any]) -> tuple[str, bool]:
 
 
 def check_parameters(given: Collection[str], allowed: Collection[str]) -> None:
-    """Refuse what would be ignored.
+    """Refuse parameters that would be ignored.
 
     Raises:
         BadRequest: names the parameter.

@@ -29,10 +29,10 @@ class InferMessage:
     """The message of a call; a `RequestMessage`.
 
     Args:
-        repository: the releases that somebody may see, once they are loaded.
-        max_rows: that a network is given at once.
-        sent: the call.
-        asks: who has sent it.
+        repository: returns the loaded releases that a caller may see.
+        max_rows: most rows that a network processes at once.
+        sent: the call's message.
+        asks: the caller.
     """
 
     _model: Model
@@ -51,7 +51,7 @@ class InferMessage:
         self._outputs: tuple[str, ...] = ()
 
     def heading(self) -> Heading:
-        """Which model is asked, and how."""
+        """Read the model and the parameters."""
         request = self._request = pb.ModelInferRequest.FromString(self._sent.message)
         repository = self._repository(self._asks)
         model = self._model = models.named(repository, request.model_name)
@@ -59,15 +59,15 @@ class InferMessage:
         self._outputs = outputs_of(request)
         seed, version = parameters.given.get("seed"), models.version_number(request.model_version)
         if model.tier is not None and not version:
-            # The tokens of a network are those of one version, whose callers are not given
-            # another's by chance.
+            # Tokens are specific to one version, so these callers must not be sent to a canary
+            # by chance.
             version = repository.find(model.table).version
         service = class_of(model, parameters, self._outputs)
         rows = parameters.given.get("rows", 0) * parameters.given.get("draws", 1)
         return Heading(model.table, version, service, seed, parameters.timeout, rows)
 
     def read(self, runtime: Runtime, work: Work) -> SynthesisRequest | TokenDraw:
-        """The tensors, and what is asked of them."""
+        """Read the tensors and the options."""
         inputs, model, parameters = read_inputs(self._request), self._model, self._parameters
         if model.tier is None:
             schema = runtime.release.codec.schema
@@ -79,7 +79,7 @@ class InferMessage:
         )
 
     def pack(self, answer: Answer | TokenAnswer) -> bytes:
-        """The answer as a `ModelInferResponse`, serialized."""
+        """Serialize the answer as a `ModelInferResponse`."""
         if isinstance(answer, Answer):
             return self._values(answer).SerializeToString()
         return self._tokens(answer).SerializeToString()
@@ -103,7 +103,7 @@ class InferMessage:
         return out
 
     def _response(self, runtime: Runtime) -> pb.ModelInferResponse:
-        """A response with all but its tensors filled in."""
+        """Return a response with everything but its tensors filled in."""
         return pb.ModelInferResponse(
             model_name=self._request.model_name,
             model_version=str(runtime.version),
@@ -112,12 +112,12 @@ class InferMessage:
 
     @property
     def _is_raw(self) -> bool:
-        """Whether tensors are answered as raw bytes: as they came, and where none came."""
+        """Whether to answer with raw bytes: if the inputs were raw, or if there were none."""
         return bool(self._request.raw_input_contents or not self._request.inputs)
 
 
 def class_of(model: Model, parameters: Parameters, outputs: tuple[str, ...]) -> ServiceClass:
-    """What was asked for, as objectives know it."""
+    """Return the class of service that objectives count a request under."""
     if parameters.offline:
         return ServiceClass.OFFLINE
     given = parameters.given
@@ -127,10 +127,10 @@ def class_of(model: Model, parameters: Parameters, outputs: tuple[str, ...]) -> 
 
 
 def outputs_of(request: pb.ModelInferRequest) -> tuple[str, ...]:
-    """Names of the outputs that are wanted; none: all.
+    """Return the names of the requested outputs; none: all.
 
     Raises:
-        BadRequest: one is wanted in a form that is not served.
+        BadRequest: an output is requested in a form that is not served.
     """
     for output in request.outputs:
         if output.parameters:

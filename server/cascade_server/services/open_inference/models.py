@@ -1,7 +1,7 @@
-"""What is served under the protocol's names: each table, and its student and teacher.
+"""The models served over the protocol: each table, and its student and teacher.
 
-A table's model takes values and gives values: columns as tensors, through the whole cascade. Its
-networks take tokens and give tokens, as the files of the model repository do.
+A table's model maps values to values: columns as tensors, through the whole cascade. Its networks
+map tokens to tokens, as the files of the model repository do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cascade_server.wire.model_tensors import (
 
 
 def models(repository: Repository) -> Iterator[Model]:
-    """All of them; a table comes before a network of the same name."""
+    """Yield all models; a table takes precedence over a network of the same name."""
     for table in repository.tables:
         yield Model(table, table, None)
     for table in repository.tables:
@@ -40,21 +40,21 @@ def models(repository: Repository) -> Iterator[Model]:
 
 
 def find(repository: Repository, name: str, version: str) -> tuple[Model, Runtime]:
-    """A model and the release it is of; an empty version: the latest.
+    """Return a model and its release; an empty version: the latest.
 
     Raises:
-        UnknownTable: names what there is.
-        BadRequest: the version is no number.
+        UnknownTable: names the models that exist.
+        BadRequest: the version is not a number.
     """
     model = named(repository, name)
     return model, release_of(repository, model, version)
 
 
 def named(repository: Repository, name: str) -> Model:
-    """A model.
+    """Return the model of a name.
 
     Raises:
-        UnknownTable: names what there is.
+        UnknownTable: names the models that exist.
     """
     if name in repository.tables:
         return Model(name, name, None)
@@ -69,26 +69,26 @@ def named(repository: Repository, name: str) -> Model:
 
 
 def release_of(repository: Repository, model: Model, version: str, lot: float = 1.0) -> Runtime:
-    """The release that a model of some version is of; an empty version: the one that answers.
+    """Return the release of a model's version; an empty version: the one that answers now.
 
     Args:
-        repository, model, version: which.
-        lot: decides between a stable version and a canary. The tokens of a network's model are
-            those of one version, whose callers are not given another's by chance.
+        repository, model, version: what to look up.
+        lot: decides between a stable version and a canary. It is ignored for networks: tokens are
+            specific to one version, so their callers must not be sent to a canary by chance.
 
     Raises:
-        UnknownTable: there is no such version.
-        BadRequest: the version is no number.
+        UnknownTable: the version does not exist.
+        BadRequest: the version is not a number.
     """
     number = version_number(version)
     return repository.find(model.table, number, lot if model.tier is None else 1.0)
 
 
 def version_number(version: str) -> int:
-    """The protocol has text for it.
+    """Parse a version, which is a text in the protocol; "" gives 0.
 
     Raises:
-        BadRequest: it is no positive number.
+        BadRequest: it is not a positive number.
     """
     if not version:
         return 0

@@ -1,7 +1,7 @@
-"""`inference.GRPCInferenceService`: a thin shell around the models.
+"""The gRPC service `inference.GRPCInferenceService`: a thin layer over the models.
 
-Every `except Exception` in here has `refuse` choose the status, for a defect too: Triton's clients
-show their users nothing but the status and its message.
+Methods catch `Exception` so that `refuse` chooses the status for a defect too: Triton's clients
+show their users only the status and its message.
 """
 
 from __future__ import annotations
@@ -38,10 +38,9 @@ Answer = TypeVar("Answer", bound=Message)
 
 
 class InferenceService:
-    """Answers the protocol's calls from what answers `Synthesize`.
+    """Answers the protocol's calls with the parts that answer `Synthesize`.
 
-    Every `ModelInfer` is counted against its table's objectives, in the class of service that it
-    asks for.
+    Every `ModelInfer` counts against its table's objectives, in the class of service it requests.
     """
 
     def __init__(
@@ -59,11 +58,11 @@ class InferenceService:
         )
 
     def grouped(self) -> dict[str, UnaryCalls]:
-        """Who takes calls that are answered in turns, by path."""
+        """Return, by path, the receivers of calls that are answered in turns."""
         return {f"/{NAME}/ModelInfer": self._calls}
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """What gRPC needs to route calls here."""
+        """Return the handlers that gRPC routes calls to."""
         return grpc.method_handlers_generic_handler(
             NAME,
             {
@@ -163,7 +162,7 @@ class InferenceService:
             index.check_parameters(request.parameters, ())
             known = await asked(self._control, self._config.release_control, "list")
             table = request.model_name
-            with contextlib.suppress(UnknownTable):  # it may have come since that was looked at
+            with contextlib.suppress(UnknownTable):  # it may have appeared since the lookup
                 table, _ = index.table_of(request.model_name, known)
             await self._change("load", table)
             return pb.RepositoryModelLoadResponse()
@@ -196,7 +195,7 @@ class InferenceService:
 
 
 async def _answered(context: Context, what: Callable[[], Answer]) -> Answer:
-    """What a call without waiting answers, or the status of what is wrong."""
+    """Answer a call that needs no waiting, or end it with the status of its error."""
     try:
         return what()
     except Exception as exc:

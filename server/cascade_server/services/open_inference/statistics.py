@@ -1,7 +1,7 @@
-"""`ModelStatistics`, from what is counted of every call whatever protocol it came by; pure.
+"""Computes `ModelStatistics` from the counts of calls of all protocols; pure functions.
 
-A table's model counts calls of all its versions, under the latest; its networks count the runs of
-their engines, each version's own. Durations are of the server, without the network.
+A table's model counts the calls of all its versions under the latest. A network counts the runs of
+its engine, for each version separately. Durations are those of the server, without the network.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ Engines = Mapping[tuple[str, int, Tier], synthesis_pb2.EngineStatistics]
 
 
 class Calls(NamedTuple):
-    """Calls for one table: how many ended well and how many did not, the seconds that they took,
-    and the rows that were answered."""
+    """The calls for one table: successes, failures, their seconds, and the answered rows."""
 
     good: int = 0
     good_seconds: float = 0.0
@@ -31,7 +30,7 @@ class Calls(NamedTuple):
 
 
 def calls_by_table(counts: list[CallCounts]) -> dict[str, Calls]:
-    """Calls that all processes have counted, by table."""
+    """Sum the calls that all processes have counted, by table."""
     durations, seconds, rows = added(counts)
     out: dict[str, Calls] = {}
     for (table, _, _, code), of, took in zip(
@@ -49,7 +48,7 @@ def calls_by_table(counts: list[CallCounts]) -> dict[str, Calls]:
 
 
 def engines_by_key(found: Iterable[synthesis_pb2.EngineStatistics]) -> Engines:
-    """A server's engines by table, version and tier."""
+    """Index a server's engines by table, version and tier."""
     tiers = {number: tier for tier, number in TIERS.items()}
     return {(each.table, each.version, tiers[each.tier]): each for each in found}
 
@@ -62,7 +61,7 @@ def fill(
     calls: Mapping[str, Calls],
     engines: Engines,
 ) -> None:
-    """Add one version of a model."""
+    """Add the statistics of one version of a model."""
     stats = out.model_stats.add(name=model.name, version=str(version))
     tiers = tuple(Tier) if model.tier is None else (model.tier,)
     ran = [engines[model.table, version, tier] for tier in tiers]

@@ -1,1 +1,1 @@
-"""HTTP/2 without I/O: frames in, events and frames out, and every bound that a peer meets."""
+"""HTTP/2 without I/O: frames in, events and frames out, and all limits on a peer."""

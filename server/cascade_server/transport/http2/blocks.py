@@ -1,4 +1,4 @@
-"""Header blocks of answers (gRPC over HTTP/2): how one begins, and how it ends."""
+"""Writes the header blocks of answers (gRPC over HTTP/2): initial headers and trailers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ CUT = "..."
 
 
 def _field(name: bytes, value: bytes) -> bytes:
-    """A header as it is, in no table: nothing of a connection's has to be remembered for it."""
+    """Encode a header as a literal, without indexing, so that no connection state is needed."""
     return b"\0" + _length(len(name)) + name + _length(len(value)) + value
 
 
 def _length(size: int) -> bytes:
-    """HPACK's integer with a prefix of 7 bits (RFC 7541, 5.1)."""
+    """Encode an HPACK integer with a prefix of 7 bits (RFC 7541, 5.1)."""
     if size < 127:
         return bytes((size,))
     out, rest = bytearray((127,)), size - 127
@@ -29,7 +29,7 @@ def _length(size: int) -> bytes:
     return bytes(out)
 
 
-# `:status: 200` is the eighth of the headers that everyone knows.
+# `:status: 200` is entry 8 of HPACK's static table.
 INITIAL = (
     b"\x88"
     + _field(b"content-type", b"application/grpc")
@@ -39,7 +39,7 @@ OK_TRAILERS = _field(b"grpc-status", b"0")
 
 
 def initial(metadata: Metadata = ()) -> bytes:
-    """The block before the first message of an answer."""
+    """Return the block before the first message of an answer."""
     return INITIAL + _fields(metadata)
 
 
@@ -49,15 +49,15 @@ def trailers(
     metadata: Metadata = (),
     most_bytes: int = TransportLimits.status_bytes,
 ) -> bytes:
-    """The block after the last message of an answer; nothing of it is kept.
+    """Return the block after the last message of an answer; nothing is cached.
 
     Args:
-        status: gRPC's number.
-        message: any text; what is not printable ASCII is sent as percents.
-        metadata: beside them.
-        most_bytes: of the message, as it is sent, and of the metadata: callers' own limits are not
-            much larger, and what is beyond them would cost the whole status. The message is cut;
-            of the metadata what does not fit is left out.
+        status: the gRPC status number.
+        message: any text; all but printable ASCII is percent-encoded.
+        metadata: trailing metadata.
+        most_bytes: most bytes of the encoded message, and of the metadata. Clients' own limits are
+            not much larger, and exceeding them would lose the whole status. A long message is cut;
+            metadata that does not fit is left out.
     """
     out = _field(b"grpc-status", b"%d" % status)
     if message:
@@ -72,7 +72,7 @@ def trailers(
 
 
 def _sent(message: str, most_bytes: int) -> bytes:
-    """A text, its percents and what is not ASCII encoded, cut if it is long."""
+    """Percent-encode a text, and cut it if it is long."""
     if len(message) <= most_bytes and message.isascii() and message.isprintable():
         plain = message.replace("%", "%25").encode()
         if len(plain) <= most_bytes:
@@ -80,7 +80,7 @@ def _sent(message: str, most_bytes: int) -> bytes:
     encoded = quote(message[: most_bytes + 1], safe=PRINTABLE, errors="replace")
     if len(encoded) <= most_bytes:
         return encoded.encode()
-    # Not within a percent, nor within a character.
+    # Cut neither within a percent escape nor within a character.
     cut = encoded[: most_bytes - len(CUT)].encode()
     start = cut.rfind(b"%", -2)
     whole = unquote_to_bytes(cut[:start] if start >= 0 else cut).decode(errors="ignore")
@@ -88,7 +88,7 @@ def _sent(message: str, most_bytes: int) -> bytes:
 
 
 def http_status(status: int) -> bytes:
-    """The block of an answer to what is no gRPC call."""
+    """Return the block that answers a request that is not a gRPC call."""
     return _field(b":status", str(status).encode())
 
 

@@ -1,4 +1,4 @@
-"""How often something may be done, and how many bytes may be kept; time is told from outside."""
+"""Rate limits and byte limits; callers pass in the time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from cascade_server.transport.http2.limits import Rate, TransportLimits
 
 
 class Bucket:
-    """Tokens of one kind, of one connection; time and use bring new ones.
+    """A token bucket of one connection, refilled by time and by use.
 
     Args:
-        what: is counted, for the message.
-        rate: burst, and what brings tokens.
+        what: what is counted, for the error message.
+        rate: the burst, and the rates of refilling.
         now: monotonic seconds.
     """
 
@@ -25,14 +25,14 @@ class Bucket:
         self._tokens, self._since, self._use = rate.burst, now, 0
 
     def spend(self, now: float, use: int) -> None:
-        """Take one.
+        """Take a token.
 
         Args:
             now: monotonic seconds.
-            use: signs of use of the connection so far.
+            use: number of signs of use of the connection so far.
 
         Raises:
-            Broken: there is none.
+            Broken: the bucket is empty.
         """
         rate = self._rate
         earned = (now - self._since) * rate.per_second + (use - self._use) * rate.per_use
@@ -47,10 +47,10 @@ class Bucket:
 
 
 class Budgets:
-    """All buckets of one connection; see `TransportLimits` for what each is of.
+    """All buckets of one connection; `TransportLimits` describes what each limits.
 
     Args:
-        limits: how much they hold.
+        limits: the rates of the buckets.
         now: monotonic seconds.
     """
 
@@ -81,14 +81,14 @@ class Budgets:
 
 
 class Held:
-    """Bytes that are kept for somebody.
+    """A count of held bytes, with a limit.
 
     Args:
-        most: that may be.
-        whole: of which this is a part; None: it is no part of anything.
+        most: most bytes that may be held.
+        whole: the larger count that this one is part of; None: none.
 
     Attributes:
-        size: that are.
+        size: bytes held now.
     """
 
     __slots__ = ("_most", "_whole", "size")
@@ -98,7 +98,7 @@ class Held:
         self.size = 0
 
     def take(self, size: int) -> bool:
-        """Keep so many more, if they may be; of a part, a single thing may be as large as it is."""
+        """Count `size` more bytes if allowed; the first item of a part may exceed its limit."""
         if self._whole is None:
             if self.size + size > self._most:
                 return False
@@ -108,18 +108,18 @@ class Held:
         return True
 
     def give(self, size: int) -> None:
-        """Keep them no longer."""
+        """Stop counting `size` bytes."""
         self.size -= size
         if self._whole is not None:
             self._whole.give(size)
 
 
 class Inflation:
-    """Has messages inflated a few at a time, so that what others want is done in between.
+    """Spreads the inflating of messages over turns, so that other work runs in between.
 
     Args:
-        most: bytes a turn of the event loop; one message may be larger.
-        soon: has something called in the loop's next turn; `loop.call_soon`.
+        most: inflated bytes per turn of the event loop; one message may be larger.
+        soon: calls a function in the loop's next turn, as `loop.call_soon`.
     """
 
     def __init__(self, most: int, soon: Callable[[Callable[[], None]], object]) -> None:
@@ -128,11 +128,11 @@ class Inflation:
 
     @property
     def pauses(self) -> bool:
-        """Whether the next message is to wait for the next turn."""
+        """Whether the next message must wait for the next turn."""
         return self._spent >= self._most
 
     def spent(self, size: int) -> None:
-        """A message has been inflated to so many bytes."""
+        """Count a message that was inflated to `size` bytes."""
         if not self._spent:
             self._soon(self._anew)
         self._spent += size

@@ -1,9 +1,9 @@
-"""Header blocks to fields (RFC 7541), in a fifth of the time that a general decoder takes, or less.
+"""Decodes header blocks (RFC 7541) in a fifth of the time of a general decoder, or less.
 
-A server that has too much to do refuses calls by their heads, and what a refusal costs decides how
-many it can still answer. hpack's `Decoder` calls some twelve functions a field and logs each; this
-one is a loop. The table of headers and the Huffman code are hpack's, and so is every meaning: tests
-hold the two decoders side by side. See docs/adr/0011.
+An overloaded server refuses calls at their headers, and the cost of a refusal decides how many
+calls it can still answer. hpack's `Decoder` calls some twelve functions per field and logs each;
+this one is a loop. The header table and the Huffman code are hpack's, and tests compare the results
+of the two decoders. See docs/adr/0011.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Field = tuple[bytes, bytes]
 
 STATIC = (None, *HeaderTable.STATIC_TABLE)
 FIRST_DYNAMIC = len(STATIC)
-# What is counted for a field beside its bytes (RFC 7541, 4.1; RFC 9113, 6.5.2).
+# Overhead counted for each field beside its bytes (RFC 7541, 4.1; RFC 9113, 6.5.2).
 FIELD_BYTES = 32
-# Bytes of an integer: more are not needed for any that is allowed.
+# Most bytes of an integer; no allowed one needs more.
 LONGEST_INTEGER = 5
-# Bytes of a Huffman code whose meaning is remembered, and how many are.
+# Most bytes of a Huffman code whose text is cached, and the number of cached codes.
 SHORT_CODE, MOST_CODES = 64, 1024
 
 
@@ -32,23 +32,23 @@ def _short_text(code: bytes) -> bytes:
 
 
 def _text(code: bytes) -> bytes:
-    """What a Huffman code stands for; callers say the same few things again and again."""
+    """Decode a Huffman code; cached, because callers send the same few texts repeatedly."""
     return _short_text(code) if len(code) <= SHORT_CODE else decode_huffman(code)
 
 
 class BlockDecoder:
-    """Decodes the header blocks of one connection, in the order in which they come.
+    """Decodes the header blocks of one connection, in their order of arrival.
 
     Args:
-        most_bytes: of a list of headers, as HTTP/2 counts them; a larger one is not decoded to its
-            end, so that the table is not what the peer thinks it is.
-        varying: the name of a field whose value is another each time.
+        most_bytes: most bytes of a header list, as HTTP/2 counts them. Decoding stops at a larger
+            list, and the table then no longer matches the peer's.
+        varying: the name of a field whose value differs each time.
 
     Attributes:
-        table: of headers that the peer has had remembered.
-        spelled: where the last block has the value of the varying field, if it is spelled out as it
-            is and no table is to remember it; 0: it is not. One that is to be remembered may leave
-            the table as it is where it does not fit, and another that is shorter may fit.
+        table: HPACK's table of this connection.
+        spelled: the offset of the varying field's value in the last block, if the value is a plain
+            literal without indexing; 0: it is not. Literals with indexing do not qualify: a value
+            that does not fit leaves the table as it is, but a shorter one may fit and change it.
     """
 
     def __init__(self, most_bytes: int, varying: bytes = b"") -> None:
@@ -58,11 +58,11 @@ class BlockDecoder:
         self._largest_table = self.table.maxsize
 
     def decode(self, block: bytes) -> list[Field]:
-        """The fields that a block stands for.
+        """Decode the fields of a block.
 
         Raises:
-            HPACKDecodingError: it is no block.
-            OversizedHeaderListError: it stands for more than is allowed.
+            HPACKDecodingError: the block is malformed.
+            OversizedHeaderListError: the fields exceed `most_bytes`.
         """
         try:
             return self._decode(block)
@@ -77,12 +77,12 @@ class BlockDecoder:
         while place < end:
             first = block[place]
             place += 1
-            if first >= 0x80:  # a field of the table (6.1)
+            if first >= 0x80:  # an indexed field (6.1)
                 index = first & 0x7F
                 if index == 0x7F:
                     index, place = _integer(block, place, index)
                 field = self._entry(index)
-            elif 0x20 <= first < 0x40:  # an update of the table's size (6.3)
+            elif 0x20 <= first < 0x40:  # a table size update (6.3)
                 if fields:
                     raise HPACKDecodingError("an update of the table's size after a field")
                 wanted = first & 0x1F
@@ -92,7 +92,7 @@ class BlockDecoder:
                     raise InvalidTableSizeError(f"a table of {wanted} bytes")
                 table.maxsize = wanted
                 continue
-            else:  # a field that is spelled out (6.2)
+            else:  # a literal field (6.2)
                 mask = 0x3F if first >= 0x40 else 0x0F
                 index = first & mask
                 if not index:
@@ -102,7 +102,7 @@ class BlockDecoder:
                 else:
                     index, place = _integer(block, place, index)
                     name = self._entry(index)[0]
-                # The value, as `_string` has it: most of the time goes here.
+                # `_string`, inlined for the value: most of the time is spent here.
                 length = block[place]
                 place += 1
                 if length < 0x7F:
@@ -136,11 +136,11 @@ class BlockDecoder:
 
 
 def _integer(block: bytes, place: int, number: int) -> tuple[int, int]:
-    """An integer that goes on after its prefix (5.1), and where what follows it begins.
+    """Decode an integer that continues after its prefix (5.1); return it and the offset after it.
 
     Args:
-        block, place: where it goes on.
-        number: that the prefix holds, the largest that it can.
+        block, place: where the integer continues.
+        number: the value of the prefix, which is its maximum.
     """
     for shift in range(0, 7 * LONGEST_INTEGER, 7):
         part = block[place]
@@ -152,7 +152,7 @@ def _integer(block: bytes, place: int, number: int) -> tuple[int, int]:
 
 
 def _string(block: bytes, place: int) -> tuple[bytes, int]:
-    """A string (5.2), and where what follows it begins."""
+    """Decode a string (5.2); return it and the offset after it."""
     first = block[place]
     length, place = first & 0x7F, place + 1
     if length == 0x7F:

@@ -1,4 +1,4 @@
-"""What a session's bytes turn out to be: one event a frame at most."""
+"""The events of a session: at most one per frame."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cascade_server.transport.http2.streams import Stream
 
 
 class CallBegan(NamedTuple):
-    """The headers of a call are there; `last`: and nothing else will come."""
+    """The headers of a call have arrived; `last`: the peer will send nothing more."""
 
     stream: Stream
     head: Head
@@ -18,7 +18,7 @@ class CallBegan(NamedTuple):
 
 
 class DataCame(NamedTuple):
-    """A part of a call's messages; `last`: the peer has sent all."""
+    """Part of a call's messages has arrived; `last`: the peer will send nothing more."""
 
     stream: Stream
     data: bytes
@@ -26,33 +26,33 @@ class DataCame(NamedTuple):
 
 
 class CallEnded(NamedTuple):
-    """A call is over before its answer: the peer has taken it back, or has made a mistake."""
+    """A call has ended before its answer: the peer cancelled it or made an error."""
 
     stream: Stream
 
 
 class WindowOpened(NamedTuple):
-    """The peer takes more bytes, of one answer or (None) of all together."""
+    """The peer accepts more bytes, of one answer or (None) of the connection."""
 
     stream: Stream | None
     size: int
 
 
 class SettingsChanged(NamedTuple):
-    """The peer wants to be sent other sizes; `wider`: than before, each stream's window."""
+    """The peer changed its settings; `wider`: the increase of each stream's window."""
 
     settings: PeerSettings
     wider: int
 
 
 class PingAnswered(NamedTuple):
-    """The peer has seen all that was sent before the ping."""
+    """The peer has received everything that was sent before the ping."""
 
     payload: bytes
 
 
 class Quiet(NamedTuple):
-    """A frame that nobody has to be told of."""
+    """A frame that needs no reaction from the connection."""
 
 
 Event: TypeAlias = (

@@ -1,7 +1,7 @@
-"""Frames out of bytes (RFC 9113, parts 3.4, 4 and 6.10): one at a time, and whole header blocks.
+"""Parses frames (RFC 9113, sections 3.4, 4 and 6.10) one at a time, and joins header blocks.
 
-What a frame means says who inherits this. It inherits, rather than be called, so that a message
-costs no call more.
+A subclass interprets the frames. Inheritance, rather than a callback, saves a function call per
+message.
 """
 
 from __future__ import annotations
@@ -30,65 +30,65 @@ from cascade_server.transport.http2.frames import (
 )
 from cascade_server.transport.http2.limits import TransportLimits
 
-# Times as many bytes as a list of headers may have that its block may have.
+# A header block may have this many times the allowed bytes of a header list.
 BLOCK_SHARE = 2
-# What a connection of TLS begins with (RFC 8446, 5.1).
+# The first byte of a TLS connection (RFC 8446, 5.1).
 TLS_HANDSHAKE = 0x16
 
 
 class FrameReader(ABC):
-    """Takes bytes, and hands over frames.
+    """Takes bytes and handles the frames in them.
 
     Attributes:
-        begun: whether the peer has begun as it should.
+        begun: whether the peer has sent a valid connection preface.
 
     Args:
-        limits: what the peer may do.
+        limits: limits on the peer.
         clock: monotonic seconds.
     """
 
-    # By kind, which is the index: what is done with stream, flags and payload of a frame.
+    # The handler of each kind of frame, by index: takes stream, flags and payload.
     _react: tuple[Callable[[int, int, bytes], Event], ...]
 
     def __init__(self, limits: TransportLimits, clock: Callable[[], float]) -> None:
         self._limits, self._clock = limits, clock
         self.begun = False
         self._data, self._start = b"", 0
-        # Since when a frame or a header block is there in part; infinite: it is not.
+        # When a partial frame, or a partial header block, began; infinite: there is none.
         self._part_since = self._block_since = math.inf
-        # Of a header block that goes on in CONTINUATION frames: stream, flags, and what is there.
+        # A header block that CONTINUATION frames will complete: stream, flags, bytes so far.
         self._block: tuple[int, int, bytearray] | None = None
         self._continuations = 0
 
     @abstractmethod
     def fault(self, number: int, fault: StreamFault) -> Event:
-        """The peer has made a mistake that costs it one stream."""
+        """Handle an error of the peer that ends one stream."""
 
     @abstractmethod
     def unknown(self) -> Event:
-        """A frame has come of a kind that nobody knows."""
+        """Handle a frame of an unknown kind."""
 
     @abstractmethod
     def _on_block(self, number: int, flags: int, block: bytes) -> Event:
-        """A header block is there as a whole."""
+        """Handle a complete header block."""
 
     def receive(self, data: bytes) -> None:
-        """Take what has come; `step` goes through it."""
+        """Add received bytes; `step` parses them."""
         left = self._data[self._start :]
         self._data, self._start = left + data if left else data, 0
 
     @property
     def has_frame(self) -> bool:
-        """Whether a whole frame is there."""
+        """Whether a complete frame has been received."""
         size = len(self._data) - self._start
         if size < HEADER_BYTES or not self.begun:
             return False
         head = self._data[self._start : self._start + 3]
-        # A frame that is too long is found out without the whole of it.
+        # A frame that is too long is detected before all of it has arrived.
         return size >= HEADER_BYTES + min(int.from_bytes(head, "big"), FRAME_BYTES)
 
     def overdue(self, now: float) -> str | None:
-        """What the peer has begun and not gone on with; None: nothing."""
+        """Name what the peer has begun and not completed in time; None: nothing."""
         limits = self._limits
         if now - self._block_since > limits.headers_seconds:
             return f"headers that take more than {limits.headers_seconds:g} s"
@@ -97,10 +97,10 @@ class FrameReader(ABC):
         return None
 
     def step(self) -> Event | None:
-        """Go through one frame; None: there is no whole one.
+        """Handle one frame; return None if no complete one has been received.
 
         Raises:
-            Broken: the connection cannot go on.
+            Broken: the connection must end.
         """
         data, start = self._data, self._start
         size = len(data) - start

@@ -1,4 +1,4 @@
-"""HTTP/2's frames and settings (RFC 9113): how they are read and written; no state here."""
+"""Reads and writes HTTP/2 frames and settings (RFC 9113), without state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 5, 6, 7, 8, 9
 END_STREAM, ACK, END_HEADERS, PADDED, HAS_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
 
 HEADER_BYTES = 9
-# What nobody has asked to change: the largest frame, and the window of a connection and a stream.
+# Defaults of the protocol: the largest frame, and the window of a connection and of a stream.
 FRAME_BYTES = 16_384
 WINDOW = 65_535
 LARGEST_WINDOW = 2**31 - 1
@@ -38,7 +38,7 @@ class Code(IntEnum):
 
 
 class Setting(IntEnum):
-    """What the sides tell each other (RFC 9113, 6.5.2)."""
+    """Identifiers of settings (RFC 9113, 6.5.2)."""
 
     HEADER_TABLE_SIZE = 1
     ENABLE_PUSH = 2
@@ -49,10 +49,10 @@ class Setting(IntEnum):
 
 
 class StreamFault(Exception):
-    """The peer has made a mistake that ends one stream, and nothing else.
+    """The peer made an error that ends one stream only.
 
     Attributes:
-        code: is sent to it.
+        code: the error code sent to the peer.
     """
 
     def __init__(self, code: Code, message: str) -> None:
@@ -61,10 +61,10 @@ class StreamFault(Exception):
 
 
 class Broken(Exception):
-    """The peer does not speak HTTP/2 as it should: its connection ends.
+    """The peer violated HTTP/2: its connection ends.
 
     Attributes:
-        code: is sent to it, with the message.
+        code: the error code sent to the peer, with the message.
     """
 
     def __init__(self, code: Code, message: str) -> None:
@@ -74,7 +74,7 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class PeerSettings:
-    """What the peer may be sent."""
+    """The peer's limits on what it is sent."""
 
     window: int = WINDOW
     frame_bytes: int = FRAME_BYTES
@@ -84,7 +84,7 @@ head_of = struct.Struct(">HBBBI")
 
 
 def frame_head(size: int, kind: int, flags: int, stream: int) -> bytes:
-    """What comes before a frame's `size` bytes."""
+    """Serialize the header of a frame with a payload of `size` bytes."""
     return head_of.pack(size >> 8, size & 0xFF, kind, flags, stream)
 
 
@@ -100,7 +100,7 @@ def settings(values: dict[Setting, int]) -> bytes:
 
 
 def header_frames(flags: int, stream: int, block: bytes, most: int) -> bytes:
-    """A header block, in frames of at most `most` bytes."""
+    """Serialize a header block as frames of at most `most` bytes."""
     size = len(block)
     if size <= most:
         head = head_of.pack(size >> 8, size & 0xFF, HEADERS, END_HEADERS | flags, stream)
@@ -113,7 +113,7 @@ def header_frames(flags: int, stream: int, block: bytes, most: int) -> bytes:
 
 
 def window_update(stream: int, size: int) -> bytes:
-    """A WINDOW_UPDATE frame; stream 0 is the connection."""
+    """Serialize a WINDOW_UPDATE frame; stream 0 is the connection."""
     return frame(WINDOW_UPDATE, 0, stream, size.to_bytes(4, "big"))
 
 
@@ -123,12 +123,12 @@ def reset(stream: int, code: Code) -> bytes:
 
 
 def goaway(last: int, code: Code, message: str = "") -> bytes:
-    """A GOAWAY frame: streams above `last` were not taken up."""
+    """Serialize a GOAWAY frame: streams above `last` were not processed."""
     return frame(GOAWAY, 0, 0, struct.pack(">II", last, code) + message.encode())
 
 
 def changed(payload: bytes, before: PeerSettings) -> PeerSettings:
-    """What the peer's SETTINGS change.
+    """Apply the peer's SETTINGS.
 
     Raises:
         Broken: a value is not allowed.
@@ -151,10 +151,10 @@ def changed(payload: bytes, before: PeerSettings) -> PeerSettings:
 
 
 def increment(payload: bytes) -> int:
-    """By how much a WINDOW_UPDATE opens a window.
+    """Read by how much a WINDOW_UPDATE widens a window.
 
     Raises:
-        Broken: it is not four bytes long.
+        Broken: the payload is not four bytes long.
     """
     if len(payload) != 4:
         raise Broken(Code.FRAME_SIZE_ERROR, f"WINDOW_UPDATE of {len(payload)} bytes; 4 are allowed")
@@ -162,10 +162,10 @@ def increment(payload: bytes) -> int:
 
 
 def unpadded(flags: int, payload: bytes) -> bytes:
-    """What a DATA or HEADERS frame carries.
+    """Return the content of a DATA or HEADERS frame without padding.
 
     Raises:
-        Broken: there is more padding than frame.
+        Broken: the padding is longer than the frame.
     """
     if not flags & PADDED:
         return payload
@@ -178,10 +178,10 @@ def unpadded(flags: int, payload: bytes) -> bytes:
 
 
 def block_of(flags: int, payload: bytes) -> bytes:
-    """The header block of a HEADERS frame.
+    """Return the header block of a HEADERS frame.
 
     Raises:
-        Broken: the frame is shorter than what it announces.
+        Broken: the frame is shorter than its flags require.
     """
     block = unpadded(flags, payload)
     if not flags & HAS_PRIORITY:

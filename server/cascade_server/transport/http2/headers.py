@@ -1,4 +1,4 @@
-"""Header blocks of requests (RFC 9113, 8; RFC 7541; gRPC over HTTP/2): what a call asks for."""
+"""Reads the header blocks of requests (RFC 9113, 8; RFC 7541; gRPC over HTTP/2)."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ Key = TypeVar("Key")
 Metadata = Sequence[tuple[str, str | bytes]]
 Fields = Sequence[Field]
 
-# Blocks whose meaning is remembered, of one connection; and how long one, or the headers that it
-# stands for, may be for that.
+# Cached blocks per connection, and the most bytes of a cached block or of its headers.
 MOST_KNOWN, KNOWN_BYTES = 64, 1024
-# Kinds of blocks that differ from one another in what is left of the deadline alone.
+# Cached shapes per connection; blocks of one shape differ only in the timeout.
 MOST_SHAPES = 4
-# A list of headers that is larger than is allowed by up to this much costs its call alone: it is
-# still read, so that the table of headers stays what the peer thinks it is.
+# A header list up to this many times too large ends only its call: it is still decoded, so that
+# the header table stays in step with the peer's.
 READ_ALL_THE_SAME = 4
-# Updates of the table's size that a block may begin with (RFC 7541, 4.2).
+# Table size updates that a block may begin with (RFC 7541, 4.2).
 SIZE_UPDATES = 2
 LENGTH_DIGITS = 18
 TIMEOUT_NAME = b"grpc-timeout"
 TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
-# Headers that are the protocol's and not the caller's.
+# Headers of the protocol, which are not the caller's metadata.
 RESERVED = frozenset((b"te", b"content-type", TIMEOUT_NAME, b"grpc-encoding", b"user-agent"))
 PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
-# What belongs to a connection and not to a request (RFC 9113, 8.2.2).
+# Connection-specific headers, which a request must not have (RFC 9113, 8.2.2).
 OF_CONNECTIONS = frozenset(
     (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")
 )
@@ -44,15 +43,15 @@ NOT_IN_VALUES = re.compile(rb"[\0\r\n]")
 
 
 class Head(NamedTuple):
-    """What the headers of a call say.
+    """The parsed headers of a call.
 
     Attributes:
         path: "/package.Service/Method".
-        wrong: the HTTP status of what is no gRPC call at all; 0: it is one.
-        timeout: seconds; None: as long as it takes.
-        encoding: of compressed messages.
-        headers: all but a timeout that can be read, in their order.
-        content_length: bytes of DATA that are announced; None: none are.
+        wrong: the HTTP status that refuses a request that is not a gRPC call; 0: it is one.
+        timeout: seconds; None: no deadline.
+        encoding: the encoding of compressed messages.
+        headers: all headers but a valid timeout, in their order.
+        content_length: announced bytes of DATA; None: not announced.
     """
 
     path: str
@@ -63,7 +62,7 @@ class Head(NamedTuple):
     content_length: int | None = None
 
     def metadata(self) -> Metadata:
-        """What the caller sends along."""
+        """Return the caller's metadata."""
         return tuple(
             _decoded(name, value)
             for name, value in self.headers
@@ -72,11 +71,11 @@ class Head(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """Blocks that differ in the timeout alone, which they spell out.
+    """Blocks that differ only in the timeout, which is a plain literal in each.
 
     Attributes:
-        before, after: what such a block has before the timeout's length, and after the timeout.
-        like: what they all say, but for the timeout.
+        before, after: the bytes before the timeout's length, and those after the timeout.
+        like: the head of all these blocks, except for the timeout.
     """
 
     before: bytes
@@ -84,22 +83,22 @@ class Shape(NamedTuple):
     like: Head
 
     def timeout(self, block: bytes) -> float | None:
-        """What is left of the deadline, of a block of this shape; None: it is of another."""
+        """Return the timeout of a block of this shape; None: the block has another shape."""
         before, after = self.before, self.after
         start, end = len(before), len(block) - len(after)
         if start >= end or not (block.startswith(before) and block.endswith(after)):
             return None
-        # What stands there is a timeout of one to nine bytes, and so its length is a single byte.
+        # A timeout has one to nine bytes, and so its length takes a single byte.
         return _timeout(block[start + 1 : end]) if block[start] == end - start - 1 else None
 
 
 class Heads:
     """Reads the header blocks of one connection.
 
-    After a connection's first calls most blocks refer to the table of headers and leave it as it
-    is: such a block means what it meant before, and is looked up. Others differ from one that came
-    before in what is left of the deadline alone: then that is all that is looked at, in the block
-    itself where it is spelled out there, or else in the fields that it stands for.
+    After a connection's first calls, most blocks refer to the header table and do not change it.
+    Such a block means the same as before, and is looked up. Other blocks differ from an earlier one
+    only in the timeout: then only the timeout is parsed, from the block itself if it is a plain
+    literal there, or else from the decoded fields.
 
     Args:
         most_bytes: of a list of headers.
@@ -109,17 +108,17 @@ class Heads:
         self._most_bytes = most_bytes
         self._decoder = BlockDecoder(READ_ALL_THE_SAME * most_bytes, varying=TIMEOUT_NAME)
         self._known: dict[bytes, Head] = {}
-        # Of lists of headers with a timeout in some place, by that place and the others.
+        # Heads of header lists with a timeout, by the timeout's position and the other fields.
         self._timed: dict[tuple[int, tuple[Field, ...]], Head] = {}
         self._shapes: list[Shape] = []
         self._newest: object = None
 
     def read(self, block: bytes) -> Head:
-        """The head that a block stands for.
+        """Read the head of a block.
 
         Raises:
-            Broken: it is none, or so large that it was not read.
-            StreamFault: it is, but no request may have it.
+            Broken: the block is malformed, or too large to be decoded.
+            StreamFault: the block is valid, but not allowed for a request.
         """
         known = self._known.get(block)
         if known is not None:
@@ -137,8 +136,10 @@ class Heads:
         return head
 
     def _head(self, fields: list[Field], spelled: int, block: bytes) -> Head:
-        """What fields say; `spelled`: where the block spells the timeout out, if others may be
-        like it."""
+        """Read the head of decoded fields, and cache the block's shape.
+
+        `spelled` is the timeout's offset in the block if it is a plain literal; else 0.
+        """
         places = [place for place, field in enumerate(fields) if field[0] == TIMEOUT_NAME]
         if len(places) != 1:
             return head_of(fields, self._most_bytes)
@@ -151,7 +152,7 @@ class Heads:
         if head is None:
             head = head_of(fields, self._most_bytes)._replace(headers=others[1])
             size = sum(len(name) + len(value) + FIELD_BYTES for name, value in fields)
-            # One that is close to what is allowed may be beyond it with a longer timeout.
+            # A list close to the limit could exceed it with a longer timeout.
             if size > min(KNOWN_BYTES, self._most_bytes // 2):
                 return head
             _remember(self._timed, others, head)
@@ -162,11 +163,11 @@ class Heads:
         return _with_timeout(head, timeout)
 
     def trailers(self, block: bytes) -> None:
-        """A block that says nothing of interest, but may move the table.
+        """Decode a block only for its effect on the header table.
 
         Raises:
             Broken: it is none, or so large that it was not read.
-            StreamFault: it is, but no request may end with it.
+            StreamFault: the block is valid, but not allowed at the end of a request.
         """
         fields = self._fields(block)
         self._has_moved(block)
@@ -188,11 +189,11 @@ class Heads:
             raise Broken(Code.COMPRESSION_ERROR, f"a header block that is none: {said}") from exc
 
     def _has_moved(self, block: bytes) -> bool:
-        """Whether the block has changed what others mean, so that none is known any more."""
+        """Return whether the block changed the table, which invalidates all cached blocks."""
         entries = self._decoder.table.dynamic_entries
         newest = entries[0] if entries else None
-        # A block that changes the table's size says so first. An entry is told by its identity, for
-        # an equal one may come again.
+        # A block that changes the table's size starts with the update. Entries are compared by
+        # identity, because an equal entry may be added again.
         if newest is self._newest and not _updates_size(block):
             return False
         self._newest = newest
@@ -212,7 +213,7 @@ def _remember(known: dict[Key, Head], key: Key, head: Head) -> None:
 
 
 def _updates_size(block: bytes, start: int = 0) -> bool:
-    """Whether an update of the table's size stands there (RFC 7541, 6.3)."""
+    """Return whether the block has a table size update at `start` (RFC 7541, 6.3)."""
     return start < len(block) and 0x20 <= block[start] < 0x40
 
 
@@ -231,10 +232,10 @@ def _check_size_updates(block: bytes) -> None:
 
 
 def head_of(headers: Fields, most_bytes: int = TransportLimits.header_list_bytes) -> Head:
-    """What headers ask for.
+    """Parse headers into a head.
 
     Raises:
-        StreamFault: they are not a request's.
+        StreamFault: the headers are not valid for a request.
     """
     pseudo: dict[bytes, bytes] = {}
     names: list[bytes] = []
@@ -248,7 +249,7 @@ def head_of(headers: Fields, most_bytes: int = TransportLimits.header_list_bytes
             pseudo[name] = value
         values.append(value)
     size = _check(names, values) + sum(map(len, pseudo)) + FIELD_BYTES * len(values)
-    # Of headers that come more than once, the first counts.
+    # If a header is repeated, the first one counts.
     plain = dict(zip(reversed(names), reversed(values[len(pseudo) :]), strict=True))
     wrong = _wrong(pseudo, plain)
     timeout = None
@@ -275,13 +276,13 @@ def head_of(headers: Fields, most_bytes: int = TransportLimits.header_list_bytes
 
 
 def _timeout(sent: bytes) -> float | None:
-    """Seconds that are left; None: that is none."""
+    """Parse a timeout into seconds; None: it is invalid."""
     found = TIMEOUT.fullmatch(sent)
     return None if found is None else int(found[1]) * UNITS[found[2]]
 
 
 def _wrong(pseudo: dict[bytes, bytes], plain: dict[bytes, bytes]) -> int:
-    """The HTTP status of what is no gRPC call; 0: it is one."""
+    """Return the HTTP status that refuses a request that is not a gRPC call; 0: it is one."""
     method, path = pseudo.get(b":method"), pseudo.get(b":path")
     if method == b"CONNECT":
         if b":scheme" in pseudo or path is not None or b":authority" not in pseudo:
@@ -299,7 +300,7 @@ def _wrong(pseudo: dict[bytes, bytes], plain: dict[bytes, bytes]) -> int:
 
 
 def _check(names: list[bytes], values: list[bytes]) -> int:
-    """Check what may be in headers (RFC 9113, 8.2); returns their bytes."""
+    """Check the characters of headers (RFC 9113, 8.2); return their bytes."""
     all_names, all_values = b"".join(names), b"".join(values)
     if b"" in names or not TOKENS.fullmatch(all_names):
         raise _malformed("a header whose name is none")

@@ -1,4 +1,4 @@
-"""What one caller may ask of the transport: every bound that it has, with its default."""
+"""All limits of the transport on one caller, with their defaults."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ KIB, MIB = 2**10, 2**20
 
 @dataclass(frozen=True)
 class Rate:
-    """How much of a thing a connection may do: a bucket of tokens.
+    """The rate at which a connection may do something, as a token bucket.
 
     Attributes:
-        burst: at once.
-        per_second: in the long run.
-        per_use: beside that, for every sign of use: a call that is answered, or a part of an
-            answer of a kilobyte or more that the peer has taken. Who is served much may say much.
+        burst: tokens at most.
+        per_second: tokens gained per second.
+        per_use: tokens gained for every sign of use: an answered call, or a part of an answer of a
+            kilobyte or more that the peer has taken. Busy connections may thus send more.
     """
 
     burst: float
@@ -27,48 +27,48 @@ class Rate:
 
 @dataclass(frozen=True)
 class TransportLimits:
-    """Bounds of a server, of a connection of it, and of a call.
+    """Limits of a server, of each connection, and of each call.
 
-    The defaults are those of servers that have stood in the open for years, where those have one:
+    Where possible, the defaults are those of servers that have faced the internet for years:
     nghttp2's for resets and acknowledgements, Envoy's for windows and priorities, gRPC's for
-    headers. Beyond a rate the connection ends with ENHANCE_YOUR_CALM.
+    headers. A connection that exceeds a rate ends with ENHANCE_YOUR_CALM.
 
     Attributes:
-        streams: calls that a connection may have at once.
-        message_bytes: of a message, as it is sent and once it is inflated.
-        ahead_bytes: of a call's messages that the peer may send before they are read.
-        header_list_bytes: of a call's headers, as HTTP/2 counts them.
+        streams: simultaneous calls of a connection.
+        message_bytes: bytes of a message, both as sent and inflated.
+        ahead_bytes: bytes of a call's messages that the peer may send before they are read.
+        header_list_bytes: bytes of a call's headers, as HTTP/2 counts them.
         continuations: CONTINUATION frames of a header block.
-        status_bytes: of an answer's trailers; longer texts are cut.
-        open_message_bytes: of a message of a method that anybody may call, where others are asked
-            who they are: it names a service at most.
-        connections: at once; beyond it a stranger's ends, or else the one that has been idle
-            longest, or the new one.
-        handshakes: of TLS at once; beyond it one that has been at it for longest ends.
-        handshakes_a_turn: that are gone on with in a turn of the event loop.
-        handshake_seconds: that one may take.
-        preface_seconds: in which a connection is to begin to speak HTTP/2.
-        headers_seconds: in which a header block is to be complete.
-        message_seconds: in which a message, a unary call or any other frame is to be complete.
-        stall_seconds: in which the peer is to take 16 KiB of an answer, or all that is left of it.
-        idle_seconds: without a call, after which a connection is asked to end.
-        turn_seconds: that a connection's frames may take before others have their turn.
-        reading_seconds: that the frames of all connections may take as they are read, in a turn of
-            the event loop.
-        backlog_seconds: that all frames which have waited may take, before new ones are read.
-        inflation: times as large as it is sent that a compressed message may be, above a mebibyte;
-            what compresses better than that is made to do harm.
-        inflated_a_turn: bytes of inflated messages, after which calls wait for the next turn.
-        held_bytes: of large messages, inflated messages and unsent answers, of a connection.
-        held_bytes_in_all: of all connections.
-        resets: that the peer sends for calls which had more than half of their time left.
-        late_resets: that the peer sends for calls which are over: it gave up in the moment in which
-            the answer was sent, as callers beyond a server's capacity do at every other call.
-        faults: calls that the server has to reset since the peer has made a mistake.
+        status_bytes: bytes of an answer's trailers; longer texts are cut.
+        open_message_bytes: bytes of a message of a method that anybody may call, if other methods
+            require identification: it names a service at most.
+        connections: simultaneous connections. Beyond it the server closes a stranger's, or else
+            the one that has been idle longest, or the new one.
+        handshakes: simultaneous TLS handshakes; beyond it a silent one ends, or else the oldest.
+        handshakes_a_turn: handshakes that advance in one turn of the event loop.
+        handshake_seconds: time for a handshake.
+        preface_seconds: time for a connection to start speaking HTTP/2.
+        headers_seconds: time for a header block to be complete.
+        message_seconds: time for a message, a unary call or any other frame to be complete.
+        stall_seconds: time for the peer to take 16 KiB of an answer, or all that is left of it.
+        idle_seconds: time without a call after which a connection is asked to end.
+        turn_seconds: parsing time of one connection before others have their turn.
+        reading_seconds: parsing time of newly read frames of all connections, in one turn of the
+            event loop.
+        backlog_seconds: parsing time of waiting frames, before new ones are read.
+        inflation: highest ratio of inflated to sent bytes of a message above a mebibyte; a higher
+            ratio indicates an attack.
+        inflated_a_turn: bytes of inflated messages after which calls wait for the next turn.
+        held_bytes: bytes of large messages, inflated messages and unsent answers of a connection.
+        held_bytes_in_all: the same for all connections together.
+        resets: resets by the peer of calls that had more than half of their time left.
+        late_resets: resets by the peer of calls that are over: it gave up just as the answer was
+            sent, as callers beyond a server's capacity do at every other call.
+        faults: calls that the server resets because of an error of the peer.
         refused_streams: calls beyond `streams`.
         settings, pings, priorities, window_updates: such frames.
-        empty_frames: DATA without data that is not the last.
-        unknown_frames: of kinds that are not known, and others that say nothing.
+        empty_frames: DATA frames without data that are not the last.
+        unknown_frames: frames of unknown kinds, and others without effect.
     """
 
     streams: int = ServerConfig.max_concurrent_streams
@@ -107,7 +107,7 @@ class TransportLimits:
 
     @classmethod
     def of(cls, config: ServerConfig) -> TransportLimits:
-        """Those of a server whose settings say some of them."""
+        """Create the limits of a server from its settings."""
         return cls(
             streams=config.max_concurrent_streams,
             message_bytes=config.max_message_bytes,

@@ -1,11 +1,11 @@
-"""HTTP/2 without a socket (RFC 9113): bytes in, events out, and what a server has to say to them.
+"""HTTP/2 without a socket (RFC 9113): bytes in, events and the server's own frames out.
 
 >>> session.receive(data)
 >>> while (event := session.step()) is not None:
 ...     ...
 
-One step is one frame, so that whoever drives it can stop in between. Nothing here waits or asks
-what time it is but by the clock that is given.
+One step handles one frame, so that the driver can stop in between. Nothing here waits, and the time
+comes only from the given clock.
 """
 
 from __future__ import annotations
@@ -63,17 +63,16 @@ class Session(FrameReader):
     """The protocol of one connection.
 
     Attributes:
-        streams: those that are open, by number.
-        last_stream: the largest number that the peer has used.
-        last_taken: streams above it are refused.
-        use: signs that the connection is of use to its peer; see `limits.Rate`.
+        streams: open streams, by number.
+        last_stream: the largest stream number that the peer has used.
+        last_taken: streams above this number are refused.
+        use: number of signs of use; see `limits.Rate`.
 
     Args:
-        limits: what the peer may do.
-        put: takes frames that are to be sent.
+        limits: limits on the peer.
+        put: takes frames to send.
         clock: monotonic seconds.
-        door: says of a call of which nothing but the head has come with which block it ends; None:
-            it may go on.
+        door: returns the block that ends a call at its headers, or None if the call may go on.
     """
 
     def __init__(
@@ -92,7 +91,7 @@ class Session(FrameReader):
         self._heads = Heads(limits.header_list_bytes)
         self._ended = Over()
         self._settings = PeerSettings()
-        # Bytes received since the last WINDOW_UPDATE of the whole connection.
+        # Bytes received since the last WINDOW_UPDATE of the connection.
         self._received = 0
         self._budgets = Budgets(limits, clock())
         self._react = (
@@ -123,7 +122,7 @@ class Session(FrameReader):
         raise _fault_of(found, f"{what.name} on stream {stream.number}, {stream.state.name}")
 
     def fault(self, number: int, fault: StreamFault) -> Event:
-        """The peer has made a mistake that costs it one stream."""
+        """Reset one stream because of an error of the peer."""
         self._spend(self._budgets.faults)
         self._put(reset(number, fault.code))
         stream = self.streams.pop(number, None)
@@ -135,7 +134,10 @@ class Session(FrameReader):
         return CallEnded(stream)
 
     def _of_none(self, number: int, what: Input, name: str) -> bool:
-        """Whether a stream that is not there was cut; a mistake where it was not and may not be."""
+        """Return whether a stream that no longer exists was cut.
+
+        If it was not, and the input is not allowed on it, this raises the peer's error.
+        """
         state = self._ended.state(number, self.last_stream)
         found = NEXT[state][what]
         if isinstance(found, Fault):
@@ -144,7 +146,7 @@ class Session(FrameReader):
             self._ended.close(number)
         return state is State.CUT
 
-    # Frames, by kind.
+    # Handlers of frames, by kind.
 
     def _on_data(self, number: int, flags: int, payload: bytes) -> Event:
         size = len(payload)
@@ -160,7 +162,7 @@ class Session(FrameReader):
             self._of_none(number, what, "DATA")
             return QUIET
         found = NEXT[stream.state][what]
-        # In a single line what `_next` does: this is the path of every message.
+        # `_next`, inlined: every message takes this path.
         stream.state = found if found.__class__ is State else self._next(stream, what)
         stream.window -= size
         if stream.window < 0:
@@ -213,7 +215,7 @@ class Session(FrameReader):
         return CallBegan(stream, head, last)
 
     def _turn_away(self, number: int, last: bool, block: bytes) -> None:
-        """End a call at its head: there is no stream of it, nor anything else that is kept."""
+        """End a call at its headers, without creating a stream or any other state."""
         self.use += 1
         self._put(header_frames(END_STREAM, number, block, self._settings.frame_bytes))
         if not last and not self._skips_message(number):
@@ -221,9 +223,9 @@ class Session(FrameReader):
             self._ended.cut(number)
 
     def _skips_message(self, number: int) -> bool:
-        """Pass over the one DATA frame of a call that has ended, if that is what comes next.
+        """Skip the one DATA frame of an ended call, if that comes next.
 
-        It nearly always is: callers send both together. Then there is nothing to be reset either.
+        It nearly always does: callers send both together. No reset is needed then.
         """
         data, start = self._data, self._start
         if len(data) - start < HEADER_BYTES:
@@ -244,7 +246,7 @@ class Session(FrameReader):
         return True
 
     def _on_trailers(self, number: int, last: bool, block: bytes) -> Event:
-        """A second block of a call's headers ends what the caller sends."""
+        """Handle trailers, which end what the caller sends."""
         what = Input.HEADERS_END if last else Input.HEADERS
         stream = self.streams.get(number)
         if stream is None and self._ended.left_out(number):
@@ -284,7 +286,7 @@ class Session(FrameReader):
                 self._spend(self._budgets.late_resets)
             return QUIET
         stream.state = State.CLOSED
-        # Who has waited for half of what there was has had a reason to go.
+        # A caller that has waited for half of its time had a reason to give up.
         if stream.timeout is None or now - stream.since < stream.timeout / 2:
             self._spend(self._budgets.resets)
         return CallEnded(stream)
@@ -336,10 +338,10 @@ class Session(FrameReader):
             raise StreamFault(Code.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
         return WindowOpened(stream, size)
 
-    # What a server does.
+    # Called by the connection.
 
     def greet(self) -> None:
-        """Say what the peer may send, before anything else is said."""
+        """Send the server's settings, before anything else."""
         limits = self._limits
         ours = {
             Setting.MAX_CONCURRENT_STREAMS: limits.streams,
@@ -354,7 +356,7 @@ class Session(FrameReader):
         self._put(window_update(stream.number, size))
 
     def answered(self, stream: Stream) -> None:
-        """The last frame of an answer has been put; what else the caller sends is of no use."""
+        """Note that the last frame of an answer was queued; ignore the rest of the request."""
         self.use += 1
         if stream.state is HALF_CLOSED:
             del self.streams[stream.number]
@@ -363,7 +365,7 @@ class Session(FrameReader):
             self._leave(stream, Input.ANSWERED, Code.NO_ERROR)
 
     def reset(self, stream: Stream, code: Code) -> None:
-        """End a stream as it is."""
+        """End a stream at once."""
         if stream.state is not State.CLOSED:
             self._put(reset(stream.number, code))
             self._leave(stream, Input.RESET, None)

@@ -1,9 +1,9 @@
-"""The states of a stream (RFC 9113, 5.1), as a server sees them: a table, and nothing else.
+"""The states of a stream (RFC 9113, 5.1) on the server's side, as a table.
 
 >>> NEXT[State.OPEN][Input.DATA_END]
 <State.HALF_CLOSED: 2>
 
-`printed()` shows the whole of it.
+`printed()` shows the whole table.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any, NamedTuple
 from cascade_server.transport.http2.frames import Code
 from cascade_server.transport.http2.headers import Head
 
-# Streams that are cut, and gaps in the numbers, which are remembered of a connection.
+# Cut streams, and gaps in the stream numbers, that are remembered per connection.
 MOST_CUT, MOST_GAPS = 1024, 16
 
 
 class State(IntEnum):
-    """Of a stream.
+    """The state of a stream.
 
-    IDLE: nothing has been sent on it. OPEN: the peer is sending. HALF_CLOSED: the peer has sent
-    all, and waits for the answer. CUT: it has its answer and was asked to send no more; what it
-    sends all the same, since it cannot know yet, is passed over. CLOSED: it is over.
+    IDLE: nothing has been sent. OPEN: the peer is sending. HALF_CLOSED: the peer has sent
+    everything and waits for the answer. CUT: the peer has its answer and was asked to stop sending;
+    what it sends before it knows is ignored. CLOSED: the stream is over.
     """
 
     IDLE = 0
@@ -35,7 +35,7 @@ class State(IntEnum):
 
 
 class Input(IntEnum):
-    """What happens to a stream: frames of the peer's, and (the last two) what we send."""
+    """The inputs of a stream: frames of the peer and (the last two) of the server."""
 
     HEADERS = 0
     HEADERS_END = 1
@@ -48,11 +48,11 @@ class Input(IntEnum):
 
 
 class Fault(NamedTuple):
-    """What is not allowed in a state.
+    """An input that is not allowed in a state.
 
     Attributes:
-        code: says what kind of mistake it is.
-        whole: whether it ends the connection; else its stream only.
+        code: the kind of error.
+        whole: whether it ends the whole connection, rather than the stream only.
     """
 
     code: Code
@@ -65,8 +65,8 @@ CLOSED_FAULT = Fault(Code.STREAM_CLOSED, whole=True)
 MALFORMED = Fault(Code.PROTOCOL_ERROR, whole=False)
 IDLE, OPEN, HALF, CUT, CLOSED = State
 
-# Columns as in `Input`. A second HEADERS that is not the last is malformed (8.1); window updates
-# and resets of what is closed may have been under way (5.1).
+# Columns as in `Input`. A second HEADERS without END_STREAM is malformed (8.1); window updates and
+# resets of a closed stream may have been in flight (5.1).
 NEXT: tuple[tuple[State | Fault, ...], ...] = (
     # IDLE
     (OPEN, HALF, IDLE_FAULT, IDLE_FAULT, IDLE_FAULT, IDLE_FAULT, IDLE_FAULT, IDLE_FAULT),
@@ -82,7 +82,7 @@ NEXT: tuple[tuple[State | Fault, ...], ...] = (
 
 
 def printed() -> str:
-    """The table, a line a state."""
+    """Format the table, one line per state."""
     width = 28
     lines = ["".join(name.ljust(width) for name in ("", *Input.__members__))]
     for state in State:
@@ -97,10 +97,10 @@ def printed() -> str:
 
 
 class Over:
-    """What is remembered of streams that are over, which is not much.
+    """The little that is remembered of streams that are over.
 
-    A stream that is CUT is remembered, since its peer may go on sending for a while. So are numbers
-    that were left out: to use one later is another mistake than to use one again (5.1.1).
+    CUT streams are remembered, because the peer may keep sending for a while. So are skipped
+    numbers: using one later is a different error from reusing a number (5.1.1).
     """
 
     def __init__(self) -> None:
@@ -108,41 +108,41 @@ class Over:
         self._gaps: deque[tuple[int, int]] = deque(maxlen=MOST_GAPS)
 
     def cut(self, number: int) -> None:
-        """A stream is over, and its peer has not yet ended what it sends."""
+        """Remember a stream that is over, but on which the peer may still send."""
         self._cut[number] = None
         if len(self._cut) > MOST_CUT:
             del self._cut[next(iter(self._cut))]
 
     def close(self, number: int) -> None:
-        """The peer has ended it too."""
+        """Note that the peer has ended a cut stream too."""
         self._cut.pop(number, None)
 
     def leave_out(self, last: int, number: int) -> None:
-        """No number between these two has been used, and none may be."""
+        """Remember that the numbers between these two were skipped, and may not be used."""
         self._gaps.append((last, number))
 
     def left_out(self, number: int) -> bool:
-        """Whether a number below the last has never been used."""
+        """Return whether a number below the last was never used."""
         return any(low < number < high for low, high in self._gaps)
 
     def state(self, number: int, last: int) -> State:
-        """Of a stream that is not open; `last` is the largest number that was used."""
+        """Return the state of a stream that is not open; `last` is the largest used number."""
         if number == 0 or number > last:
             return IDLE
         return CUT if number in self._cut else CLOSED
 
 
 class Stream:
-    """One that is open or half closed.
+    """A stream that is open or half closed.
 
     Attributes:
-        number: of the stream.
+        number: the stream's number.
         state: OPEN or HALF_CLOSED.
         window: bytes that the peer may send.
-        expected: bytes of DATA that content-length has announced and that have not come; None:
-            nothing was announced.
-        since, timeout: when it began, monotonic, and what it was given; None: all the time.
-        call: what the connection keeps of it.
+        expected: bytes of DATA announced by content-length and not received yet; None: nothing was
+            announced.
+        since, timeout: when it began, monotonic seconds, and its timeout; None: no timeout.
+        call: the connection's data for it.
     """
 
     __slots__ = ("call", "expected", "number", "since", "state", "timeout", "window")

@@ -1,1 +1,1 @@
-"""TLS in the event loop: certificates read anew, handshakes with bounds, bytes encrypted."""
+"""TLS in the event loop: reloaded certificates, limited handshakes, encryption."""

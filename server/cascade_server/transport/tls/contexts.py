@@ -1,4 +1,4 @@
-"""From PEM to OpenSSL: what a server offers and whom it takes, in one place."""
+"""Builds OpenSSL contexts from PEM: what a server offers, and which clients it accepts."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from cascade_server.transport.tls.validity import Validity, validity
 ALPN = "h2"
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 VERIFY = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
-# Of TLS 1.2: forward secrecy and authenticated encryption, which HTTP/2 asks for (RFC 9113, 9.2.2,
-# and its appendix A). Those of TLS 1.3 all have both.
+# For TLS 1.2: forward secrecy and authenticated encryption, which HTTP/2 requires (RFC 9113, 9.2.2,
+# and its appendix A). All ciphers of TLS 1.3 have both.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 def context_of(pem: Pem, files: TlsFiles) -> tuple[ssl.SSLContext, Validity]:
-    """What connections are made of, and when the certificate holds.
+    """Create the context of connections, and read when the certificate is valid.
 
-    There are no tickets, and so TLS 1.3 resumes nothing: connections last, a handshake is cheap,
-    and who is let in without being asked for a certificate again would stay let in when that has
-    expired. Of TLS 1.2 Python has no way to keep OpenSSL from resuming sessions by their ids; see
-    `secured.Secured.step`.
+    Tickets are disabled, so TLS 1.3 resumes no session. Connections are long-lived and a handshake
+    is cheap, while a client that resumes is not asked for its certificate again and so would stay
+    accepted after it has expired. For TLS 1.2, Python cannot keep OpenSSL from resuming sessions by
+    their ids; see `secured.Secured.step`.
 
     Args:
-        pem: as it was read.
-        files: where from, for messages; and whom to let in.
+        pem: the content of the files.
+        files: the paths, for messages, and which clients to accept.
 
     Raises:
-        ConfigError: a file is not what it should be, or the key is another certificate's; names the
-            setting and the file.
+        ConfigError: a file is invalid, or the key does not match the certificate; names the setting
+            and the file.
     """
     try:
         holds = validity(pem.certificate.decode("latin1"))
@@ -68,12 +68,12 @@ class _EncryptedError(ConfigError):
 
 
 def _no_passphrase() -> str:
-    # Without this OpenSSL asks at the terminal, and a server would wait there for ever.
+    # Otherwise OpenSSL would prompt at the terminal, and the server would wait forever.
     raise _EncryptedError("a passphrase")
 
 
 def _wrong_pair(exc: Exception, pem: Pem, files: TlsFiles) -> str:
-    """What is wrong with a certificate and its key, in words."""
+    """Describe what is wrong with a certificate and its key."""
     key = f"tls_key is {files.key}"
     if isinstance(exc, _EncryptedError):
         return (

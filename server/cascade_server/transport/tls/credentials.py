@@ -1,4 +1,4 @@
-"""The server's certificate, as new connections get it: read anew when its files have changed."""
+"""The server's certificate for new connections, reloaded when its files change."""
 
 from __future__ import annotations
 
@@ -21,66 +21,65 @@ log = logging.getLogger("cascade.server")
 
 @dataclass(frozen=True)
 class Watch:
-    """What is known of some files.
+    """The known state of a set of files.
 
-    A pair is written as two files, and who looks in between finds a key that is not the
-    certificate's. So what has changed is read once it has stayed the same from one look to the
-    next.
+    A certificate and its key are two files, and a look between the two writes finds a mismatched
+    pair. So changed files are read only after they have stayed the same from one look to the next.
 
     Attributes:
-        judged: as they were when what is used now was read; None: what was read last was refused.
-            Not all that mends it is seen in a file, as a disk that can be read again: it is tried
-            again at each look.
-        seen: as they were at the last look.
+        judged: the fingerprint of the files in use; None: the files read last were refused. They
+            are then tried again at each look, because a fix may not show in the fingerprint, such
+            as a disk that can be read again.
+        seen: the fingerprint at the last look.
     """
 
     judged: Fingerprint | None
     seen: Fingerprint
 
     def look(self, now: Fingerprint, at_once: bool = False) -> tuple[Watch, bool]:
-        """After another look.
+        """Take another look.
 
         Args:
-            now: as they are.
-            at_once: whether somebody has said that they are ready: then they are read, whether or
-                not they look as they did.
+            now: the current fingerprint.
+            at_once: whether the files are known to be ready: then they are read, changed or not.
 
         Returns:
-            What is known if they are not read, or are and are sound; and whether they are to be.
+            The new state, provided that the files are not read or prove valid; and whether to read
+            them.
         """
         if not at_once and (now == self.judged or now != self.seen):
             return Watch(self.judged, now), False
         return Watch(now, now), True
 
     def refused(self) -> Watch:
-        """After what was read has been found to be none."""
+        """Return the state after the files read have proved invalid."""
         return Watch(None, self.seen)
 
 
 class Credentials:
-    """A server's certificate and key, and who vouches for its clients.
+    """A server's certificate and key, and the authorities of its clients.
 
-    Connections that are open keep what they were made with. A new pair that is not sound is
-    refused, which is logged, and the one before goes on being used. It is tried again at each look,
-    and what is wrong with it is said once, until something else is.
+    Open connections keep the certificate that they were made with. An invalid new pair is refused
+    and logged, and the one before stays in use. The new pair is tried again at each look; the same
+    error is logged only once.
 
     Attributes:
-        pem: as it was read.
-        context: of it, for the next connection.
-        holds: when the certificate holds.
-        refused: why the files as they are now are not used; None: they are.
+        pem: the content in use.
+        context: its context, for the next connection.
+        holds: when the certificate is valid.
+        refused: why the current files are not used; None: they are.
 
     Args:
-        files: where they are.
+        files: the paths.
         clock: seconds since 1970.
 
     Raises:
-        ConfigError: they are not sound, and there are none from before.
+        ConfigError: the files are invalid, and there is no earlier valid pair.
     """
 
     def __init__(self, files: TlsFiles, clock: Callable[[], float] = time.time) -> None:
         self.files, self._clock = files, clock
-        # Before they are read: what changes meanwhile is found at the next look.
+        # Taken before reading: the next look then finds changes made meanwhile.
         seen = fingerprint(files)
         self._watch = Watch(seen, seen)
         self.pem, self.context, self.holds = self._read()
@@ -93,7 +92,7 @@ class Credentials:
 
     @classmethod
     def of(cls, config: ServerConfig) -> Credentials | None:
-        """Those of the settings; None: the server speaks no TLS."""
+        """Load the credentials of the settings; None: the server does not use TLS."""
         files = TlsFiles.of(config)
         return None if files is None else cls(files)
 
@@ -102,8 +101,8 @@ class Credentials:
             pem = read(self.files)
             return pem, *context_of(pem, self.files)
         except (OSError, ValueError) as exc:
-            # `ssl.SSLError` is an OSError. A process that has hardly a descriptor left can read the
-            # files and not give them to OpenSSL: no fault of theirs, and it may have some later.
+            # `ssl.SSLError` is an OSError. A process short of file descriptors can read the files
+            # but not pass them to OpenSSL. The files are not at fault, and a retry may succeed.
             raise ConfigError(
                 f"tls_certificate {self.files.certificate} and tls_key {self.files.key} cannot be "
                 f"used: {getattr(exc, 'strerror', None) or exc}"
@@ -113,16 +112,16 @@ class Credentials:
         return f"the certificate in {self.files.certificate} has expired on {_date(holds.ends)}"
 
     def look(self, at_once: bool = False) -> bool:
-        """Read the files anew if they have changed.
+        """Reload the files if they have changed.
 
         Args:
-            at_once: do not wait until they have stayed the same for a while.
+            at_once: do not wait until they have stayed the same from one look to the next.
 
         Returns:
-            Whether new connections get another certificate from now on.
+            Whether new connections now get another certificate.
         """
         watch, is_new = self._watch.look(fingerprint(self.files), at_once)
-        # Until it has turned out to be sound, what is read is to be read again.
+        # Until the content proves valid, it is to be read again.
         self._watch = watch.refused() if is_new else watch
         if not is_new:
             return False
@@ -154,16 +153,16 @@ class Credentials:
         self.refused = why
 
     def now(self) -> float:
-        """Seconds since 1970, by which certificates hold."""
+        """Return the time for checking certificates, in seconds since 1970."""
         return self._clock()
 
     def expose(self, told: Callable[[Callable[[], float], Callable[[], bool]], None]) -> None:
-        """Have somebody told when the certificate expires, and whether a newer one was refused."""
+        """Expose, to `told`, when the certificate expires and whether a newer one was refused."""
         told(lambda: self.holds.ends, lambda: self.refused is not None)
 
     def start_looking(self, seconds: float) -> None:
-        """Look now, and every so often from now on, in the running event loop."""
-        # What a process that is started anew is given is from when the server was.
+        """Look now and every `seconds`, in the running event loop."""
+        # A restarted process inherits the content from the server's start.
         self.look(at_once=True)
         self._looking = asyncio.create_task(self._keep_looking(seconds))
 
@@ -179,7 +178,7 @@ class Credentials:
                 # A disk may be slow.
                 await asyncio.to_thread(self.look)
             except Exception:
-                # Once nobody looks, the server would be found out when its certificate has expired.
+                # If this loop ended, the certificate would silently be used until it expired.
                 log.exception("%s could not be looked after", self.files.certificate)
 
 

@@ -1,4 +1,4 @@
-"""The files of a certificate: where they are, what is in them, and whether they have changed."""
+"""The files of a certificate: their paths, their content, and detection of changes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import TypeAlias
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
 
-# A file of certificates is a few kilobytes; a bundle of all authorities there are, 300.
+# A certificate file has a few kilobytes; a bundle of all public authorities has 300.
 MOST_BYTES = 4 * 2**20
-# Of each file: device, inode, when it was written, its size, when anything of it was changed, its
-# mode and its owner; None: it is not there.
+# For each file: device, inode, time of the last write, size, time of the last change of anything,
+# mode and owner; None: the file does not exist.
 Fingerprint: TypeAlias = tuple[tuple[int, ...] | None, ...]
 
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """Where a server's TLS is, and whom it lets in.
+    """The paths of a server's TLS files, and which clients it accepts.
 
     Attributes:
-        certificate: PEM, the server's certificate first, then those between it and a root.
+        certificate: PEM, the server's certificate first, then its intermediates.
         key: PEM, without a passphrase.
-        client_ca: PEM, who vouches for clients; None: clients are not asked for a certificate.
+        client_ca: PEM, the authorities of clients; None: clients are not asked for a certificate.
         clients: `none`, `optional` or `required`.
         minimum: the oldest version of TLS, "1.2" or "1.3".
     """
@@ -40,7 +40,7 @@ class TlsFiles:
 
     @classmethod
     def of(cls, config: ServerConfig) -> TlsFiles | None:
-        """Those of the settings; None: the server speaks no TLS."""
+        """Return the files of the settings; None: the server does not use TLS."""
         if config.tls_certificate is None or config.tls_key is None:
             return None
         return cls(
@@ -59,7 +59,7 @@ class TlsFiles:
 
 @dataclass(frozen=True)
 class Pem:
-    """What is in the files."""
+    """The content of the files."""
 
     certificate: bytes
     key: bytes = field(repr=False)
@@ -67,10 +67,10 @@ class Pem:
 
 
 def read(files: TlsFiles) -> Pem:
-    """Read them all.
+    """Read all files.
 
     Raises:
-        ConfigError: one cannot be read; names the setting and the file.
+        ConfigError: a file cannot be read; names the setting and the file.
     """
     client_ca = None if files.client_ca is None else _content("tls_client_ca", files.client_ca)
     return Pem(
@@ -91,8 +91,11 @@ def _content(setting: str, path: Path) -> bytes:
 
 
 def fingerprint(files: TlsFiles) -> Fingerprint:
-    """What changes when a file is written or replaced, when others may read it, or when a link on
-    the way to it is turned to another folder, as Kubernetes does with `..data`."""
+    """Return the fingerprint of the files.
+
+    It changes if a file is written or replaced, if its permissions change, or if a link on its
+    path is switched to another folder, as Kubernetes does with `..data`.
+    """
     return tuple(_of_file(path) for path in files.paths)
 
 
@@ -106,7 +109,7 @@ def _of_file(path: Path) -> tuple[int, ...] | None:
         found.st_ino,
         found.st_mtime_ns,
         found.st_size,
-        # A key that this user may read at last was written when nobody could.
+        # Detects a key that becomes readable later: its content does not change then.
         found.st_ctime_ns,
         found.st_mode,
         found.st_uid,
@@ -115,8 +118,10 @@ def _of_file(path: Path) -> tuple[int, ...] | None:
 
 @contextlib.contextmanager
 def as_file(content: bytes) -> Iterator[str]:
-    """What has been read, as a file that nobody else sees, for OpenSSL, which takes files alone: it
-    is the same content that was judged, whatever has become of the files since."""
+    """Provide content as a private file, because OpenSSL only accepts paths.
+
+    OpenSSL thus gets the content that was checked, even if the original file has changed since.
+    """
     if hasattr(os, "memfd_create"):
         number = os.memfd_create("tls", os.MFD_CLOEXEC)
         with os.fdopen(number, "wb") as file:

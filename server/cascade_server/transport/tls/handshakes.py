@@ -1,4 +1,4 @@
-"""All handshakes of a process: how many there may be at once, how long each, and in which turn."""
+"""Schedules and limits the TLS handshakes of a process."""
 
 from __future__ import annotations
 
@@ -18,32 +18,31 @@ from cascade_server.transport.tls.validity import has_ended
 
 
 class Others(Protocol):
-    """Other processes, with whom connections are shared; see `placement.Placement`."""
+    """Other processes that connections are shared with; see `placement.Placement`."""
 
     def gives_away(self, connection: int) -> bool:
-        """Whether a new connection, by its file descriptor, is another's now."""
+        """Offer a connection, by its descriptor, to other processes; True: one took it."""
 
     def opened(self) -> None:
-        """A connection is this process's, whatever becomes of its handshake."""
+        """Count a connection of this process, whatever the result of its handshake."""
 
     def closed(self) -> None:
-        """It is no more."""
+        """Stop counting a connection that has closed."""
 
 
 class Handshakes:
-    """The doorway of connections over TLS.
+    """Creates connections over TLS, and gives their handshakes turns.
 
-    A handshake takes the server about as long as some calls do, and a caller that does not know
-    what it does may ask for thousands. So a few are gone on with in a turn of the event loop, and
-    calls are answered in between. Beyond so many at once the one that has come first ends, and
-    before it one that has said nothing at all.
+    A handshake costs the server about as much as some calls, and a misbehaving client may start
+    thousands. So only a few advance in one turn of the event loop, and calls are answered in
+    between. If there are too many at once, the oldest ends; silent ones end before it.
 
     Args:
-        credentials: what connections are made with.
-        make: the protocol of a connection whose handshake is over.
-        limits: how many, and how long.
-        remarks: are told of what was none.
-        sharing: those with whom connections are shared; None: nobody.
+        credentials: the server's certificate.
+        make: creates the protocol of a connection after its handshake.
+        limits: the limits of number and time.
+        remarks: logs failed connections.
+        sharing: the processes that connections are shared with; None: none.
         clock: monotonic seconds.
     """
 
@@ -58,7 +57,7 @@ class Handshakes:
     ) -> None:
         self._credentials, self._make, self._limits = credentials, make, limits
         self._remarks, self._sharing, self._clock = remarks, sharing, clock
-        # In the order in which they came.
+        # In order of arrival.
         self._underway: dict[Secured, asyncio.TimerHandle] = {}
         self._due: deque[Secured] = deque()
         self._loop = asyncio.get_running_loop()
@@ -69,18 +68,18 @@ class Handshakes:
         return len(self._underway)
 
     def connection(self, stays: bool = False) -> Secured:
-        """The protocol of a connection that has just been taken."""
+        """Create the protocol of a newly accepted connection."""
         return Secured(self, self._make, stays, self._clock)
 
     async def ended(self, seconds: float) -> None:
-        """Wait until none is underway, for so long at most; end those that are after that."""
+        """Wait up to `seconds` until no handshake is in progress; then end the rest."""
         try:
             await asyncio.wait_for(self._none_left.wait(), seconds)
         except TimeoutError:
             for each in list(self._underway):
                 each.abort()
 
-    # What connections say.
+    # Called by connections.
 
     def context(self) -> ssl.SSLContext:
         return self._credentials.context
@@ -118,7 +117,7 @@ class Handshakes:
             for _ in range(min(self._limits.handshakes_a_turn, len(self._due))):
                 self._due.popleft().step()
         finally:
-            # Whatever becomes of one, the others have their turn.
+            # If one fails, the others still get their turn.
             if self._due:
                 self._loop.call_soon(self._turn)
 

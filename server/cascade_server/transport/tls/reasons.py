@@ -1,4 +1,4 @@
-"""Why a handshake has failed, in words for who reads the server's log."""
+"""Describes failed handshakes for the reader of the server's log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORDS = {
 
 
 def reason_of(error: ssl.SSLError) -> str:
-    """A handshake's failure, without anything that the peer could have chosen the words of."""
+    """Describe a handshake's failure without any text that the peer could choose."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is refused: {error.verify_message}"
     reason = error.reason or "TLS has failed"

@@ -1,4 +1,4 @@
-"""What is logged of connections that never were any: each kind seldom, however many there are."""
+"""Logs failed connections, at a limited rate for each reason."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Callable
 log = logging.getLogger("cascade.server")
 
 SECONDS = 30.0
-# Kinds that are told apart; those beyond are one.
+# Most reasons that are counted separately; further ones share one count.
 MOST_KINDS = 32
 
 
 class Remarks:
-    """Says why connections were refused: of each reason once in a while, with how many there were.
+    """Logs why connections were refused: for each reason now and then, with the number since.
 
     Args:
-        seconds: between two lines of a kind.
+        seconds: time between two lines of one reason.
         clock: monotonic seconds.
-        say: takes a line.
+        say: writes a line.
     """
 
     def __init__(
@@ -29,11 +29,11 @@ class Remarks:
         say: Callable[[str], object] = log.warning,
     ) -> None:
         self._seconds, self._clock, self._say = seconds, clock, say
-        # By reason: when it was said last, and how many there were since.
+        # By reason: the time of the last line, and the number of refusals since.
         self._said: dict[str, tuple[float, int]] = {}
 
     def refused(self, address: str, why: str) -> None:
-        """A connection has been refused, or has been given up by its peer before any call."""
+        """Log a connection that was refused, or that its peer gave up before any call."""
         if why not in self._said and len(self._said) >= MOST_KINDS:
             why = "another reason"
         now = self._clock()

@@ -1,8 +1,9 @@
-"""One connection over TLS: a handshake, then bytes for the protocol inside, as if it were plain.
+"""One connection over TLS: does the handshake, then decrypts for the protocol inside.
 
-asyncio's own TLS would do but for three things: it drops the alert that tells a client why it was
-refused, it makes a handshake as soon as its bytes come, however many do at once, and it takes a
-connection before another process can be given it. What it costs is OpenSSL's work in either case.
+asyncio's own TLS has three drawbacks: it drops the alert that tells a client why it was refused, it
+handles a handshake as soon as its bytes arrive, however many arrive at once, and it accepts a
+connection before the connection can be given to another process. The cost is that of OpenSSL in
+either case.
 """
 
 from __future__ import annotations
@@ -18,47 +19,49 @@ from cascade_server.transport.tls.contexts import ALPN
 from cascade_server.transport.tls.reasons import reason_of
 
 READ_BYTES = 256 * 1024
-# Of a handshake: what a peer may send before it is gone on with; a long chain of certificates.
+# Most unprocessed bytes of a handshake; enough for a long certificate chain.
 MOST_HANDSHAKE_BYTES = 128 * 1024
 IN_THE_CLEAR = "it speaks HTTP/2 in the clear, and this port speaks TLS"
 
 
 class Doorway(Protocol):
-    """Whom connections are made for; see `handshakes.Handshakes`."""
+    """The owner of connections; see `handshakes.Handshakes`."""
 
     def context(self) -> ssl.SSLContext:
-        """What the next connection is made with."""
+        """Return the TLS context of the next connection."""
 
     def gives_away(self, connection: int) -> bool:
-        """Whether a connection, by its file descriptor, is another process's now."""
+        """Offer a connection, by its descriptor, to other processes; True: one took it."""
 
     def begins(self, connection: Secured) -> None:
-        """A connection is this process's, and its handshake is to come."""
+        """Note that a connection stays in this process, and that its handshake begins."""
 
     def has_more(self, connection: Secured) -> None:
-        """Something of its handshake has come; `step` is to be called when it is its turn."""
+        """Note that handshake bytes have arrived; schedule a call of `step`."""
 
     def has_ended(self, certificate: Mapping[str, Any] | None) -> bool:
-        """Whether a client's certificate, as `ssl` tells it, holds no longer."""
+        """Return whether a client's certificate, as `ssl` returns it, has expired."""
 
     def agreed(self, connection: Secured) -> None:
-        """Its handshake is over, well."""
+        """Note that a handshake has succeeded."""
 
     def gone(self, connection: Secured) -> None:
-        """It is no more."""
+        """Note that a connection has closed."""
 
     def refused(self, address: str, why: str) -> None:
-        """It is none of a client that this server could serve."""
+        """Note that a connection failed or was refused, for the log."""
 
 
 class SecureTransport(asyncio.Transport):
-    """What the protocol inside writes to: encrypts, and hands on. Behind what was no TLS nothing
-    can be said any more: a peer that sends such a thing, and waits for answers, gets none.
+    """The transport of the protocol inside: encrypts and forwards.
+
+    Once the peer has sent data that is not TLS, nothing more can be sent to it, even if it waits
+    for answers.
 
     Args:
-        raw: the connection's own transport.
-        tls: the connection's side of TLS, whose handshake is over.
-        outgoing: where that puts what is to be sent.
+        raw: the transport of the connection's socket.
+        tls: the TLS object, after its handshake.
+        outgoing: the buffer that `tls` writes encrypted bytes to.
     """
 
     def __init__(self, raw: asyncio.Transport, tls: ssl.SSLObject, outgoing: ssl.MemoryBIO) -> None:
@@ -88,7 +91,7 @@ class SecureTransport(asyncio.Transport):
         self._raw.write(self._outgoing.read())
 
     def _encrypt(self, data: bytes | bytearray | memoryview) -> None:
-        # A record, at most 16 KiB, at a time.
+        # One record, at most 16 KiB, at a time.
         written = self._tls.write(data)
         if written < len(data):
             rest = memoryview(data)
@@ -108,7 +111,7 @@ class SecureTransport(asyncio.Transport):
         return self._raw.is_closing()
 
     def close(self) -> None:
-        """Send what waits, say that this is the end, and end; the peer is not waited for."""
+        """Send waiting bytes and TLS's close_notify, and close without waiting for the peer."""
         if self._raw.is_closing():
             return
         say_farewell(self._tls)
@@ -123,23 +126,23 @@ class SecureTransport(asyncio.Transport):
 
 
 def say_farewell(tls: ssl.SSLObject) -> None:
-    """Put TLS's last word where what is to be sent is put."""
-    # It fails where the peer has not said so too, which it need not.
+    """Write TLS's close_notify to the outgoing buffer."""
+    # `unwrap` fails if the peer has not sent its own close_notify, which it need not.
     with contextlib.suppress(ssl.SSLError):
         tls.unwrap()
 
 
 class Secured(asyncio.Protocol):
-    """One peer, from before its handshake on.
+    """A connection over TLS, starting before its handshake.
 
     Attributes:
-        since: when it came, monotonic seconds.
-        is_silent: whether nothing has come of it yet.
+        since: arrival time, monotonic seconds.
+        is_silent: whether the peer has sent nothing yet.
 
     Args:
-        doorway: is told what becomes of it.
-        make: the protocol inside, once there is a handshake.
-        stays: whether it is not to be given to another process.
+        doorway: the owner, which is notified of the connection's events.
+        make: creates the protocol inside after the handshake.
+        stays: whether it must not be given to another process.
         clock: monotonic seconds.
     """
 
@@ -159,7 +162,7 @@ class Secured(asyncio.Protocol):
         raw = self._raw = cast(asyncio.Transport, transport)
         connection = raw.get_extra_info("socket")
         if not self._stays and self._doorway.gives_away(connection.fileno()):
-            # Nothing was read: the other process makes the handshake.
+            # Nothing was read, so the other process does the handshake.
             raw.abort()
             return
         self._is_kept = True
@@ -182,7 +185,7 @@ class Secured(asyncio.Protocol):
     _is_refused = False
 
     def eof_received(self) -> bool:
-        """The peer sends no more: as over TCP, that ends the connection."""
+        """Close the connection, as over TCP, because the peer will send nothing more."""
         return False
 
     def pause_writing(self) -> None:
@@ -213,7 +216,7 @@ class Secured(asyncio.Protocol):
     # The handshake.
 
     def step(self) -> None:
-        """Go on with the handshake, as far as what has come allows."""
+        """Advance the handshake as far as the received bytes allow."""
         if self._raw.is_closing() or self._inside is not None:
             return
         try:
@@ -222,7 +225,7 @@ class Secured(asyncio.Protocol):
             self._flush()
             return
         except ssl.SSLError as exc:
-            # OpenSSL has written the alert that tells the peer why.
+            # Sends the alert from OpenSSL that tells the peer why.
             self._flush()
             self.refuse(reason_of(exc))
             return
@@ -230,7 +233,7 @@ class Secured(asyncio.Protocol):
         if self._tls.selected_alpn_protocol() != ALPN:
             self.refuse(f"it has not asked for {ALPN} (ALPN), which gRPC's clients do")
             return
-        # Of TLS 1.2 OpenSSL resumes sessions by their ids, without looking at anything again.
+        # With TLS 1.2, OpenSSL resumes sessions by their ids without checking certificates again.
         if self._tls.session_reused and self._doorway.has_ended(self._tls.getpeercert()):
             self.refuse("its certificate has expired since it was shown")
             return
@@ -241,7 +244,7 @@ class Secured(asyncio.Protocol):
             self._decrypt()
 
     def refuse(self, why: str) -> None:
-        """End before there was a call, and say why in the log."""
+        """End the connection before any call, and log why."""
         if self._raw.is_closing():
             return
         self._is_refused = True
@@ -249,21 +252,21 @@ class Secured(asyncio.Protocol):
         self._raw.close()
 
     def abort(self) -> None:
-        """End now, without a word: the server stops, or needs the place."""
+        """End at once and silently: the server stops, or needs the place."""
         self._is_refused = True
         self._raw.abort()
 
     def _tell_in_the_clear(self) -> None:
-        """Tell a client of gRPC that has been told of no TLS so, in the way that it understands."""
+        """Tell a gRPC client that connects without TLS, in plain HTTP/2, that TLS is required."""
         why = "this port speaks TLS, and the client does not"
-        # Without SETTINGS: else gRPC takes the server for one that will answer, and waits.
+        # No SETTINGS are sent: after them, gRPC would expect answers and wait.
         self._raw.write(goaway(0, Code.INADEQUATE_SECURITY, why))
         self.refuse(IN_THE_CLEAR)
 
     # Bytes.
 
     def _decrypt(self) -> None:
-        """Hand on what has come, as far as it can be read."""
+        """Decrypt received bytes and pass them to the protocol inside."""
         incoming, tls, inside = self._incoming, self._tls, self._inside
         assert inside is not None
         parts: list[bytes] = []

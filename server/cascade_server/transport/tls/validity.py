@@ -1,7 +1,7 @@
-"""From when until when a certificate holds, read from the certificate itself (RFC 5280, 4.1).
+"""Reads the validity period of a certificate from the certificate itself (RFC 5280, 4.1).
 
-Python's `ssl` tells that of other people's certificates only. What stands before the two times is
-skipped by its length, so that no more of ASN.1 is needed than that.
+Python's `ssl` returns it for the peer's certificate only. The fields before the two times are
+skipped by their lengths, which takes very little of ASN.1.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from typing import Any
 
 BEGIN, END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 SEQUENCE, VERSION, UTC_TIME = 0x30, 0xA0, 0x17
-# Of a UTCTime's two digits: those from here on are of the last century.
+# A UTCTime's two-digit years from here on are in the 20th century.
 FIRST_YEAR = 50
 
 
 @dataclass(frozen=True)
 class Validity:
-    """When a certificate holds, in seconds since 1970."""
+    """When a certificate is valid, in seconds since 1970."""
 
     begins: float
     ends: float
 
 
 def validity(pem: str) -> Validity:
-    """When the first certificate of a PEM file holds.
+    """Read when the first certificate of a PEM file is valid.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no certificate.
     """
     start, end = pem.find(BEGIN), pem.find(END)
     if not 0 <= start < end:
@@ -40,7 +40,7 @@ def validity(pem: str) -> Validity:
         _, certificate, _ = _element(der, 0)
         _, content, _ = _element(certificate, 0)
         kind, _, after = _element(content, 0)
-        # Version, where it is said, then serial number, algorithm and issuer.
+        # The optional version, then serial number, algorithm and issuer.
         for _ in range(3 if kind == VERSION else 2):
             _, _, after = _element(content, after)
         kind, times, _ = _element(content, after)
@@ -54,17 +54,17 @@ def validity(pem: str) -> Validity:
 
 
 def has_ended(certificate: Mapping[str, Any] | None, now: float) -> bool:
-    """Whether somebody's certificate holds no longer.
+    """Return whether a certificate has expired.
 
     Args:
-        certificate: as `ssl.SSLObject.getpeercert` gives it; None or empty: none was shown.
+        certificate: as `ssl.SSLObject.getpeercert` returns it; None or empty: none was sent.
         now: seconds since 1970.
     """
     return bool(certificate and ssl.cert_time_to_seconds(certificate["notAfter"]) <= now)
 
 
 def _element(content: bytes, start: int) -> tuple[int, bytes, int]:
-    """Of DER: an element's kind, what is in it, and where the next one begins."""
+    """Read a DER element: return its kind, its content, and the offset of the next one."""
     kind, size, begin = content[start], content[start + 1], start + 2
     if size & 0x80:
         more = size & 0x7F
