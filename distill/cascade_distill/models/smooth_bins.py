@@ -64,8 +64,11 @@ class Smoothness:
     def for_rows(self, rows: int) -> Smoothness:
         """The same for a table of so many rows to learn from, where these are for `MEASURED_ROWS`
         or fewer: of more rows, finer shapes can be told from chance, and are learnt sooner."""
-        finer = max(1.0, math.sqrt(rows / MEASURED_ROWS))
-        return Smoothness(finer * self.bins, finer * self.places, finer * self.told)
+        more = max(1.0, rows / MEASURED_ROWS)
+        # A number is told to fix others, exactly where they are functions of it: with rows enough
+        # to see that, no wave may stay slow.
+        finer = math.sqrt(more)
+        return Smoothness(finer * self.bins, finer * self.places, more * self.told)
 
 
 def speed(half_waves: Tensor, half: float) -> Tensor:

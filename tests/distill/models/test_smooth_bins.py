@@ -213,7 +213,7 @@ class TestSmoothStudent:
 
 class TestForRows:
     def test_more_rows_have_finer_shapes(self) -> None:
-        assert Smoothness().for_rows(32_000) == Smoothness(bins=16, places=4, told=8)
+        assert Smoothness().for_rows(32_000) == Smoothness(bins=16, places=4, told=16)
 
     @pytest.mark.parametrize("rows", [200, 8_000])
     def test_the_defaults_are_those_of_few(self, rows: int) -> None:
