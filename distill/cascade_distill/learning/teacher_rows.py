@@ -89,9 +89,7 @@ def draw_teacher_rows(
 
 
 def _kept(file: Path, identity: str) -> NDArray[np.int32] | None:
-    """Load a batch drawn earlier with the same identity; None if there is no
-    readable one.
-    """
+    """Load a batch drawn earlier with the same identity; None if there is none to read."""
     if not file.exists():
         return None
     try:
