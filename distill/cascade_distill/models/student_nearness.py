@@ -97,7 +97,7 @@ class StudentNearness(Neighbourhood):
         self.register_buffer("token_at", torch.from_numpy(np.stack(number)), persistent=False)
 
     def weights_of(self, slot: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the parameters of a slot's bias: the gates' weight and bias, and the kernels."""
+        """Return a slot's bias parameters: gate weight, gate bias, and kernels or places."""
         if slot in self.coarse:
             number = self.coarse[slot]
             return self.gate[number], self.gate_bias[number], self.kernel[number]
