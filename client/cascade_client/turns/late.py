@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 # A late call is evidence that up to this many times its remaining time is too little.
 DOUBTFUL = 4.0
-# All calls are sent for which this fraction of their remaining time is still enough.
+# All calls are sent whose remaining time, multiplied by this, is not too little.
 ENOUGH = 1.5
 # Weights of a late call and of one in time: if one in fifty is late, nothing is concluded; if one
 # in ten is, a fifth of the calls is not sent; if one in four is, most are not.
