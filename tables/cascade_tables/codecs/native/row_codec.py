@@ -130,17 +130,19 @@ class RowCodec:
         row: WireRow,
         computed: Mapping[int, float | int] | None = None,
     ) -> bytes | None:
-        """A drawn row as `Rows` of the wire: what the caller gave as it came, and of all else what
-        tokens stand for; None: it is not for this to say.
+        """Encode a drawn row as `Rows` for the wire: given values as they came, others from their
+        tokens.
+
+        Returns None if the Python path must handle it.
 
         Args:
             tokens: int32 [T].
-            inside: where inside of its bin each number is; asked only of columns that are binned.
-            names: columns, in the order in which they are wanted.
-            row: what was given.
-            computed: numbers of columns that were not given and follow from others, by place,
-                which are written whatever the tokens say. None: nobody has looked what follows,
-                and a row with a mark, which says that something does, is not for this.
+            inside: chooses the place of each number inside its bin; called only for binned columns.
+            names: columns, in output order.
+            row: the given values.
+            computed: numbers of columns that were not given and follow from others, by index, which
+                replace those of the tokens. None: nothing was computed, so a row with a mark must
+                take the Python path.
 
         Raises:
             UnknownColumn: the schema has no such column.
@@ -180,13 +182,13 @@ class RowCodec:
         row: WireRow,
         computed: Mapping[tuple[int, int], float | int] | None = None,
     ) -> bytes | None:
-        """`write` of several draws of one row, a column after another.
+        """Encode several draws of one row as `write` does, column after column.
 
         Args:
             tokens: int32 [n, T].
             inside: as for `write`, float64 [b, n] for b columns.
             names, row: see `write`.
-            computed: as for `write`, by the column's place and the draw.
+            computed: as for `write`, by the column's index and the draw.
 
         Raises:
             UnknownColumn: the schema has no such column.
@@ -205,7 +207,8 @@ class RowCodec:
             kinds = ("d" if self._is_real[place] else "q" for place, _ in ordered)
             bits = pack("".join(kinds), *(computed[each] for each in ordered))
         message = row.message
-        # A draw's values take no more than a whole row of learnt ones and the caller's own.
+        # A draw's values take no more space than a whole row of learnt values plus the caller's
+        # own.
         most = rows * (self._most_bytes + len(message))
         if most > MOST_DRAWN_BYTES:
             return None
@@ -237,7 +240,7 @@ class RowCodec:
 
 
 class Compiled:
-    """A table's `RowCodec`, made when it is first asked for; arguments are those of that."""
+    """A table's `RowCodec`, created on first use; the arguments are those of `RowCodec`."""
 
     def __init__(
         self,
@@ -252,7 +255,7 @@ class Compiled:
 
     @cached_property
     def rows(self) -> RowCodec | None:
-        """None where it was not built, or does not know such a table."""
+        """None if the library was not built, or does not support such a table."""
         library = load_library()
         if isinstance(library, str):
             return None
