@@ -112,7 +112,7 @@ def _suits(source: Source, dialect: Dialect) -> tuple[float, int]:
 
 
 def _records(source: Source, dialect: Dialect) -> Iterator[list[str]]:
-    """Yield lines of a file as lists of fields, up to the first malformed one; skip blank lines."""
+    """Yield lines of a file as lists of fields, up to a malformed one; blank lines are empty."""
     with source.text() as text:
         try:
             yield from dialect.reader(text)
