@@ -142,7 +142,7 @@ class JobHandle(_Handle):
         return self._jobs.fetch(self.id, Path(folder), report)
 
     def to_arrow(self, folder: Path | str | None = None) -> pa.Table:
-        """Return its rows as a pyarrow Table; waits with a bar until the job is done.
+        """Return its rows as a pyarrow Table, once it is done; waits for that, with a bar.
 
         Args:
             folder: where to keep downloaded files, so that an interrupted download can be resumed

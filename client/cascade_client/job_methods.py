@@ -18,7 +18,7 @@ class JobMethods(FrameMethods):
 
     @property
     def jobs(self) -> Jobs:
-        """The server's jobs by id: list, watch, cancel, fetch."""
+        """The server's jobs, by their ids: list, watch, cancel, fetch."""
         self._check_open()
         return Jobs(self)
 
