@@ -141,7 +141,7 @@ class AsyncReleases:
     async def canary(
         self, table: str, version: int, share: float, *, timeout: float | None = None
     ) -> ReleaseReport:
-        """Give a loaded version a share of the requests that name no version; see
+        """Give a loaded version a share, in (0, 1), of the requests that name no version; see
         `Releases.canary`.
         """
         request = pb.StartCanaryRequest(table=table, version=version, share=share)
