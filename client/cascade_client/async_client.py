@@ -1,4 +1,4 @@
-"""The asyncio client: the same methods as `Client`, around the same `wire` and `retry`."""
+"""The asyncio client: the same methods as `Client`, built on the same `wire` and `retry`."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class AsyncClient(AsyncJobMethods):
             Showing(api_key, token),
         )
 
-    # One draw of one dict is a dict; mypy sees that 1 is also an int.
+    # One draw of one dict is a dict. mypy objects because 1 is also an int.
     @overload
     async def synthesize(  # type: ignore[overload-overlap]
         self,
@@ -137,12 +137,12 @@ class AsyncClient(AsyncJobMethods):
         draws, report = wire.checked_draws(draws), checked_progress(progress, table)
         held = hold(data)
         is_one_row = held is None or held.count == 1
-        # More rows may go in parts, which are of another kind and may have another deadline.
+        # Several rows may go in parts, which use another method and may have another deadline.
         if is_one_row:
             turns.check(expiry, kind)
         elif held is not None:
             expiry = self._expiry_of_rows(expiry, timeout, held.count * draws)
-        # A frame that cannot be read is refused before anything is sent.
+        # Refuse an unreadable frame before anything is sent.
         given = read(held or data) if held is None or held.count <= PART_ROWS else None
         schema = await self._schema(table, version, expiry)
         options: SynthesizeOptions = {
@@ -162,8 +162,7 @@ class AsyncClient(AsyncJobMethods):
                 left = self._left(expiry)
                 return wire.synthesize_request(schema, given, draws=draws, timeout=left, **options)
 
-            # A row is written when its turn has come: while there is too much to do, it mostly
-            # does not.
+            # Pack a row only when its turn has come: under overload, most rows never get a turn.
             asked: Any = request if held is None else request()
             if is_one_row or asked.ByteSize() <= schema.max_message_bytes:
                 if not is_one_row:
@@ -291,9 +290,9 @@ class AsyncClient(AsyncJobMethods):
             await messages.aclose()
 
     def session(self) -> Self:
-        """A client whose `synthesize` goes over one standing stream; see `Client.session`.
+        """Return a client whose `synthesize` uses one standing stream; see `Client.session`.
 
-        To be called in the event loop.
+        Call it in the event loop.
         """
         self._check_open()
         stream = AsyncStandingStream(self._stub.SynthesizeStream, self._clock)

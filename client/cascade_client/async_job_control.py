@@ -1,4 +1,4 @@
-"""How offline jobs are asked for, watched and fetched with asyncio; see `job_control`."""
+"""Submission, watching and download of offline jobs with asyncio; see `job_control`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cascade_client.values.jobs import Job, job_of
 
 
 class AsyncJobs:
-    """What may be asked of a server about offline jobs; see `Jobs`.
+    """A server's offline jobs; see `Jobs`.
 
     >>> async with AsyncClient() as client:
     ...     job = await client.jobs.submit("credit", 20_000, seed=1)
@@ -58,7 +58,7 @@ class AsyncJobs:
         fresh: bool = False,
         timeout: float = TIMEOUT,
     ) -> Job:
-        """Ask for rows; see `Jobs.submit`."""
+        """Submit a job; see `Jobs.submit`."""
         client, expiry = self._client, self._client._expiry(timeout)
         checked_fidelity(fidelity)
         request = submit_request(
@@ -80,23 +80,23 @@ class AsyncJobs:
         return job_of(await client._call(self._stub.SubmitJob, request, expiry))
 
     async def get(self, job: str, *, files: bool = False, timeout: float = TIMEOUT) -> Job:
-        """How a job is now; see `Jobs.get`."""
+        """Return a job's current state; see `Jobs.get`."""
         request = pb.GetJobRequest(id=job, with_files=files)
         return await self._ask(self._stub.GetJob, request, timeout)
 
     async def list(self, limit: int = 100, *, timeout: float = TIMEOUT) -> tuple[Job, ...]:
-        """The newest jobs, newest first."""
+        """Return the newest jobs, newest first."""
         client = self._client
         request = pb.ListJobsRequest(limit=limit)
         response = await client._call(self._stub.ListJobs, request, client._expiry(timeout))
         return tuple(map(job_of, response.jobs))
 
     async def cancel(self, job: str, *, timeout: float = TIMEOUT) -> Job:
-        """End a job that has not ended; what it has made so far is removed."""
+        """Cancel a job that has not ended; the server removes what it has made so far."""
         return await self._ask(self._stub.CancelJob, pb.CancelJobRequest(id=job), timeout)
 
     async def watch(self, job: str, *, timeout: float | None = None) -> AsyncIterator[Job]:
-        """A job whenever it has gone on, until it has ended; see `Jobs.watch`."""
+        """Yield a job's state on each progress until it has ended; see `Jobs.watch`."""
         client = self._client
         looks = JobWatch(job, client._channel.bounds.look)
         expiry, request = client._open_expiry(timeout), pb.WatchJobRequest(id=job)
@@ -120,7 +120,7 @@ class AsyncJobs:
         *,
         timeout: float | None = None,
     ) -> Job:
-        """The job once it has ended; see `Jobs.wait`."""
+        """Return the job once it has ended; see `Jobs.wait`."""
         found = None
         try:
             async for found in self.watch(job, timeout=timeout):
@@ -137,7 +137,7 @@ class AsyncJobs:
         folder: Path,
         progress: Callable[[int, int], object] | None = None,
     ) -> Sequence[Path]:
-        """Download the results of a job that is done; see `Jobs.fetch`."""
+        """Download the results of a finished job; see `Jobs.fetch`."""
         return await self._fetch(await self.get(job, files=True), folder, progress)
 
     async def _fetch(
@@ -146,8 +146,9 @@ class AsyncJobs:
         paths = []
         for download, report in downloads(job, folder, progress):
             paths.append(download.path)
-            # Checksums of what is there take a while: not in the event loop. Nor does it wait for
-            # who writes the file already, which may be another of its tasks.
+            # Checksums of existing files take a while, so compute them outside the event loop.
+            # Waiting for another writer of the file also stays outside, since that may be another
+            # task of this loop.
             if not await asyncio.to_thread(download.is_there):
                 while not await asyncio.to_thread(download.begin):
                     await asyncio.sleep(PAUSE)

@@ -1,6 +1,6 @@
 """`Client`, the blocking client: its `synthesize`, `generate` and `session`.
 
-Its base classes have the other methods: jobs, whole frames, and questions about the server.
+Its base classes have the other methods: jobs, whole frames, and queries about the server.
 """
 
 from __future__ import annotations
@@ -51,38 +51,39 @@ class Client(JobMethods):
     ...     answer.data["education"], str(answer.provenance)
 
     Args:
-        target: host and port of the server; without a port, 8470, and with `credentials` 443, as
-            gRPC has it.
-        tls: how to speak TLS; True: with the public authorities; False: in the clear, or as
-            `credentials` say.
-        timeout: seconds that a real-time call may take where it names no timeout of its own;
-            retries included, > 0.
-        retry: how often and how patiently to try again; `Retry(attempts=1)` never does. What the
-            server refuses is not tried again while it refuses more than a third.
-        credentials: gRPC's own, such as `grpc.composite_channel_credentials(...)`, instead of
+        target: host and port of the server. The default port is 8470, or 443 with `credentials`, as
+            in gRPC.
+        tls: TLS settings; True: trust the public authorities; False: no TLS, unless `credentials`
+            use it.
+        timeout: seconds that a real-time call without its own timeout may take, including retries;
+            > 0.
+        retry: how often and how patiently to retry; `Retry(attempts=1)` never does. While the
+            server refuses more than a third of the calls, refused calls are not retried.
+        credentials: gRPC credentials, such as `grpc.composite_channel_credentials(...)`, instead of
             `tls`.
-        wait_for_turn: whether calls beyond those that the server lets a connection have at once
-            wait in this process: those with the earliest deadlines are sent first, and one whose
+        wait_for_turn: whether calls beyond the server's limit of concurrent calls per connection
+            wait in this process. Calls with the earliest deadlines are sent first. A call whose
             answer is predicted to be late raises `Overloaded` without being sent, and so do some
-            of those that come while the server refuses more than a third. False: none waits, they
-            raise `Overloaded` at once, for callers who have something to fall back on.
-        channel: a channel of your own (interceptors, compression; `FakeServer.channel`); `target`
-            is then only a name in messages, `tls` and `credentials` are unused, and closing the
-            client closes the channel. With ``wait_for_turn=False`` it has to turn calls away by
-            itself ("grpc.http.max_concurrent_streams_reject_on_client").
-        api_key: sent with every call, to show a server that asks who this is; None: the value of
-            the environment variable CASCADE_API_KEY, if there is one and no token. What is sent in
-            the clear, without `credentials`, whoever is on the way can read.
-        token: likewise, of an issuer of tokens (OpenID Connect), or a function that gives a fresh
-            one: it is called before the first call, shortly before the last one ends, and when the
-            server refuses it. `AsyncClient` calls it in the event loop.
-        clock, sleep, rng: monotonic seconds, waiting, and uniform numbers in [0, 1), for the
-            jitter and for which calls are sent to a server that refuses many; here so that tests
-            need not wait.
+            calls while the server refuses more than a third. False: excess calls do not wait but
+            raise `Overloaded` at once, for callers that have a fallback.
+        channel: your own channel (interceptors, compression; `FakeServer.channel`); `target` is
+            then only a name in messages, `tls` and `credentials` are unused, and closing the client
+            closes the channel. With ``wait_for_turn=False`` the channel itself must reject excess
+            calls ("grpc.http.max_concurrent_streams_reject_on_client").
+        api_key: sent with every call to authenticate; None: the value of the environment variable
+            CASCADE_API_KEY, if it is set and there is no token. Without `credentials` or TLS,
+            anyone on the network path can read it.
+        token: sent likewise: a token of an OpenID Connect issuer, or a function that returns a
+            fresh one. The function is called before the first call, shortly before the last token
+            expires, and when the server refuses the token. `AsyncClient` calls it in the event
+            loop.
+        clock, sleep, rng: monotonic seconds, waiting, and uniform numbers in [0, 1), used for the
+            jitter and for choosing the calls to send to a server that refuses many; parameters so
+            that tests need not wait.
 
-    A table's schema is asked for once, with the first call that names the table, and again when
-    an answer comes from another release. Call `describe` at start-up to keep that first round
-    trip out of the first real-time call.
+    The client fetches a table's schema with the first call that names the table, and again when an
+    answer comes from another release. Call `describe` at start-up to keep that first round trip out
+    of the first real-time call.
 
     Raises:
         CascadeError: every method, by the tree in `cascade_client.errors`.
@@ -119,7 +120,7 @@ class Client(JobMethods):
             Showing(api_key, token),
         )
 
-    # One draw of one dict is a dict; mypy sees that 1 is also an int.
+    # One draw of one dict is a dict. mypy objects because 1 is also an int.
     @overload
     def synthesize(  # type: ignore[overload-overlap]
         self,
@@ -168,45 +169,46 @@ class Client(JobMethods):
         timeout: float | None = None,
         progress: Progress | bool | None = None,
     ) -> Synthesis[Any]:
-        """Complete rows: draw what is missing of each from p(missing | observed).
+        """Complete rows: draw the missing values of each from p(missing | observed).
 
         Args:
             table: the table's name.
             data: a dict, a list of dicts, a DataFrame of pandas or polars, a pyarrow Table or
-                RecordBatch, or what else gives a stream of Arrow's C interface; the answer's `data`
-                is of the same kind (one dict with several draws gives a list), with the dtypes and
-                the index that it had. A column, in dicts a key, that is left out is absent: it is
-                synthesised; so is `MISSING`. `nulls` says what empty cells are. Date-times without
-                a zone are UTC. What is more than one request may ask for goes in parts, some at a
-                time, and comes back whole.
-            draws: answers a row, >= 1.
+                RecordBatch, or any object that provides a stream of Arrow's C interface. The
+                answer's `data` is of the same kind (one dict with several draws gives a list), with
+                the same dtypes and index. A missing column, or a missing key in a dict, is
+                synthesised; so is `MISSING`. `nulls` says what empty cells mean. Date-times without
+                a zone are UTC. Data too large for one request are sent in parts, some at a time,
+                and come back whole.
+            draws: answers per row, >= 1.
             columns: columns to return; None: all of the schema's.
-            seed: equal seeds and requests give equal rows from the same tier (with "auto" that
-                is the deadline's affair); None: the server draws one and tells it in the
-                provenance. Another number of draws is another request: its first draw may differ.
-            fidelity: "fast" is the student, "full" the teacher, "auto" the better of those that
-                fit the deadline.
-            log_likelihood: also ask for ln p(observed columns) of each row, from the teacher.
-            explain: also ask, in the provenance, why this tier answered.
-            strict: refuse values that were never learnt (numbers beyond the bounds, categories of
-                a column without a label for others), all of which the error names. Otherwise they
-                are answered: given back as they are, the rest of the row drawn for the nearest
-                value that was learnt or as if they were not known, and named in the provenance.
+            seed: equal seeds and requests give equal rows from the same tier (with "auto" the
+                deadline decides the tier); None: the server draws a seed and returns it in the
+                provenance. A request with another number of draws is a different request: its first
+                draw may differ.
+            fidelity: "fast" is the student, "full" the teacher, "auto" the better of those that fit
+                the deadline.
+            log_likelihood: also return ln p(observed columns) of each row, from the teacher.
+            explain: also say, in the provenance, why this tier answered.
+            strict: refuse values that were never learnt (numbers beyond the bounds, categories of a
+                column without a label for others); the error names all of them. Otherwise such
+                values are returned unchanged and named in the provenance, and the rest of the row
+                is drawn as if they were the nearest learnt value, or unknown.
             version: the release; None: the latest.
-            nulls: what an empty cell is: None, NaN, NaT, NA or a null of Arrow. In a column that
-                had no NULL to learn it is a hole, and synthesised. In the others it is observed to
-                be NULL ("observed"), or a hole there too ("fill").
-            timeout: seconds for the call, retries and all parts included; None: the client's, and
-                for several rows a millisecond more for each row and draw, or, for what goes in
-                parts, as long as it takes.
+            nulls: what an empty cell (None, NaN, NaT, NA or a null of Arrow) means. In a column
+                without NULLs in training it is always missing, and synthesised. In other columns it
+                is an observed NULL ("observed"), or missing there too ("fill").
+            timeout: seconds for the call, including retries and all parts; None: the client's
+                timeout, plus a millisecond per row and draw for several rows; no limit for data
+                sent in parts.
             progress: called as ``progress(done, total)`` whenever rows arrive; True: a bar on a
                 terminal's standard error, or in a notebook.
 
         Raises:
             InvalidRequest: names the column, the value and what is allowed.
             NotFound: no such table or version.
-            DeadlineExceeded, Overloaded, Unavailable: not now; retries are already spent. Of what
-                went in parts the error names the rows of the one that failed, and none come back.
+            DeadlineExceeded, Overloaded, Unavailable: not now; retries are already spent. If one of
+                several parts fails, the error names its rows, and no rows are returned.
         """
         expiry = self._expiry(timeout)
         kind = "full" if log_likelihood else fidelity
@@ -214,12 +216,12 @@ class Client(JobMethods):
         draws, report = wire.checked_draws(draws), checked_progress(progress, table)
         held = hold(data)
         is_one_row = held is None or held.count == 1
-        # More rows may go in parts, which are of another kind and may have another deadline.
+        # Several rows may go in parts, which use another method and may have another deadline.
         if is_one_row:
             turns.check(expiry, kind)
         elif held is not None:
             expiry = self._expiry_of_rows(expiry, timeout, held.count * draws)
-        # A frame that cannot be read is refused before anything is sent.
+        # Refuse an unreadable frame before anything is sent.
         given = read(held or data) if held is None or held.count <= PART_ROWS else None
         schema = self._schema(table, version, expiry)
         options: SynthesizeOptions = {
@@ -239,8 +241,7 @@ class Client(JobMethods):
                 left = self._left(expiry)
                 return wire.synthesize_request(schema, given, draws=draws, timeout=left, **options)
 
-            # A row is written when its turn has come: while there is too much to do, it mostly
-            # does not.
+            # Pack a row only when its turn has come: under overload, most rows never get a turn.
             asked: Any = request if held is None else request()
             if is_one_row or asked.ByteSize() <= schema.max_message_bytes:
                 if not is_one_row:
@@ -314,20 +315,20 @@ class Client(JobMethods):
     ) -> Synthesis[Any]:
         """Make n rows with the teacher and collect them.
 
-        Where the stream breaks, or the server asks to come back later, it goes on after the rows
-        that have come, with the same seed and release, as often as `retry` says without a message
-        in between.
+        If the stream breaks, or the server asks to come back later, the client resumes it after the
+        received rows, with the same seed and release. `retry` limits the attempts in a row without
+        a message.
 
         Args:
             table: the table's name.
             n: rows, >= 1.
-            given: columns whose values every row shares, as a dict; None in it is NULL. Values
-                that were never learnt are refused.
+            given: values that every row shares, as a dict by column; None is NULL. Values that were
+                never learnt are refused.
             columns: columns to return; None: all of the schema's.
             seed: equal seeds and requests give equal rows; None: the server draws one.
             version: the release; None: the latest.
             kind: "pandas", "rows" (a list of dicts), "arrow" or "polars".
-            timeout: seconds for the whole of it; None: as long as it takes.
+            timeout: seconds for the whole call; None: no limit.
             progress: called as ``progress(done, total)`` whenever rows arrive; True: a bar on a
                 terminal's standard error, or in a notebook.
 
@@ -378,8 +379,8 @@ class Client(JobMethods):
     ) -> Iterator[Chunk[Any]]:
         """Make n rows with the teacher and yield them as they arrive, in chunks.
 
-        Arguments and errors are `generate`'s. Nothing is asked of the server before the first
-        chunk is; leaving the loop early cancels the rest.
+        Arguments and errors are those of `generate`. The request is sent when the first chunk is
+        needed; leaving the loop early cancels the rest.
         """
         form = wire.form_of(kind)
         expiry = self._open_expiry(timeout)
@@ -387,13 +388,13 @@ class Client(JobMethods):
             yield wire.chunk(response, schema, form)
 
     def session(self) -> Self:
-        """A client whose `synthesize` goes over one standing stream; all else is this client's.
+        """Return a client whose `synthesize` uses one standing stream; everything else is shared.
 
-        For a service that asks all the time: a request of a stream costs both sides less than a
-        call does, and those that come together are sent, drawn and answered together. The stream is
-        opened when it is first needed, and again if it breaks; timeouts, retries and errors are
-        those of calls. More requests of a stream are let in at once than calls of a connection; all
-        of them are with one of the server's workers. Closing it leaves this client open.
+        Use it in a service that calls constantly: a request on a stream costs both sides less than
+        a call, and concurrent requests are sent, drawn and answered together. The stream is opened
+        when it is first needed, and again if it breaks; timeouts, retries and errors are those of
+        calls. A stream may have more concurrent requests than a connection has calls, but one of
+        the server's workers handles all of them. Closing the session leaves this client open.
 
         >>> with client.session() as session:
         ...     session.synthesize("credit", {"limit_bal": 20000, "age": 25})

@@ -1,4 +1,4 @@
-"""Reads rows from files, databases, Delta Lake and object stores, and writes results of jobs there.
+"""Import of rows from files, databases, Delta Lake and object stores, and export of job results.
 
 URLs are opened in the caller's own process, with the caller's passwords; a server never sees them.
 Needs pyarrow, and `cascade-synthesis[databases]` or `[delta]` for databases and Delta Lake.
@@ -18,23 +18,24 @@ if TYPE_CHECKING:
 
 
 def is_one_thing(out: str) -> bool:
-    """Whether a path or URL names one file or table, and not a folder for files.
+    """Return whether a path or URL names one file or table rather than a folder for files.
 
     Raises:
-        InvalidRequest: it is no URL, or has a password in it.
+        InvalidRequest: the URL is invalid, or contains a password.
     """
     from cascade_tables.connectors.locations import is_single, is_url, location_of
     from cascade_tables.errors import DataError
 
     try:
-        # Files in a folder behind a URL are what a server writes; a caller fetches one.
+        # A folder of files behind a URL is for the server to write; a caller writes one file or
+        # table.
         return is_single(out) or (is_url(out) and bool(location_of(out)))
     except DataError as exc:
         raise InvalidRequest(str(exc)) from None
 
 
 def read_rows(source: str | Path) -> Any:
-    """Read a file (CSV, Parquet, Arrow IPC), or what a URL names, as a pyarrow Table.
+    """Read a file (CSV, Parquet, Arrow IPC), or the table that a URL names, as a pyarrow Table.
 
     >>> read_rows("postgresql://ann@db.example.org/bank#select age, sex from applicants")
 
@@ -81,8 +82,8 @@ def fetch_into(
         job: its id.
         out: a file's path (.parquet, .csv, .csv.gz, .arrow, .feather), or a URL; see
             docs/sources.md.
-        append: whether to add to a table that has rows already, which is otherwise refused.
-        progress: called with the bytes that have been downloaded, and with all bytes.
+        append: whether to add to a table that already has rows; otherwise such a table is refused.
+        progress: called with the downloaded bytes and the total bytes.
 
     Returns:
         The number of rows.
@@ -97,7 +98,7 @@ def fetch_into(
     except ImportError as exc:
         raise MissingDependency("writing tables needs pyarrow: pip install pyarrow") from exc
     try:
-        # Before anything is downloaded.
+        # Check before downloading anything.
         sinks.check(out, append)
         with tempfile.TemporaryDirectory(prefix="cascade-") as folder:
             files = jobs.fetch(job, Path(folder), progress)

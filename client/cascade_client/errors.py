@@ -27,12 +27,12 @@ from typing import Any
 import grpc
 
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
-# What gRPC says of an address where nobody listens, of which only the last words help.
+# gRPC's message for an address without a listener; only its last words help.
 _NOBODY = re.compile(
     r"^(?:connections to all backends failing|failed to connect to all addresses).*: ([^:]+)$", re.S
 )
-# What gRPC says where no TLS could be agreed on, of which few know what it means; the first that
-# is found counts.
+# gRPC's messages for a failed TLS handshake, with a plain explanation of each; the first match
+# counts.
 _NO_TLS = (
     ("certificate has expired", "the server's certificate has expired"),
     (
@@ -46,7 +46,7 @@ _NO_TLS = (
         "Tls(server_name=...), --server-name, says which",
     ),
     ("WRONG_VERSION_NUMBER", "the server speaks no TLS"),
-    # What Cascade's servers answer who does not speak it.
+    # The answer of Cascade's servers to a client that does not use TLS.
     ("got frame type 7", "the server speaks TLS, and this client does not; tls=True, --tls, does"),
     (
         "TSI_DATA_CORRUPTED",
@@ -54,7 +54,7 @@ _NO_TLS = (
         "Tls(certificate=..., key=...), --cert and --key, show one",
     ),
 )
-# How gRPC and Cascade's servers say that a message is larger than it may be.
+# Text in messages of gRPC and of Cascade's servers about a message that is too large.
 TOO_LARGE = "larger than max"
 
 
@@ -62,9 +62,9 @@ class CascadeError(Exception):
     """Root of the errors above.
 
     Attributes:
-        code: the gRPC status behind the error; None where the client found it by itself.
-        rows: of a frame that went in parts the rows of the part that failed, from 0, which the
-            message names by the frame's index; else None.
+        code: the gRPC status behind the error; None if the client raised it by itself.
+        rows: rows of the failed part, from 0, for a frame sent in parts; else None. The message
+            names them by the frame's index.
     """
 
     code: grpc.StatusCode | None
@@ -133,7 +133,7 @@ class MissingDependency(ImportError):
     """Rows were asked for in a form whose package (pandas, pyarrow) is not installed."""
 
 
-# Every status but OK; a test fails when gRPC has one that is not here.
+# Every status but OK; a test fails if gRPC has one that is missing here.
 ERRORS: Mapping[grpc.StatusCode, type[CascadeError]] = {
     grpc.StatusCode.CANCELLED: Cancelled,
     grpc.StatusCode.UNKNOWN: ServerError,
@@ -155,22 +155,22 @@ ERRORS: Mapping[grpc.StatusCode, type[CascadeError]] = {
 
 
 class CallError(grpc.RpcError):
-    """A call has failed for what this process knows; it reads as gRPC's own error does."""
+    """A call failure that this process detected; it has the interface of gRPC's own error."""
 
     def __init__(self, code: grpc.StatusCode, details: str, pushback_ms: int | None = None) -> None:
         super().__init__(f"{code.name}: {details}")
         self._code, self._details, self._pushback_ms = code, details, pushback_ms
 
     def code(self) -> grpc.StatusCode:
-        """The gRPC status that it has ended with."""
+        """Return the gRPC status of the failure."""
         return self._code
 
     def details(self) -> str:
-        """What there is to be said of it, in words."""
+        """Return a description of the failure."""
         return self._details
 
     def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
-        """When to come back, where the server said so."""
+        """Return when to retry, if the server said so."""
         if self._pushback_ms is None:
             return ()
         return ((PUSHBACK_KEY, str(self._pushback_ms)),)
@@ -178,13 +178,13 @@ class CallError(grpc.RpcError):
 
 @dataclass(frozen=True)
 class Failure:
-    """What a failed call said.
+    """Information from a failed call.
 
     Attributes:
         code: the gRPC status.
         details: the server's message.
-        pushback: seconds that the server asks to wait before a retry; negative: do not retry;
-            None: it did not say.
+        pushback: seconds that the server asks to wait before a retry; negative: do not retry; None:
+            it did not say.
     """
 
     code: grpc.StatusCode
@@ -193,24 +193,29 @@ class Failure:
 
     @property
     def is_too_large(self) -> bool:
-        """Whether a message was larger than gRPC lets one be, on either side: no quota, and no sign
-        of a server with too much to do."""
+        """Whether a message exceeded gRPC's size limit on either side.
+
+        This is neither a quota nor a sign of overload.
+        """
         return self.code is grpc.StatusCode.RESOURCE_EXHAUSTED and TOO_LARGE in self.details
 
     @property
     def is_passing(self) -> bool:
-        """Whether somebody is there who cannot answer now: a process of a server that is started
-        again keeps its port. Where nobody listens, another look in a moment finds nobody either."""
+        """Whether a server is present but temporarily unable to answer.
+
+        A restarting process of a server keeps its port. If nobody listens on the port, an immediate
+        retry will not help.
+        """
         return self.code is grpc.StatusCode.UNAVAILABLE and not _NOBODY.search(self.details)
 
     @classmethod
     def of(cls, exc: grpc.RpcError) -> Failure:
-        """Read what an error of `grpc` or `grpc.aio` carries."""
+        """Extract the failure from an error of `grpc` or `grpc.aio`."""
         call: Any = exc  # grpc.RpcError has no methods of its own; what is raised is also a Call
         return cls(call.code(), call.details() or "", _pushback(call.trailing_metadata()))
 
     def error(self, target: str) -> CascadeError:
-        """The exception to raise for this failure; `target` is the server that was asked."""
+        """Return the exception to raise for this failure; `target` is the called server."""
         message = self.details or self.code.value[1]
         if self.is_too_large:
             return InvalidRequest(
@@ -230,7 +235,7 @@ class Failure:
 
 
 def _pushback(metadata: Any) -> float | None:
-    """Seconds, from the trailing metadata, as in gRFC A6: unreadable means "do not retry"."""
+    """Return the pushback seconds as in gRFC A6; an unreadable value means "do not retry"."""
     for key, value in metadata or ():
         if key == PUSHBACK_KEY:
             try:

@@ -1,4 +1,4 @@
-"""The clients' methods for whole frames, `complete` and `augment`; `frames` does the work."""
+"""The clients' methods for whole frames, `complete` and `augment`, implemented in `frames`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class FrameMethods(Inspection):
-    """The part of `Client` that takes frames as they are, whatever else is in them."""
+    """Methods of `Client` that take whole frames, including columns that the table lacks."""
 
     def complete(
         self,
@@ -32,12 +32,12 @@ class FrameMethods(Inspection):
         timeout: float | None = None,
         progress: Progress | bool | None = None,
     ) -> Completion[T]:
-        """Fill the holes of a frame, and leave all else as it is.
+        """Fill the holes of a frame, and leave everything else unchanged.
 
-        For data at rest, where `synthesize` is for a service that asks row by row. Every empty cell
-        (None, NaN, NaT, NA, null) of a column that the table has is a hole, and is drawn from
+        For data at rest; `synthesize` is for services that complete row by row. Every empty cell
+        (None, NaN, NaT, NA, null) in a column that the table has is a hole, and is drawn from
         p(hole | the rest of its row); it is never filled with NULL. Rows without a hole are not
-        sent. Columns that the table has not, dtypes, order and index stay.
+        sent. Columns that the table lacks, dtypes, order and index stay unchanged.
 
         >>> client.complete(frame).data  # one draw for each hole
         >>> answer = client.complete(frame, draws=32)
@@ -46,24 +46,25 @@ class FrameMethods(Inspection):
         >>> answer.data  # each row 32 times: for a model whose scores are then averaged
 
         Args:
-            data: a DataFrame of pandas or polars, a pyarrow Table or RecordBatch, what else gives a
-                stream of Arrow's C interface, or a list of dicts, in which None is a hole.
+            data: a DataFrame of pandas or polars, a pyarrow Table or RecordBatch, any other object
+                that provides a stream of Arrow's C interface, or a list of dicts, in which None is
+                a hole.
             draws: variants of each row, >= 1.
-            table: the table's name; None: the one that has all of the frame's columns which any
+            table: the table's name; None: the table that has all of those frame columns which any
                 table of the server has.
-            columns: to fill; one that the frame has not comes after its own. None: all that the
-                frame has of the table.
+            columns: columns to fill; a column that the frame lacks is appended. None: all columns
+                that frame and table share.
             seed: equal seeds and frames give equal rows from the same release.
             fidelity: "fast" is the student, "full" the teacher, which takes far longer; "auto" the
                 better of those that fit the timeout.
             strict: refuse values that were never learnt, as `synthesize` does.
             version: the release; None: the latest.
-            timeout: seconds for each of the calls that it takes; None: as long as they take.
+            timeout: seconds for each of the calls; None: no limit.
             progress: called as ``progress(done, total)`` whenever rows arrive; True: a bar, on a
                 terminal or in a notebook.
 
         Raises:
-            InvalidRequest: names the column and the value, or the tables that may be meant.
+            InvalidRequest: names the column and the value, or the candidate tables.
             NotFound: no such table or version.
             Overloaded, Unavailable, DeadlineExceeded: as `synthesize`.
         """
@@ -89,20 +90,19 @@ class FrameMethods(Inspection):
         """Add synthetic rows to a frame, so that rare values of a column become frequent.
 
         For training on classes of which one is rare, such as fraud: the frame comes back with new
-        rows of the rare classes after its own. Add to what a model is trained on, never to what it
-        is judged by.
+        rows of the rare classes appended. Augment only training data, never evaluation data.
 
         >>> answer = client.augment(train, target="default_payment_next_month", ratio=1.0)
         >>> model.fit(answer.data[features], answer.data["default_payment_next_month"])
         >>> answer.added  # {1: 13292}
 
         Args:
-            data: as `complete` takes it. New rows have its columns; those that the table has not
-                are empty there.
-            target: the column whose values are classes; where it is empty, a row is of none.
-            ratio: rows that each class is to have, as a share of the most frequent one's, in
-                (0, 1]. Classes that have as many get none.
-            counts: rows to add by value of the target, in the place of `ratio`.
+            data: as `complete` takes it. New rows have its columns; those that the table lacks are
+                empty.
+            target: the column whose values are classes; a row in which it is empty belongs to none.
+            ratio: rows that each class should have, as a share of the most frequent class, in (0,
+                1]. Classes that already have as many get none.
+            counts: rows to add by value of the target, instead of `ratio`.
             table, seed, version, timeout, progress: as `complete`.
             fidelity: "full" is the teacher, "fast" the student, which is far faster.
 
@@ -118,7 +118,7 @@ class FrameMethods(Inspection):
 
 
 class AsyncFrameMethods(AsyncInspection):
-    """The part of `AsyncClient` that takes frames as they are."""
+    """Methods of `AsyncClient` that take whole frames."""
 
     async def complete(
         self,
@@ -134,7 +134,7 @@ class AsyncFrameMethods(AsyncInspection):
         timeout: float | None = None,
         progress: Progress | bool | None = None,
     ) -> Completion[T]:
-        """Fill the holes of a frame, and leave all else as it is; see `Client.complete`."""
+        """Fill the holes of a frame, and leave everything else unchanged; see `Client.complete`."""
         flow = completing(
             data, draws, table, columns, seed, fidelity, strict, version, timeout, progress
         )

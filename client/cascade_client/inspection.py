@@ -1,4 +1,4 @@
-"""The clients' questions about the server itself: tables, statistics, objectives, readiness."""
+"""The clients' queries about the server itself: tables, statistics, objectives, readiness."""
 
 from __future__ import annotations
 
@@ -23,37 +23,39 @@ if TYPE_CHECKING:
 
 
 class Inspection(BlockingCalls):
-    """The part of `Client` that asks for no rows."""
+    """Methods of `Client` that query the server."""
 
     def tables(self, *, timeout: float | None = None) -> tuple[TableSummary, ...]:
-        """The tables that the server has releases of."""
+        """Return the tables that the server has releases of."""
         expiry = self._expiry(timeout)
         return wire.tables(self._call(self._stub.ListTables, pb.ListTablesRequest(), expiry))
 
     def statistics(self, *, timeout: float | None = None) -> ServerStatistics:
-        """What the server has done and what waits in it: engines, pool, cache, processes.
+        """Return counters and queue lengths of the server: engines, pool, cache, processes.
 
-        For dashboards, tests and curiosity; what is promised and kept is `service_level`.
+        For dashboards and tests; `service_level` has the objectives and whether they are met.
         """
         expiry, request = self._expiry(timeout), pb.GetStatisticsRequest()
         return server_statistics(self._call(self._stub.GetStatistics, request, expiry))
 
     @property
     def turns(self) -> TurnStatistics | None:
-        """How many calls are in flight and how many wait in this process, just now.
+        """Number of calls in flight and of calls that wait in this process.
 
-        Of a session: the requests of its stream. None with ``wait_for_turn=False``, where nothing
+        For a session: the requests of its stream. None with ``wait_for_turn=False``, where nothing
         waits.
         """
         return self._synthesize_turns.statistics()
 
     def service_level(self, *, timeout: float | None = None) -> ServiceLevel:
-        """What the server promises, and how it keeps it; print it to read it."""
+        """Return the server's objectives and whether it meets them; print it to read it."""
         expiry, request = self._expiry(timeout), pb.GetServiceLevelRequest()
         return wire.service_level(self._call(self._stub.GetServiceLevel, request, expiry))
 
     def usage(self, *, timeout: float | None = None) -> Usage:
-        """What the server has computed, and for whom; `cascade cost` makes a bill of it."""
+        """Return the compute that the server has used, by tenant; `cascade cost` makes a bill of
+        it.
+        """
         from cascade_cost.usage import Usage  # few have a use for it
 
         expiry, request = self._expiry(timeout), pb.GetUsageRequest()
@@ -62,7 +64,7 @@ class Inspection(BlockingCalls):
     def describe(
         self, table: str, *, version: int | None = None, timeout: float | None = None
     ) -> TableDescription:
-        """Schema, releases and fidelity figures of a table; print it to read it.
+        """Return schema, releases and fidelity figures of a table; print it to read it.
 
         Raises:
             NotFound: no such table or version.
@@ -71,19 +73,21 @@ class Inspection(BlockingCalls):
 
     @property
     def releases(self) -> Releases:
-        """What the server has loaded; its methods change that, and which version answers."""
+        """The server's loaded releases, with methods to change them and to choose the serving
+        version.
+        """
         self._check_open()
         return Releases(self)
 
     def health(self, *, timeout: float | None = None) -> dict[str, str]:
-        """What the server says of its health, by name: SERVING or NOT_SERVING.
+        """Return the server's health by name: SERVING or NOT_SERVING.
 
-        "" is the server as a whole; `cascade.v1.Synthesis/TABLE` says whether a table is answered.
-        A server that refuses calls because it has too many is SERVING. Of a server without a list
-        only "" is known.
+        "" is the server as a whole; `cascade.v1.Synthesis/TABLE` says whether a table is served. An
+        overloaded server that refuses calls is SERVING. A server that cannot list its services
+        reports only "".
 
         Raises:
-            Unavailable: nobody answers there.
+            Unavailable: no server answers there.
         """
         expiry = self._expiry(timeout)
         try:
@@ -102,10 +106,10 @@ class Inspection(BlockingCalls):
             raise self._error(exc) from exc
 
     def wait_ready(self, timeout: float = 30.0) -> None:
-        """Return once the server says that it is serving.
+        """Return once the server reports that it is serving.
 
         Raises:
-            Unavailable: it did not within `timeout` seconds; the message says what it did say.
+            Unavailable: it did not within `timeout` seconds; the message has its last report.
         """
         expiry, said = self._expiry(timeout), "no answer"
         check = self._channel.unary_unary(health.CHECK)
@@ -121,30 +125,30 @@ class Inspection(BlockingCalls):
 
 
 class AsyncInspection(AsyncCalls):
-    """The part of `AsyncClient` that asks for no rows."""
+    """Methods of `AsyncClient` that query the server."""
 
     async def tables(self, *, timeout: float | None = None) -> tuple[TableSummary, ...]:
-        """The tables that the server has releases of."""
+        """Return the tables that the server has releases of."""
         expiry = self._expiry(timeout)
         return wire.tables(await self._call(self._stub.ListTables, pb.ListTablesRequest(), expiry))
 
     async def statistics(self, *, timeout: float | None = None) -> ServerStatistics:
-        """What the server has done and what waits in it; see `Client.statistics`."""
+        """Return counters and queue lengths of the server; see `Client.statistics`."""
         expiry, request = self._expiry(timeout), pb.GetStatisticsRequest()
         return server_statistics(await self._call(self._stub.GetStatistics, request, expiry))
 
     @property
     def turns(self) -> TurnStatistics | None:
-        """How many calls are in flight and how many wait in this process; see `Client.turns`."""
+        """Number of calls in flight and of calls that wait in this process; see `Client.turns`."""
         return self._synthesize_turns.statistics()
 
     async def service_level(self, *, timeout: float | None = None) -> ServiceLevel:
-        """What the server promises, and how it keeps it; see `Client.service_level`."""
+        """Return the server's objectives and whether it meets them; see `Client.service_level`."""
         expiry, request = self._expiry(timeout), pb.GetServiceLevelRequest()
         return wire.service_level(await self._call(self._stub.GetServiceLevel, request, expiry))
 
     async def usage(self, *, timeout: float | None = None) -> Usage:
-        """What the server has computed, and for whom; see `Client.usage`."""
+        """Return the compute that the server has used, by tenant; see `Client.usage`."""
         from cascade_cost.usage import Usage  # few have a use for it
 
         expiry, request = self._expiry(timeout), pb.GetUsageRequest()
@@ -153,17 +157,17 @@ class AsyncInspection(AsyncCalls):
     async def describe(
         self, table: str, *, version: int | None = None, timeout: float | None = None
     ) -> TableDescription:
-        """Schema, releases and fidelity figures of a table; see `Client.describe`."""
+        """Return schema, releases and fidelity figures of a table; see `Client.describe`."""
         return await self._describe(table, version, self._expiry(timeout))
 
     @property
     def releases(self) -> AsyncReleases:
-        """What the server has loaded; see `Client.releases`."""
+        """The server's loaded releases; see `Client.releases`."""
         self._check_open()
         return AsyncReleases(self)
 
     async def health(self, *, timeout: float | None = None) -> dict[str, str]:
-        """What the server says of its health, by name; see `Client.health`."""
+        """Return the server's health by name; see `Client.health`."""
         expiry = self._expiry(timeout)
         try:
             listed = await self._channel.unary_unary(health.LIST)(
@@ -181,7 +185,7 @@ class AsyncInspection(AsyncCalls):
             raise self._error(exc) from exc
 
     async def wait_ready(self, timeout: float = 30.0) -> None:
-        """Return once the server says that it is serving; see `Client.wait_ready`."""
+        """Return once the server reports that it is serving; see `Client.wait_ready`."""
         expiry, said = self._expiry(timeout), "no answer"
         check = self._channel.unary_unary(health.CHECK)
         while True:

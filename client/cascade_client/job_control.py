@@ -1,4 +1,4 @@
-"""How offline jobs are asked for, watched and fetched."""
+"""Submission, watching and download of offline jobs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from cascade_client.messages.wire import Fidelity, checked_fidelity
 from cascade_client.tracing import trace_headers
 from cascade_client.values.jobs import Job, job_of
 
-# Seconds for an answer.
+# Default timeout of a call in seconds.
 TIMEOUT = 30.0
 
 
 class Jobs:
-    """What may be asked of a server about offline jobs.
+    """A server's offline jobs.
 
     >>> with Client() as client:
     ...     jobs = Jobs(client)
@@ -39,9 +39,10 @@ class Jobs:
 
     Raises:
         NotFound: there is no such table, job or file.
-        InvalidRequest: it cannot be, and why; a job that has ended is to be cancelled.
-        PermissionDenied: results may not go there for who asks over the network.
-        Overloaded: as many jobs, or as much of the disk, as there may be.
+        InvalidRequest: the request is impossible, with the reason; for example, cancelling a job
+            that has ended.
+        PermissionDenied: a caller over the network may not write results there.
+        Overloaded: the limit of jobs or of disk space is reached.
     """
 
     def __init__(self, client: BlockingCalls) -> None:
@@ -67,8 +68,9 @@ class Jobs:
         fresh: bool = False,
         timeout: float = TIMEOUT,
     ) -> Job:
-        """Ask for rows. Returns at once; `wait` and `watch` say when they are there. What may be
-        asked for, `Client.submit` says, which gives a handle of the job in the place of its state.
+        """Submit a job and return its state at once; `wait` and `watch` report its completion.
+
+        `Client.submit` documents the arguments; it returns a job handle instead of the state.
         """
         client, expiry = self._client, self._client._expiry(timeout)
         checked_fidelity(fidelity)
@@ -91,36 +93,36 @@ class Jobs:
         return job_of(client._call(self._stub.SubmitJob, request, expiry))
 
     def get(self, job: str, *, files: bool = False, timeout: float = TIMEOUT) -> Job:
-        """How a job is now.
+        """Return a job's current state.
 
         Args:
             job: its id.
-            files: whether to be told which of its files are whole.
+            files: whether to list the files that are complete.
             timeout: seconds.
         """
         request = pb.GetJobRequest(id=job, with_files=files)
         return self._ask(self._stub.GetJob, request, timeout)
 
     def list(self, limit: int = 100, *, timeout: float = TIMEOUT) -> tuple[Job, ...]:
-        """The newest jobs, newest first."""
+        """Return the newest jobs, newest first."""
         client = self._client
         request = pb.ListJobsRequest(limit=limit)
         response = client._call(self._stub.ListJobs, request, client._expiry(timeout))
         return tuple(map(job_of, response.jobs))
 
     def cancel(self, job: str, *, timeout: float = TIMEOUT) -> Job:
-        """End a job that has not ended; what it has made so far is removed."""
+        """Cancel a job that has not ended; the server removes what it has made so far."""
         return self._ask(self._stub.CancelJob, pb.CancelJobRequest(id=job), timeout)
 
     def watch(self, job: str, *, timeout: float | None = None) -> Iterator[Job]:
-        """A job whenever it has gone on, until it has ended; also over a restart of the server.
+        """Yield a job's state on each progress until it has ended, across server restarts.
 
         Args:
             job: its id.
-            timeout: seconds; None: until it has ended.
+            timeout: seconds; None: no limit.
 
         Raises:
-            DeadlineExceeded: it has not ended in time; it goes on.
+            DeadlineExceeded: it has not ended in time; the job continues.
         """
         client = self._client
         looks = JobWatch(job, client._channel.bounds.look)
@@ -145,15 +147,15 @@ class Jobs:
         *,
         timeout: float | None = None,
     ) -> Job:
-        """The job once it has ended.
+        """Return the job once it has ended.
 
         Args:
             job: its id.
-            progress: is told of rows done and rows in all.
-            timeout: seconds; None: until it has ended.
+            progress: called with the rows done and the total rows.
+            timeout: seconds; None: no limit.
 
         Raises:
-            DeadlineExceeded: it has not ended in time; it goes on.
+            DeadlineExceeded: it has not ended in time; the job continues.
         """
         found = None
         try:
@@ -171,20 +173,19 @@ class Jobs:
         folder: Path,
         progress: Callable[[int, int], object] | None = None,
     ) -> Sequence[Path]:
-        """Download the results of a job that is done; files that are there already are kept, and
-        one that was begun is gone on with.
+        """Download the results of a finished job; keep existing files and resume partial ones.
 
         Args:
             job: its id.
-            folder: where to; it is made where there is none.
-            progress: is told of bytes done and bytes in all.
+            folder: the target folder; created if it does not exist.
+            progress: called with the bytes done and the total bytes.
 
         Returns:
             The files, in their order.
 
         Raises:
             InvalidRequest: the job is not done.
-            ServerError: what came is not what was made.
+            ServerError: the received bytes differ from the result.
         """
         return self._fetch(self.get(job, files=True), folder, progress)
 
@@ -201,7 +202,7 @@ class Jobs:
         return paths
 
     def _read(self, job: str, download: Download, report: Callable[[], object]) -> None:
-        """Read what is missing of a file, however often its stream breaks."""
+        """Read the missing part of a file, however often its stream breaks."""
 
         client = self._client
         reading = Reading(download, client._channel.bounds.read)
@@ -227,7 +228,7 @@ class Jobs:
 
 
 def explained(error: CascadeError) -> CascadeError:
-    """The error of a server that has no jobs, in words for who does not know why."""
+    """Explain the error of a server that has no jobs."""
     if error.code is grpc.StatusCode.UNIMPLEMENTED:
         return ServerError(f"the server is older than offline jobs: {error}", code=error.code)
     return error

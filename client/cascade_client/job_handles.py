@@ -1,4 +1,4 @@
-"""A job of a server in one's hand: waited for, read, and brought to where its rows are wanted."""
+"""Job handles: wait for a job, read its rows, and export them."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 
 
 class _Handle:
-    """What both handles know of their job."""
+    """Common part of both job handles."""
 
     def __init__(self, status: Job) -> None:
         self._status = status
 
     @property
     def id(self) -> str:
-        """What the server calls it: ``client.job(id)`` is this job again, also of another day."""
+        """Id of the job: ``client.job(id)`` returns this job again, even on another day."""
         return self._status.id
 
     @property
     def status(self) -> Job:
-        """How it was when the server was last asked; `refresh` asks."""
+        """State of the job at the last query; `refresh` queries the server."""
         return self._status
 
     def __repr__(self) -> str:
@@ -55,11 +55,11 @@ class _Handle:
         )
 
     def _done(self, status: Job) -> Job:
-        """The status of a job that has ended.
+        """Check the state of a job that has ended.
 
         Raises:
             JobFailed: it has no results.
-            ServerError: nobody here knows whether it has.
+            ServerError: this client does not know the job's state.
         """
         self._status = status
         if not status.state.is_final:
@@ -73,16 +73,16 @@ class _Handle:
 
 
 class JobHandle(_Handle):
-    """A job of a server; `Client.submit` and `Client.job` give one.
+    """A job of a server, as returned by `Client.submit` and `Client.job`.
 
     >>> job = client.submit("credit", 20_000, seed=1)
     >>> job.wait().to_pandas()
 
-    The job is the server's: it goes on while nobody holds a handle, and after a restart.
+    The server owns the job: it continues without any handle, and after a restart.
 
     Args:
         jobs: of the client.
-        status: what the server said of it.
+        status: the server's last report of it.
     """
 
     def __init__(self, jobs: Jobs, status: Job) -> None:
@@ -90,7 +90,7 @@ class JobHandle(_Handle):
         self._jobs = jobs
 
     def refresh(self) -> Job:
-        """How the job is now."""
+        """Query and return the job's current state."""
         self._status = self._jobs.get(self.id)
         return self._status
 
@@ -100,13 +100,13 @@ class JobHandle(_Handle):
         """Return once all of its rows are there: ``job.wait().to_pandas()``.
 
         Args:
-            timeout: seconds; None: as long as it takes.
+            timeout: seconds; None: no limit.
             progress: called as ``progress(done, total)`` with rows; True: a bar, on a terminal or
-                in a notebook; None: nobody is told.
+                in a notebook; None: no report.
 
         Raises:
             JobFailed: it failed or was cancelled; the message says why.
-            DeadlineExceeded: it has not ended in time; it goes on.
+            DeadlineExceeded: it has not ended in time; the job continues.
         """
         report = checked_progress(progress, f"job {self.id}")
         if self._status.state is not JobState.DONE:
@@ -114,18 +114,20 @@ class JobHandle(_Handle):
         return self
 
     def cancel(self) -> Job:
-        """End the job, if it has not ended; what it has made so far is removed."""
+        """Cancel the job, if it has not ended; the server removes what it has made so far."""
         self._status = self._jobs.cancel(self.id)
         return self._status
 
     def fetch(
         self, folder: Path | str, *, progress: Progress | bool | None = None
     ) -> Sequence[Path]:
-        """Download its files into a folder, once it is done: what is there is kept, and a file that
-        was begun, by whichever process, is gone on with. Each is checked against its SHA-256.
+        """Download the files of a finished job into a folder.
+
+        Existing files are kept, and a partial file, even of another process, is resumed. Each file
+        is checked against its SHA-256.
 
         Args:
-            folder: of this machine.
+            folder: a local folder.
             progress: called as ``progress(done, total)`` with bytes; True: a bar.
 
         Returns:
@@ -133,18 +135,18 @@ class JobHandle(_Handle):
 
         Raises:
             JobFailed: it failed or was cancelled.
-            InvalidRequest: another file of such a name is there.
+            InvalidRequest: a different file with the same name exists.
         """
         self.wait()
         report = checked_progress(progress, f"job {self.id}", "bytes")
         return self._jobs.fetch(self.id, Path(folder), report)
 
     def to_arrow(self, folder: Path | str | None = None) -> pa.Table:
-        """Its rows as a pyarrow Table, once it is done; waits for that, with a bar.
+        """Return its rows as a pyarrow Table, once it is done; waits for that, with a bar.
 
         Args:
-            folder: where files are downloaded to and kept, so that a download which was broken off
-                is gone on with another day; None: a temporary one.
+            folder: where to keep downloaded files, so that an interrupted download can be resumed
+                on another day; None: a temporary folder.
 
         Raises:
             JobFailed: it failed or was cancelled.
@@ -153,36 +155,36 @@ class JobHandle(_Handle):
         return self._read(arrow_table, folder)
 
     def to_pandas(self, folder: Path | str | None = None) -> pd.DataFrame:
-        """Its rows as a DataFrame of pandas; as `to_arrow`."""
+        """Return its rows as a DataFrame of pandas; see `to_arrow`."""
         frame: pd.DataFrame = self._read(pandas_frame, folder)
         return frame
 
     def to_polars(self, folder: Path | str | None = None) -> Any:
-        """Its rows as a DataFrame of polars; as `to_arrow`."""
+        """Return its rows as a DataFrame of polars; see `to_arrow`."""
         return self._read(polars_frame, folder)
 
     def to_parquet(self, uri: Path | str, *, progress: Progress | bool | None = None) -> list[str]:
-        """Bring its rows to where they are wanted, as Parquet; waits for the job.
+        """Export its rows as Parquet; waits for the job.
 
-        A name that ends in ``.parquet`` is one file's, which is written whole or not at all. Any
-        other is a folder's: the job's own files go there, the rows into ``data`` and the manifest
-        last. Files that are there are left alone: asked again after it was broken off, it goes on.
+        A name that ends in ``.parquet`` is a single file, which is written whole or not at all. Any
+        other name is a folder for the job's own files: the rows in ``data``, and the manifest last.
+        Existing files are kept, so that a repeated call after an interruption resumes.
 
         >>> job = client.submit("credit", 20_000, seed=1)
         >>> job.to_parquet("rows.parquet")
         >>> job.to_parquet("rows")  # or "s3://bucket/rows"; polars.read_parquet("rows/data")
 
         Args:
-            uri: a path, or a URL that fsspec knows.
+            uri: a path, or a URL that fsspec supports.
             progress: called as ``progress(done, total)`` with bytes; True: a bar.
 
         Returns:
-            The names of the files: in the folder, or the one.
+            The names of the files: those in the folder, or the single one.
 
         Raises:
             JobFailed: it failed or was cancelled.
-            InvalidRequest: another file is there; fsspec knows no such URLs.
-            MissingDependency: fsspec, or what it needs for such URLs, is not installed.
+            InvalidRequest: a different file exists; fsspec does not support such URLs.
+            MissingDependency: fsspec, or a package that it needs for such URLs, is not installed.
         """
         if is_one_file(uri):
             with tempfile.TemporaryDirectory() as temporary:
@@ -214,14 +216,15 @@ class JobHandle(_Handle):
 
 
 class AsyncJobHandle(_Handle):
-    """A job of a server; `AsyncClient.submit` and `AsyncClient.job` give one. See `JobHandle`.
+    """A job of a server, as returned by `AsyncClient.submit` and `AsyncClient.job`; see
+    `JobHandle`.
 
     >>> job = await client.submit("credit", 20_000, seed=1)
     >>> await (await job.wait()).to_pandas()
 
     Args:
         jobs: of the client.
-        status: what the server said of it.
+        status: the server's last report of it.
     """
 
     def __init__(self, jobs: AsyncJobs, status: Job) -> None:
@@ -229,7 +232,7 @@ class AsyncJobHandle(_Handle):
         self._jobs = jobs
 
     async def refresh(self) -> Job:
-        """How the job is now."""
+        """Query and return the job's current state."""
         self._status = await self._jobs.get(self.id)
         return self._status
 
@@ -243,36 +246,35 @@ class AsyncJobHandle(_Handle):
         return self
 
     async def cancel(self) -> Job:
-        """End the job, if it has not ended; what it has made so far is removed."""
+        """Cancel the job, if it has not ended; the server removes what it has made so far."""
         self._status = await self._jobs.cancel(self.id)
         return self._status
 
     async def fetch(
         self, folder: Path | str, *, progress: Progress | bool | None = None
     ) -> Sequence[Path]:
-        """Download its files into a folder, once it is done; see `JobHandle.fetch`."""
+        """Download the files of a finished job into a folder; see `JobHandle.fetch`."""
         await self.wait()
         report = checked_progress(progress, f"job {self.id}", "bytes")
         return await self._jobs.fetch(self.id, Path(folder), report)
 
     async def to_arrow(self, folder: Path | str | None = None) -> pa.Table:
-        """Its rows as a pyarrow Table, once it is done; see `JobHandle.to_arrow`."""
+        """Return its rows as a pyarrow Table, once it is done; see `JobHandle.to_arrow`."""
         return await self._read(arrow_table, folder)
 
     async def to_pandas(self, folder: Path | str | None = None) -> pd.DataFrame:
-        """Its rows as a DataFrame of pandas; see `JobHandle.to_pandas`."""
+        """Return its rows as a DataFrame of pandas; see `JobHandle.to_pandas`."""
         frame: pd.DataFrame = await self._read(pandas_frame, folder)
         return frame
 
     async def to_polars(self, folder: Path | str | None = None) -> Any:
-        """Its rows as a DataFrame of polars; see `JobHandle.to_polars`."""
+        """Return its rows as a DataFrame of polars; see `JobHandle.to_polars`."""
         return await self._read(polars_frame, folder)
 
     async def to_parquet(
         self, uri: Path | str, *, progress: Progress | bool | None = None
     ) -> list[str]:
-        """Bring its rows to where they are wanted, as Parquet; waits for the job; see
-        `JobHandle.to_parquet`."""
+        """Export its rows as Parquet; waits for the job; see `JobHandle.to_parquet`."""
         if is_one_file(uri):
             with tempfile.TemporaryDirectory() as temporary:
                 paths = await self.fetch(temporary, progress=progress)
@@ -297,7 +299,7 @@ class AsyncJobHandle(_Handle):
         return found
 
     async def _read(self, read: Read, folder: Path | str | None) -> Any:
-        # Reading takes a while: not in the event loop.
+        # Reading takes a while, so keep it out of the event loop.
         if folder is not None:
             return await asyncio.to_thread(read, await self.fetch(folder))
         with tempfile.TemporaryDirectory() as temporary:
@@ -305,7 +307,7 @@ class AsyncJobHandle(_Handle):
 
 
 def _tell(report: Progress | None, job: Job, file: ResultFile) -> None:
-    """Bytes of a job that are there, once a file is and all before it are."""
+    """Report the downloaded bytes of a job once a file and all before it are complete."""
     if report is not None:
         names = [each.name for each in job.result_files]
         before = job.result_files[: names.index(file.name) + 1]

@@ -1,4 +1,4 @@
-"""What clients do about jobs in one step: `submit` and `job`; `jobs` has the rest."""
+"""The clients' methods for single jobs, `submit` and `job`; `jobs` has the rest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cascade_client.messages.wire import Fidelity
 
 
 class JobMethods(FrameMethods):
-    """The part of `Client` that is about offline jobs."""
+    """Methods of `Client` for offline jobs."""
 
     @property
     def jobs(self) -> Jobs:
@@ -43,8 +43,8 @@ class JobMethods(FrameMethods):
     ) -> JobHandle:
         """Have the server make many rows in the background, and keep them as files.
 
-        For more rows than one waits for: the job outlives this program and the server. Where rows
-        are wanted now, see `generate`.
+        For large amounts of rows: the job outlives this program and restarts of the server. For
+        rows that are needed now, see `generate`.
 
         >>> job = client.submit("credit", 20_000, balance="default_payment_next_month")
         >>> job.wait()  # a bar, on a terminal or in a notebook
@@ -55,26 +55,26 @@ class JobMethods(FrameMethods):
             rows: to make; not with `conditions`.
             fidelity: "full" is the teacher, "fast" the student, which is far faster; "auto" is
                 "full", since nobody waits.
-            version: of the release; None: the one that answers who names none.
-            seed: the same one gives the same files; None: the server draws one, and tells it.
+            version: of the release; None: the default release.
+            seed: the same seed gives the same files; None: the server draws one, and reports it.
             columns: to write; None: all.
             given: values that all rows share.
-            balance: a column whose values are to come as often as `shares` says.
-            shares: by value, in any unit; None: all of the column's, alike, where it is a category
-                or a number with 20 values at most.
+            balance: a column whose values should occur with the frequencies in `shares`.
+            shares: by value, in any unit; None: all values of the column equally, if it is a
+                category or a number with at most 20 values.
             conditions: rows to complete, each `draws` times: as for `Client.synthesize`.
             draws: rows for each of these.
             output: a folder of the server's or a URL; "": the server's own folder for results.
-            token: of your choosing: however often a call with it is made, there is one job. None:
-                one of this very call, so that it may be tried again.
-            fresh: whether to make the rows though there is a job of the same specification.
-            timeout: seconds for the server to take it down; the job may take as long as it takes.
+            token: an idempotency token of your choice: all calls with the same token share one job.
+                None: a token for this call only, so that it can be retried.
+            fresh: whether to make the rows even if a job with the same specification exists.
+            timeout: seconds for the server to accept the job; the job itself has no time limit.
 
         Raises:
-            InvalidRequest: it cannot be, and why.
+            InvalidRequest: the request is impossible, with the reason.
             NotFound: there is no such table or version.
-            PermissionDenied: results may not go there for who asks over the network.
-            Overloaded: as many jobs, or as much of the disk, as there may be.
+            PermissionDenied: a caller over the network may not write results there.
+            Overloaded: the limit of jobs or of disk space is reached.
         """
         jobs = self.jobs
         made = jobs.submit(
@@ -97,7 +97,7 @@ class JobMethods(FrameMethods):
         return JobHandle(jobs, made)
 
     def job(self, id: str) -> JobHandle:
-        """A job that was submitted before, perhaps by another program.
+        """Return the handle of an existing job, perhaps submitted by another program.
 
         Raises:
             NotFound: the server has no such job.
@@ -107,7 +107,7 @@ class JobMethods(FrameMethods):
 
 
 class AsyncJobMethods(AsyncFrameMethods):
-    """The part of `AsyncClient` that is about offline jobs."""
+    """Methods of `AsyncClient` for offline jobs."""
 
     @property
     def jobs(self) -> AsyncJobs:
@@ -157,6 +157,6 @@ class AsyncJobMethods(AsyncFrameMethods):
         return AsyncJobHandle(jobs, made)
 
     async def job(self, id: str) -> AsyncJobHandle:
-        """A job that was submitted before, perhaps by another program; see `Client.job`."""
+        """Return the handle of an existing job; see `Client.job`."""
         jobs = self.jobs
         return AsyncJobHandle(jobs, await jobs.get(id))

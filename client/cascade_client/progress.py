@@ -1,4 +1,4 @@
-"""Reports how many rows of a frame, a stream or a job have arrived: to a function, or as a bar."""
+"""Progress of the rows of a frame, stream or job, reported to a function or shown as a bar."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ WIDTH = 30
 
 
 class Bar:
-    """Shows how many rows have come: on one line of a terminal, or below a notebook's cell;
-    elsewhere it shows nothing.
+    """A bar for the received rows, on one line of a terminal or below a notebook's cell; elsewhere
+    it shows nothing.
 
     >>> client.generate("credit", 100_000, progress=True)
 
-    It is what ``progress=True`` of `Client.synthesize` and others stands for; a function of your
-    own is called as it is: ``progress(done, total)``.
+    ``progress=True`` of `Client.synthesize` and other methods uses it. A function of your own is
+    called as ``progress(done, total)``.
 
     Args:
-        what: the name of what is being made, shown before the bar.
-        units: the name of what is counted.
+        what: name of the thing being made, shown before the bar.
+        units: name of the counted units.
         out: the terminal; None: standard error.
-        notebook: shows text below a notebook's cell and returns a handle to update it, as
-            IPython's `display` does; None: that one, if this is a notebook.
+        notebook: shows text below a notebook's cell and returns a handle to update it, as IPython's
+            `display` does; None: `display` itself, if this is a notebook.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Bar:
 
 
 def _notebook() -> Callable[..., Any] | None:
-    """IPython's `display`, if this process is a notebook's kernel; else None."""
+    """Return IPython's `display` if this process is a notebook's kernel; else None."""
     shell = sys.modules.get("IPython")
     if shell is None or getattr(shell.get_ipython(), "kernel", None) is None:
         return None
@@ -73,10 +73,10 @@ def _notebook() -> Callable[..., Any] | None:
 def checked_progress(
     progress: Progress | bool | None, what: str, units: str = "rows"
 ) -> Progress | None:
-    """The function to call with progress, from a caller's `progress` argument; None: none.
+    """Return the progress function for a caller's `progress` argument; None: no reports.
 
     Args:
-        progress: a function of two numbers; True for a bar; None or False for nothing.
+        progress: a function of two numbers; True for a bar; None or False for no reports.
         what, units: as for `Bar`.
 
     Raises:

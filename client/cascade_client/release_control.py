@@ -1,4 +1,4 @@
-"""How a server's releases are changed: what `Client.releases` and `AsyncClient.releases` are."""
+"""Control of a server's releases, behind `Client.releases` and `AsyncClient.releases`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from cascade_client.calls.threads import BlockingCalls
 from cascade_client.errors import CascadeError, PermissionDenied
 from cascade_client.values.releases import ReleaseReport, release_report
 
-# Seconds for what loads: new processes verify and warm every release with what others leave of the
-# processors.
+# Timeout in seconds for loading: new processes verify and warm every release with the CPU time that
+# other work leaves.
 LOAD_TIMEOUT = 300.0
-# The name, in a server's state folder, of the socket over which releases may always be changed.
+# Name, in a server's state folder, of the socket over which releases may always be changed.
 SOCKET = "control.sock"
 OFF = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEMENTED)
 
 
 def explained(error: CascadeError, target: str) -> CascadeError:
-    """The error of a call that changes releases, with the way that is open where one is closed."""
+    """Add to the error of a refused change how the change can be made."""
     if target.startswith("unix:") or SOCKET in str(error):  # the server has said so
         return error
     if error.code not in OFF and not re.search("release.control", str(error)):
@@ -37,21 +37,22 @@ def explained(error: CascadeError, target: str) -> CascadeError:
 
 
 class Releases:
-    """What may be asked of a server about its releases; see `Client.releases`.
+    """A server's releases; see `Client.releases`.
 
-    Each method returns how things are once it is done. What loads or unloads has new processes
-    made, which take over when they are ready; nobody else notices. The rest changes in an instant.
-    A report may also say that something was not done: a release that could not be loaded is
-    `ReleaseState.REFUSED`, with its reason.
+    Each method returns the state after the change. To load or unload, the server starts new
+    processes, which take over when they are ready; callers do not notice. Other changes take effect
+    at once. A report may also say that something was not done: a release that could not be loaded
+    is `ReleaseState.REFUSED`, with its reason.
 
     Args:
-        client: of the server. One that takes no control of releases over the network is asked over
-            the socket in its state folder: ``Client("unix:STATE_DIR/control.sock")``.
+        client: of the server. A server that does not allow control of releases over the network is
+            controlled over the socket in its state folder:
+            ``Client("unix:STATE_DIR/control.sock")``.
 
     Raises:
         NotFound: no such table or version.
-        InvalidRequest: it cannot be, and why: a release is damaged, or the server is a process by
-            itself.
+        InvalidRequest: the change is impossible, with the reason: a release is damaged, or the
+            server is a single process.
         PermissionDenied: not over the network.
     """
 
@@ -60,41 +61,47 @@ class Releases:
         self._stub = ReleasesStub(client._channel)
 
     def list(self, *, timeout: float | None = None) -> ReleaseReport:
-        """Every release that is loaded or in the repository, and the share that each answers."""
+        """Return every release that is loaded or in the repository, with its share of requests."""
         return self._do(self._stub.ListReleases, pb.ListReleasesRequest(), timeout)
 
     def load(
         self, table: str = "", version: int = 0, *, timeout: float = LOAD_TIMEOUT
     ) -> ReleaseReport:
-        """Load a version, also one that is loaded; 0: what the table's policy says; no table: all
-        that has changed in the repository."""
+        """Load a version, even if it is loaded already.
+
+        Version 0: the one that the table's policy selects; no table: everything that has changed in
+        the repository.
+        """
         request = pb.LoadReleaseRequest(table=table, version=version)
         return self._do(self._stub.LoadRelease, request, timeout)
 
     def unload(
         self, table: str, version: int = 0, *, timeout: float = LOAD_TIMEOUT
     ) -> ReleaseReport:
-        """Unload a version; 0: all of the table."""
+        """Unload a version; 0: all versions of the table."""
         request = pb.UnloadReleaseRequest(table=table, version=version)
         return self._do(self._stub.UnloadRelease, request, timeout)
 
     def canary(
         self, table: str, version: int, share: float, *, timeout: float | None = None
     ) -> ReleaseReport:
-        """Give a loaded version a share, in (0, 1), of the requests that name none. It is promoted
-        once it has kept the table's objectives, and rolled back as soon as it does not."""
+        """Give a loaded version a share, in (0, 1), of the requests that name no version.
+
+        It is promoted once it has met the table's objectives, and rolled back as soon as it does
+        not.
+        """
         request = pb.StartCanaryRequest(table=table, version=version, share=share)
         return self._do(self._stub.StartCanary, request, timeout)
 
     def promote(
         self, table: str, version: int = 0, *, timeout: float | None = None
     ) -> ReleaseReport:
-        """Let a version answer who names none; 0: the canary."""
+        """Make a version the default for requests that name none; 0: the canary."""
         request = pb.PromoteReleaseRequest(table=table, version=version)
         return self._do(self._stub.PromoteRelease, request, timeout)
 
     def roll_back(self, table: str, *, timeout: float | None = None) -> ReleaseReport:
-        """End the trial of a canary; without one, let answer who did before."""
+        """End the trial of a canary; without one, restore the previous default version."""
         request = pb.RollBackReleaseRequest(table=table)
         return self._do(self._stub.RollBackRelease, request, timeout)
 
@@ -107,48 +114,48 @@ class Releases:
 
 
 class AsyncReleases:
-    """As `Releases`, to be awaited; see `AsyncClient.releases`."""
+    """Asyncio version of `Releases`; see `AsyncClient.releases`."""
 
     def __init__(self, client: AsyncCalls) -> None:
         self._client = client
         self._stub = ReleasesStub(client._channel)
 
     async def list(self, *, timeout: float | None = None) -> ReleaseReport:
-        """Every release that is loaded or in the repository, and the share that each answers."""
+        """Return every release that is loaded or in the repository, with its share of requests."""
         return await self._do(self._stub.ListReleases, pb.ListReleasesRequest(), timeout)
 
     async def load(
         self, table: str = "", version: int = 0, *, timeout: float = LOAD_TIMEOUT
     ) -> ReleaseReport:
-        """Load a version, also one that is loaded; 0: what the table's policy says; no table: all
-        that has changed in the repository."""
+        """Load a version, even if it is loaded already; see `Releases.load`."""
         request = pb.LoadReleaseRequest(table=table, version=version)
         return await self._do(self._stub.LoadRelease, request, timeout)
 
     async def unload(
         self, table: str, version: int = 0, *, timeout: float = LOAD_TIMEOUT
     ) -> ReleaseReport:
-        """Unload a version; 0: all of the table."""
+        """Unload a version; 0: all versions of the table."""
         request = pb.UnloadReleaseRequest(table=table, version=version)
         return await self._do(self._stub.UnloadRelease, request, timeout)
 
     async def canary(
         self, table: str, version: int, share: float, *, timeout: float | None = None
     ) -> ReleaseReport:
-        """Give a loaded version a share, in (0, 1), of the requests that name none. It is promoted
-        once it has kept the table's objectives, and rolled back as soon as it does not."""
+        """Give a loaded version a share, in (0, 1), of the requests that name no version; see
+        `Releases.canary`.
+        """
         request = pb.StartCanaryRequest(table=table, version=version, share=share)
         return await self._do(self._stub.StartCanary, request, timeout)
 
     async def promote(
         self, table: str, version: int = 0, *, timeout: float | None = None
     ) -> ReleaseReport:
-        """Let a version answer who names none; 0: the canary."""
+        """Make a version the default for requests that name none; 0: the canary."""
         request = pb.PromoteReleaseRequest(table=table, version=version)
         return await self._do(self._stub.PromoteRelease, request, timeout)
 
     async def roll_back(self, table: str, *, timeout: float | None = None) -> ReleaseReport:
-        """End the trial of a canary; without one, let answer who did before."""
+        """End the trial of a canary; without one, restore the previous default version."""
         request = pb.RollBackReleaseRequest(table=table)
         return await self._do(self._stub.RollBackRelease, request, timeout)
 

@@ -1,9 +1,9 @@
-"""Decides when a failed call is tried again; pure functions, the clients do the waiting.
+"""Retry policy for failed calls, as pure functions; the clients do the waiting.
 
-Every call of this service is free of side effects, so a retry is always safe, and the decision is
-only whether it can help: the server did not take the call (UNAVAILABLE), or asked to be tried again
-later (RESOURCE_EXHAUSTED with a pushback). Backoff and pushback follow gRFC A6, but not its limit
-of five attempts, which would be used up long before a process that has died is back.
+No call of this service has side effects, so a retry is always safe, and the only question is
+whether it can help: the server did not take the call (UNAVAILABLE), or asked for a later retry
+(RESOURCE_EXHAUSTED with a pushback). Backoff and pushback follow gRFC A6, but not its limit of five
+attempts, which would be used up long before a crashed process is back.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from cascade_client.errors import Failure
 
 @dataclass(frozen=True)
 class Retry:
-    """How often and how patiently to try again. `Retry(attempts=1)` never does.
+    """How often and how patiently to retry. `Retry(attempts=1)` never does.
 
     Attributes:
-        attempts: calls in all, the first included; >= 1.
-        unavailable_attempts: calls in all while a server can be reached and cannot answer, as when
-            one of its processes is being restarted: eight take 2.3 s, if the deadline allows that.
-            None: twice `attempts`, unless that is 1.
+        attempts: total calls, including the first; >= 1.
+        unavailable_attempts: total calls while a server can be reached but cannot answer, for
+            example while one of its processes restarts: eight take 2.3 s, if the deadline allows
+            that. None: twice `attempts`, unless that is 1.
         initial_backoff: seconds before the second attempt, > 0.
         multiplier: growth of the backoff from one attempt to the next, >= 1.
-        maximum_backoff: seconds that the backoff never exceeds, >= initial_backoff.
+        maximum_backoff: upper limit of the backoff in seconds, >= initial_backoff.
         jitter: share by which a backoff varies up or down at random, in [0, 1).
 
     Raises:
@@ -65,10 +65,10 @@ class Retry:
     def delay(
         self, failure: Failure, attempt: int, remaining: float | None, uniform: float
     ) -> float | None:
-        """Seconds to wait before the next attempt, or None to give up.
+        """Return the seconds to wait before the next attempt, or None to give up.
 
         Args:
-            failure: what the last attempt said.
+            failure: of the last attempt.
             attempt: attempts made so far, >= 1.
             remaining: seconds left until the deadline; None: there is none.
             uniform: a random number in [0, 1).
@@ -87,7 +87,7 @@ class Retry:
         return None if remaining is not None and wait >= remaining else wait
 
     def _most(self, failure: Failure) -> int:
-        """How many calls may be made in all after such a failure."""
+        """Return the total number of calls allowed after such a failure."""
         if not failure.is_passing:
             return self.attempts
         if self.unavailable_attempts is not None:
@@ -95,15 +95,17 @@ class Retry:
         return 2 * self.attempts if self.attempts > 1 else 1
 
     def patient(self) -> Retry:
-        """The same settings for offline work, which would have to start again if it were given up:
-        it is retried for eight seconds longer."""
+        """Return the settings for offline work, which is retried for eight seconds longer.
+
+        Offline work would have to start again if it were given up.
+        """
         most = self.unavailable_attempts
         if most is None:
             most = 4 * self.attempts if self.attempts > 1 else 1
         return replace(self, unavailable_attempts=most)
 
     def backoff(self, attempt: int, uniform: float) -> float:
-        """Seconds of backoff after `attempt` attempts, jitter included."""
+        """Return the seconds of backoff after `attempt` attempts, including jitter."""
         # An exponent of 64 is past any maximum; higher ones would overflow a float.
         grown = self.initial_backoff * self.multiplier ** min(attempt - 1, 64)
         return min(grown, self.maximum_backoff) * (1 + self.jitter * (2 * uniform - 1))

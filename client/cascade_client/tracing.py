@@ -1,7 +1,7 @@
-"""The trace that a caller is in, where it has OpenTelemetry: servers take part in it.
+"""Propagation of the caller's OpenTelemetry trace to servers.
 
-Nothing is imported for that, and nothing is looked for: who has not imported `opentelemetry.trace`
-is in no trace, and pays for a look into a dictionary.
+This module imports nothing for it: a caller that has not imported `opentelemetry.trace` is in no
+trace, and pays only for one dictionary lookup.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import sys
 
 Headers = tuple[tuple[str, str], ...]
-# What names an intermediary reserves, and gRPC refuses.
+# Metadata names that an intermediary reserves and gRPC refuses.
 _RESERVED = "grpc-"
 
 
 def trace_headers() -> Headers:
-    """Metadata by which a server's spans become children of the caller's current one, as its own
-    propagators write it (`traceparent`, unless it has set others); empty: it has none."""
+    """Return the metadata that make a server's spans children of the caller's current span.
+
+    The caller's own propagators write them (`traceparent`, unless it has set others); empty without
+    a trace.
+    """
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None or not trace.get_current_span().get_span_context().is_valid:
         return ()

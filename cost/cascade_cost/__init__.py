@@ -1,8 +1,9 @@
-"""What a server's answers cost, and how large a server is needed: usage times prices, and curves.
+"""Cost of a server's answers, and required size of a server: usage times prices, and measured
+curves.
 
-Nothing here asks a server or a clock. `Usage` is what a server says it has used, `Prices` what that
-costs; `statement` makes a bill of both, `focus_rows` a FOCUS 1.2 file of the bill, and `size` says
-from measured curves how many cores a load takes.
+Nothing here calls a server or reads a clock. `Usage` is a server's report of what it has used, and
+`Prices` its cost; `statement` makes a bill from both, `focus_rows` converts the bill to FOCUS 1.2,
+and `size` computes from measured curves how many cores a load takes.
 """
 
 from cascade_cost.errors import CostError, CurvesRefused, NotPossible, PricesRefused

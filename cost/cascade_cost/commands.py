@@ -22,7 +22,7 @@ UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg] # generic since 8.5 only
-    """A time as people write it: 10ms, 0.01s, 500us."""
+    """Command-line type of a duration: 10ms, 0.01s, 500us."""
 
     name = "TIME"
 
@@ -40,12 +40,12 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # generic since 8.5 o
 
 
 class Rate(click.FloatRange):
-    """Calls a second; unlike others of its kind it takes no NaN."""
+    """Command-line type of calls per second; unlike click's ranges it refuses NaN."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Calls a second, above 0."""
+        """Parse calls per second, above 0."""
         found = super().convert(value, param, ctx)
         if math.isnan(found):
             self.fail(f"{value!r} is no number", param, ctx)
@@ -160,7 +160,7 @@ def size(
 
 
 def columns_of(repository: Path | None, table: str) -> int | None:
-    """How many columns a table has; None: no repository is named.
+    """Return how many columns a table has; None: no repository is named.
 
     Raises:
         CascadeTablesError: there is no such release.
@@ -178,7 +178,7 @@ def columns_of(repository: Path | None, table: str) -> int | None:
 
 
 def said(load: Load, found: Size, curves: Curves, prices: Prices, month: float) -> list[str]:
-    """The answer in lines."""
+    """Return the answer in lines."""
     plural = "s" if found.workers > 1 else ""
     teacher = " and one for the teacher" if found.cores > found.workers else ""
     what = f"{load.rows:,} row{'s' * (load.rows > 1)} x {load.draws:,} draw{'s' * (load.draws > 1)}"

@@ -1,5 +1,6 @@
-"""Measured curves: what a call takes, by what it asks for, and how late it is, by how busy a worker
-is. `python -m benchmarks.sizing` measures them; those that come with cascade are of one machine.
+"""Measured curves: the time of each kind of call, and the delay of calls by a worker's utilisation.
+
+`python -m benchmarks.sizing` measures them; those included in cascade are of one machine.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from cascade_tables.yaml_files import read_text
 from cascade_cost.errors import CurvesRefused
 
 FORMAT = 1
-# Those that come with cascade.
+# The curves included in cascade.
 MEASURED = Path(__file__).with_name("curves.json")
 
 
 @dataclass(frozen=True)
 class Point:
-    """What one kind of call takes of a worker that does nothing else.
+    """Time of one kind of call in a worker that does nothing else.
 
     Attributes:
-        table: whose rows; columns: it has so many.
+        table: the table; columns: its number of columns.
         late: columns that are drawn; rows, draws: of the request.
-        core_ms: processor milliseconds of a worker, of one call, with many in flight.
+        core_ms: processor milliseconds of a worker per call, with many calls in flight.
         p50_ms, p99_ms: latency with one call in flight.
     """
 
@@ -43,13 +44,13 @@ class Point:
 
     @property
     def values(self) -> int:
-        """Values that are drawn."""
+        """Number of drawn values."""
         return self.late * self.rows * self.draws
 
 
 @dataclass(frozen=True)
 class Busy:
-    """How late calls are where a worker is so busy: p99 over that of calls that are alone."""
+    """Delay of calls at a utilisation: p99 relative to that of single calls."""
 
     utilisation: float
     p99_ratio: float
@@ -57,14 +58,14 @@ class Busy:
 
 @dataclass(frozen=True)
 class Curves:
-    """All that was measured on one machine.
+    """All measurements of one machine.
 
     Attributes:
-        machine: in words, with the day.
+        machine: description, with the date.
         points: by kind of call.
-        busy: by utilisation, which grows.
+        busy: by increasing utilisation.
         worker_mib, teacher_mib: memory of a process.
-        scaling: calls a second of n workers over n times those of one, by n.
+        scaling: by n, calls per second of n workers over n times those of one.
     """
 
     machine: str
@@ -76,11 +77,11 @@ class Curves:
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Those that were measured."""
+        """The measured tables."""
         return tuple(dict.fromkeys(each.table for each in self.points))
 
     def of(self, table: str) -> tuple[Point, ...]:
-        """The points of a table; all there are where it was not measured."""
+        """Return the points of a table; all points if it was not measured."""
         mine = tuple(each for each in self.points if each.table == table)
         return mine or self.points
 
@@ -109,10 +110,10 @@ MADE_BY = "python -m benchmarks.sizing --curves FILE writes one"
 
 
 def parse_curves(content: Any) -> Curves:
-    """Curves of a document.
+    """Parse the curves in a document.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: it is none.
+        KeyError, TypeError, ValueError, AttributeError: it is invalid.
     """
     if content["format"] != FORMAT:
         raise ValueError(f"format is {shown(content['format'])}; {FORMAT} is known")
@@ -148,7 +149,7 @@ def parse_curves(content: Any) -> Curves:
 
 
 def _amount(value: Any, key: str) -> float:
-    # A whole number of hundreds of digits is none that a float can be.
+    # An integer of hundreds of digits does not fit a float.
     if type(value) not in (int, float) or not 0 < value <= sys.float_info.max:
         raise ValueError(f"{key} is {shown(value)}; allowed: a number above 0")
     return float(value)

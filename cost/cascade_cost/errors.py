@@ -18,8 +18,8 @@ class PricesRefused(CostError):
 
 
 class CurvesRefused(CostError):
-    """A file of curves cannot be read, or does not have what is asked for."""
+    """A file of curves cannot be read, or lacks the requested data."""
 
 
 class NotPossible(CostError):
-    """No number of cores keeps what is asked."""
+    """No number of cores meets the request."""

@@ -1,10 +1,10 @@
-"""A bill as FOCUS 1.2, the FinOps Open Cost and Usage Specification (https://focus.finops.org), so
-that it can lie beside the cloud's own: one row for the cores, one for the memory and one for the
-GPUs of each line.
+"""A bill as FOCUS 1.2, the FinOps Open Cost and Usage Specification (https://focus.finops.org), for
+use beside the cloud provider's bill.
 
-All columns are there that the specification wants of every dataset, and of the others those that
-say something here. What is idle or unused is a row of its own, tagged so. Quantities are rounded to
-twelve places, and a cost is its quantity times its price, to the last digit.
+Each line has one row for the cores, one for the memory and one for the GPUs. All columns that the
+specification requires of every dataset are present, and those optional ones that are informative
+here. Idle and unused resources have tagged rows of their own. Quantities are rounded to twelve
+places, and a cost is exactly its quantity times its price.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ ACCOUNT_TYPE, TENANT, TIER = "Account", "Tenant", "Synthesis tier"
 
 
 def as_csv(bill: Statement) -> str:
-    """The file: a header and a line a row."""
+    """Return the file: a header and one line per row."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -77,7 +77,7 @@ def as_csv(bill: Statement) -> str:
 
 
 def focus_rows(bill: Statement) -> Iterator[Mapping[str, str]]:
-    """A bill's rows; those of which nothing was used are left out."""
+    """Yield a bill's rows; those with no usage are left out."""
     rest = [bill.idle] if bill.unused is None else [bill.idle, bill.unused]
     prices, period = bill.prices, _period(bill)
     for line in [*bill.lines, *rest]:
@@ -88,7 +88,7 @@ def focus_rows(bill: Statement) -> Iterator[Mapping[str, str]]:
 
 
 def _meters(line: Line, prices: Prices) -> Iterable[tuple[str, str, Decimal, Decimal]]:
-    """What is metered of a line: what it is called, its unit and its price, and seconds of it."""
+    """Return the metered resources of a line: name, unit, price, and seconds of use."""
     return (
         ("Processors", "Core-Hours", prices.core_hour, line.core_seconds),
         ("Memory", "GiB-Hours", prices.gib_hour, line.gib_seconds),
@@ -146,7 +146,7 @@ def _row(
 
 
 def _period(bill: Statement) -> Mapping[str, str]:
-    """When it was used, and the whole months that this is in."""
+    """Return the period of use, and the whole months that contain it."""
     since, until = (datetime.fromtimestamp(each, UTC) for each in (bill.since, bill.until))
     last = max(since, until)
     month = last.month % 12 + 1
@@ -164,6 +164,6 @@ def _written(moment: datetime) -> str:
 
 
 def plain(number: Decimal) -> str:
-    """Without an exponent and without zeros behind the last digit."""
+    """Format a number without an exponent or trailing zeros."""
     text = f"{number:f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"

@@ -31,13 +31,13 @@ PRICES = ("core_hour", "gib_hour", "gpu_hour")
 RESERVED = ("cores", "memory_gib", "gpus")
 BILL = ("provider", "account", "region")
 KEYS = ("currency", *PRICES, "reserved", "bill")
-# No price or number of cores comes near it.
+# Upper bound of any price or number of cores.
 MOST = Decimal(10) ** 9
 
 
 @dataclass(frozen=True)
 class Reserved:
-    """What is paid for whether it is used or not."""
+    """Resources that are paid for whether they are used or not."""
 
     cores: Decimal = Decimal(0)
     memory_gib: Decimal = Decimal(0)
@@ -46,12 +46,12 @@ class Reserved:
 
 @dataclass(frozen=True)
 class Bill:
-    """How the lines of a FOCUS file are named.
+    """Names for the lines of a FOCUS file.
 
     Attributes:
-        provider: who sells the machines.
-        account: whom it bills.
-        region: where they are; empty: it is not said.
+        provider: seller of the machines.
+        account: the billed account.
+        region: location of the machines; empty: unspecified.
     """
 
     provider: str = "self-hosted"
@@ -61,12 +61,12 @@ class Bill:
 
 @dataclass(frozen=True)
 class Prices:
-    """What is paid for machines.
+    """Prices of machines.
 
     Attributes:
         currency: three letters of ISO 4217.
         core_hour, gib_hour, gpu_hour: of a processor, of a GiB of memory, of a GPU.
-        reserved: None: only what is used is paid for.
+        reserved: None: only usage is paid for.
         bill: names for a FOCUS file.
         source: where the prices come from.
     """
@@ -93,7 +93,7 @@ def load_prices(path: Path) -> Prices:
 
 
 def parse_prices(text: str, name: str = "prices.yaml") -> Prices:
-    """Prices from the text of a file; `name` is what messages call it.
+    """Parse the text of a price file; `name` is its name in messages.
 
     Raises:
         PricesRefused: names file, line and what is allowed.
@@ -122,10 +122,10 @@ def parse_prices(text: str, name: str = "prices.yaml") -> Prices:
 
 
 class _Reader(ValueReader):
-    """Reads what only prices have."""
+    """Reader of the values that only price files have."""
 
     def amount(self, value: Any, place: Place) -> Decimal:
-        """A price, or how many of something: a number from 0 on."""
+        """Read a price or an amount: a number from 0."""
         try:
             found = Decimal(str(value)) if type(value) in (int, float, str) else Decimal("NaN")
         except InvalidOperation:
@@ -135,11 +135,11 @@ class _Reader(ValueReader):
         return found
 
     def word(self, value: Any, place: Place) -> str:
-        """A text on one line; an account may be written as a number."""
+        """Read a text on one line; an account may be written as a number."""
         return self.text(str(value) if type(value) is int else value, place)
 
     def currency(self, value: Any) -> str:
-        """A currency by its three letters, as ISO 4217 has them."""
+        """Read a currency as three letters of ISO 4217."""
         if not (isinstance(value, str) and len(value) == 3 and value.isascii() and value.isupper()):
             allowed = "three capital letters of ISO 4217, such as USD or EUR"
             self.wrong(("currency",), value, allowed)

@@ -25,23 +25,23 @@ from cascade_cost.curves import Busy, Curves, Point
 from cascade_cost.errors import NotPossible
 
 MOST_BUSY = 0.75
-# Squared coefficient of variation of a service time: calls of one kind vary little, those of
-# several kinds, and the machine, more.
+# Squared coefficient of variation of the service time: calls of one kind vary little; a mixture of
+# kinds, and the machine, add variation.
 VARIATION = 1.0
-# Latencies are looked for at so many utilisations.
+# Number of utilisations at which latencies are computed.
 STEPS = 751
 HOURS_A_MONTH = 730
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of a server.
+    """Load on a server.
 
     Attributes:
-        rate: calls a second, all together, which come by chance.
-        late: columns that are drawn of each row; columns: of the table; 0: the measured ones'.
+        rate: total calls per second, with random arrivals.
+        late: columns that are drawn in each row; columns: of the table; 0: as measured.
         rows, draws: of a call.
-        p99: seconds within which 99 of 100 calls are to be answered, from when they were due.
+        p99: target in seconds for 99 of 100 calls, measured from their due time.
     """
 
     rate: float
@@ -53,23 +53,23 @@ class Load:
 
     @property
     def values(self) -> int:
-        """Values that are drawn for a call."""
+        """Number of values drawn for a call."""
         return self.late * self.rows * self.draws
 
 
 @dataclass(frozen=True)
 class Size:
-    """The answer.
+    """Required size of a server.
 
     Attributes:
         workers: processes that answer, of one core each.
-        cores: of these, and one for the teacher where the pool, jobs or full fidelity are wanted.
+        cores: of these, and one for the teacher if the pool, jobs or full fidelity are wanted.
         memory_mib: of all processes.
-        core_seconds, alone_p99: of a call: what it takes of a worker, and its latency alone.
-        utilisation, most_utilisation: how busy each worker is, and how busy it may be.
-        p99: that is expected, seconds.
-        calls_a_worker: a second, at most.
-        assumptions: what this rests on, in sentences.
+        core_seconds, alone_p99: worker time of a call, and its latency without other calls.
+        utilisation, most_utilisation: of each worker, and its upper limit.
+        p99: expected, in seconds.
+        calls_a_worker: most calls per second and worker.
+        assumptions: of this estimate, in sentences.
     """
 
     workers: int
@@ -85,12 +85,12 @@ class Size:
 
 
 def mean_wait(utilisation: float, service: float, variation: float = VARIATION) -> float:
-    """Seconds that a call waits on average (Pollaczek-Khinchine)."""
+    """Return the mean wait of a call in seconds (Pollaczek-Khinchine)."""
     return utilisation * service * (1 + variation) / (2 * (1 - utilisation))
 
 
 def wait_at(quantile: float, utilisation: float, service: float) -> float:
-    """Seconds that a call waits at a quantile; see this module."""
+    """Return a quantile of a call's wait in seconds; see the module's docstring."""
     left = 1 - quantile
     if utilisation <= left:
         return 0.0
@@ -98,8 +98,10 @@ def wait_at(quantile: float, utilisation: float, service: float) -> float:
 
 
 def measured_ratio(busy: Sequence[Busy], utilisation: float) -> float:
-    """How much later calls were at .99 than alone, between what was measured; 1 below that, and
-    beyond it as the last one, which is no promise."""
+    """Interpolate the measured ratio of the p99 to that of single calls.
+
+    It is 1 below the measured range; beyond it, the last ratio is used, which is no guarantee.
+    """
     if not busy:
         return 1.0
     known = [(0.0, 1.0), *((each.utilisation, each.p99_ratio) for each in busy)]
@@ -108,10 +110,10 @@ def measured_ratio(busy: Sequence[Busy], utilisation: float) -> float:
 
 
 def fitted(points: Sequence[Point], of: Callable[[Point], float]) -> Callable[[int, int], float]:
-    """A line through measured points: by columns and values drawn, by least relative squares.
+    """Fit a line to measured points, by columns and drawn values, with least relative squares.
 
-    No part of it is below 0, since no call is faster for asking more; a part that would be is left
-    out.
+    No coefficient is negative, since no call is faster for asking more; a term whose coefficient
+    would be negative is left out.
     """
     rows = [(1.0, float(each.columns), float(each.values)) for each in points]
     wanted = np.array([of(each) for each in points])
@@ -133,16 +135,16 @@ def fitted(points: Sequence[Point], of: Callable[[Point], float]) -> Callable[[i
 
 
 def size(load: Load, curves: Curves, table: str = "", with_teacher: bool = True) -> Size:
-    """How many workers a load takes.
+    """Compute how many workers a load takes.
 
     Args:
-        load: what is asked.
-        curves: what was measured.
-        table: whose calls they are; one that was not measured is taken from all that were.
-        with_teacher: whether its process is to have a core.
+        load: on the server.
+        curves: measurements.
+        table: of the calls; for a table that was not measured, all measurements are used.
+        with_teacher: whether to add a core for the teacher's process.
 
     Raises:
-        NotPossible: no number of workers keeps the p99; says why.
+        NotPossible: no number of workers meets the p99; says why.
     """
     points = curves.of(table)
     columns = load.columns or max(each.columns for each in points)
@@ -189,7 +191,9 @@ def size(load: Load, curves: Curves, table: str = "", with_teacher: bool = True)
 
 
 def _scaled(curves: Curves, workers: int) -> float:
-    """What is left of a worker's pace where there are so many: as measured for the nearest."""
+    """Return a worker's speed among this many, relative to a single one: as measured for the
+    nearest number.
+    """
     if workers == 1 or not curves.scaling:
         return 1.0
     known = sorted(each for each in curves.scaling if each <= workers)

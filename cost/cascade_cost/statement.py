@@ -1,10 +1,11 @@
-"""A bill: what each tier, table and tenant has cost, what nobody has asked for, and what was saved.
+"""A bill: the cost of each tier, table and tenant, the cost of idle resources, and savings.
 
-Processor time is charged to whom it was used for. Memory is charged for the processor time that was
-used in it: a worker of 140 MiB that computed for a second has cost 140 MiB seconds, and what it
-held while it waited is idle. So what a row costs does not depend on how busy its server was, and
-what a server costs that nobody asks is seen apart. Pool and cache hold their memory so as not to
-compute: all of theirs is theirs. An executor is there only for jobs, so that all of its memory is.
+Processor time is charged to its user. Memory is charged in proportion to the processor time: a
+worker of 140 MiB that computed for a second has cost 140 MiB seconds, and its memory while it
+waited is idle. So the cost of a row does not depend on the server's utilisation, and the cost of an
+unused server is shown separately. Pool and cache use memory to avoid computing, so all of their
+memory is charged to them. An executor exists only for jobs, so all of its memory is charged to
+jobs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from cascade_cost.usage import GENERATE, REFILL, TIERS, Compute, Usage
 
 HOUR, GIB = 3600, 2**30
 PER_ROWS = 10_000
-# Whose processes compute what, where a tier's memory is.
+# Process roles whose memory each tier uses.
 PROCESS_OF = {
     "pool": "worker",
     "cache": "worker",
@@ -27,7 +28,7 @@ PROCESS_OF = {
     REFILL: "teacher",
     GENERATE: "teacher",
 }
-# What a bill calls them.
+# Names on the bill.
 BILLED_AS = {REFILL: "pool", GENERATE: "teacher"}
 IDLE, UNUSED = "idle", "unused"
 
@@ -37,9 +38,9 @@ class Line:
     """One line of a bill.
 
     Attributes:
-        table, tier, tenant: whose it is; an empty table: of no table.
-        core_seconds, gpu_seconds, gib_seconds: that are charged.
-        answers, rows, tokens: that came of it.
+        table, tier, tenant: charged to; an empty table: no table.
+        core_seconds, gpu_seconds, gib_seconds: charged resources.
+        answers, rows, tokens: results.
         core_cost, gpu_cost, memory_cost: in the prices' currency, not rounded.
     """
 
@@ -58,29 +59,30 @@ class Line:
 
     @property
     def cost(self) -> Decimal:
-        """What processors, GPUs and memory cost together."""
+        """Total cost of processors, GPUs and memory."""
         return self.core_cost + self.gpu_cost + self.memory_cost
 
     @property
     def per_10k(self) -> Decimal | None:
-        """Of 10,000 rows; None: there are no rows."""
+        """Cost of 10,000 rows; None: there are no rows."""
         return PER_ROWS * self.cost / self.rows if self.rows else None
 
 
 @dataclass(frozen=True)
 class Savings:
-    """What it would have cost to have the teacher draw all that pool, cache and student gave.
+    """Cost of everything that pool, cache and student returned, compared with the teacher's cost
+    for it.
 
-    What the teacher would have taken is reckoned from what it has taken here: for each value as in
-    its large batches (of `Generate` and for the pool), and for each answer what its single calls
-    took beside that. A row with three missing columns is three values, not a whole row.
+    The teacher's cost is estimated from its usage here: per value as in its large batches (of
+    `Generate` and for the pool), and per answer the additional cost of its single calls. A row with
+    three missing columns counts as three values, not a whole row.
 
     Attributes:
         spent: on these answers.
-        by_teacher: what the teacher would have taken for them.
-        without: tables of which nothing is known: the teacher has drawn nothing for them.
-        at_least: tables whose teacher has drawn in large batches only: calls by themselves would
-            have taken more.
+        by_teacher: the teacher's estimated cost for them.
+        without: tables without an estimate: the teacher has drawn nothing for them.
+        at_least: tables whose teacher has drawn in large batches only: single calls would have cost
+            more.
     """
 
     spent: Decimal
@@ -90,12 +92,12 @@ class Savings:
 
     @property
     def saved(self) -> Decimal:
-        """May be below 0: rows were made ahead of time that nobody has asked for."""
+        """Savings; negative if rows were made ahead of time but never used."""
         return self.by_teacher - self.spent
 
     @property
     def ratio(self) -> float | None:
-        """The share that was saved; None: there is nothing to compare with."""
+        """Share that was saved; None: there is nothing to compare with."""
         return float(self.saved / self.by_teacher) if self.by_teacher else None
 
 
@@ -124,25 +126,25 @@ class Statement:
 
     @property
     def total(self) -> Line:
-        """All lines together, idle and unused ones too."""
+        """Sum of all lines, including idle and unused ones."""
         rest = [self.idle] if self.unused is None else [self.idle, self.unused]
         return together([*self.lines, *rest])
 
     def by(self, key: Callable[[Line], str]) -> dict[str, Line]:
-        """Lines together that have the same key, in the order of the keys; idle is none."""
+        """Return the sums of lines by key, in the order of the keys; without idle ones."""
         found: dict[str, list[Line]] = {}
         for line in self.lines:
             found.setdefault(key(line), []).append(line)
         return {name: together(found[name]) for name in sorted(found)}
 
     def by_tier(self) -> dict[str, Line]:
-        """One line a tier, in the order in which they are told."""
+        """Return one line per tier, in display order."""
         found = self.by(lambda line: line.tier)
         return {tier: found[tier] for tier in TIERS if tier in found}
 
 
 def together(lines: Iterable[Line]) -> Line:
-    """The sum of some lines; of whom, only what they agree on."""
+    """Return the sum of lines; table, tier and tenant are kept if all agree."""
     some = list(lines)
 
     def common(values: set[str]) -> str:
@@ -165,7 +167,7 @@ def together(lines: Iterable[Line]) -> Line:
 
 
 def statement(usage: Usage, prices: Prices) -> Statement:
-    """Make a bill of what was used."""
+    """Make a bill for usage."""
     memory = _memory_of(usage)
     charged = [
         priced(
@@ -177,7 +179,7 @@ def statement(usage: Usage, prices: Prices) -> Statement:
                 Decimal(each.seconds),
                 Decimal(each.gpu_seconds),
                 Decimal(memory(each)) / GIB,
-                # What was made for the pool is given out later, and counted then.
+                # Rows made for the pool are counted when they are used.
                 *((0, 0, 0) if each.tier == REFILL else (each.answers, each.rows, each.tokens)),
             ),
         )
@@ -201,7 +203,7 @@ def statement(usage: Usage, prices: Prices) -> Statement:
 
 
 def priced(prices: Prices, line: Line) -> Line:
-    """A line with what it costs."""
+    """Return a line with its costs."""
     return Line(
         line.table,
         line.tier,
@@ -219,7 +221,7 @@ def priced(prices: Prices, line: Line) -> Line:
 
 
 def _memory_of(usage: Usage) -> Callable[[Compute], float]:
-    """Byte-seconds that are charged for what was computed."""
+    """Return a function for the byte-seconds charged for a computation."""
     serving, worker = max(usage.serving_seconds, 1e-9), usage.process("worker")
     own = {"pool": worker.pool_byte_seconds, "cache": worker.cache_byte_seconds}
     of_a_second = {}
@@ -247,7 +249,7 @@ def _idle(usage: Usage, prices: Prices, lines: Iterable[Line]) -> Line:
     used = together(lines)
     cores = Decimal(sum(each.seconds for each in usage.processes)) - used.core_seconds
     held = Decimal(sum(each.byte_seconds for each in usage.processes)) / GIB - used.gib_seconds
-    # A process says once a second what it has used: it may have been charged with more.
+    # A process reports its usage once per second, so it may have been charged for more.
     zero = Decimal(0)
     return priced(prices, Line("", IDLE, "", max(zero, cores), zero, max(zero, held)))
 
@@ -272,11 +274,11 @@ def _unused(usage: Usage, prices: Prices, lines: Iterable[Line], idle: Line) -> 
 
 @dataclass(frozen=True)
 class _Teacher:
-    """What a table's teacher takes.
+    """Costs of a table's teacher.
 
     Attributes:
         an_answer, a_token: the cost of each.
-        singly: whether it has answered calls by themselves.
+        singly: whether it has answered single calls.
     """
 
     an_answer: Decimal
@@ -285,7 +287,7 @@ class _Teacher:
 
 
 def _teachers(usage: Usage, prices: Prices) -> dict[str, _Teacher]:
-    """Of each table whose teacher has drawn anything."""
+    """Return the costs for each table whose teacher has drawn anything."""
     memory = _memory_of(usage)
     found: dict[str, dict[bool, list[Line]]] = {}
     for each in usage.compute:
@@ -309,7 +311,7 @@ def _teachers(usage: Usage, prices: Prices) -> dict[str, _Teacher]:
 
 
 def _savings(usage: Usage, prices: Prices, lines: Iterable[Line]) -> Savings:
-    """See `Savings`."""
+    """Compute the savings; see `Savings`."""
     teachers = _teachers(usage, prices)
     spent = by_teacher = Decimal(0)
     without, at_least = set(), set()
@@ -321,7 +323,7 @@ def _savings(usage: Usage, prices: Prices, lines: Iterable[Line]) -> Savings:
             if line.rows:
                 without.add(line.table)
             continue
-        # Also what was made for the pool and never asked for.
+        # Includes rows that were made for the pool but never used.
         spent += line.cost
         by_teacher += teacher.an_answer * line.answers + teacher.a_token * line.tokens
         if line.rows and not teacher.singly:

@@ -1,4 +1,4 @@
-"""What a server says that it has used, as values."""
+"""A server's report of the resources it has used, as values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from cascade_proto import synthesis_pb2 as pb
 
-# In the order in which they are told.
+# In display order.
 TIERS = ("pool", "cache", "student", "teacher", "job")
 REFILL, GENERATE = "refill", "generate"
 ROLES = ("worker", "teacher", "executor", "keeper")
@@ -16,14 +16,14 @@ ROLES = ("worker", "teacher", "executor", "keeper")
 
 @dataclass(frozen=True)
 class Compute:
-    """What was computed for one table's answers of a tier, for one tenant.
+    """Computation for the answers of one table, tier and tenant.
 
     Attributes:
-        table, tenant: for whom; an empty tenant: they are not told apart.
-        tier: one of `TIERS`; or `REFILL`, rows that were made for the pool, which are the pool's;
-            or `GENERATE`, messages of it, which are the teacher's.
+        table, tenant: charged to; an empty tenant: tenants are not distinguished.
+        tier: one of `TIERS`; or `REFILL`, rows made for the pool, which are charged to the pool; or
+            `GENERATE`, its messages, which are charged to the teacher.
         seconds, gpu_seconds: of one core, and of one GPU.
-        answers, rows, tokens: that came of it; tokens are the values that were not given.
+        answers, rows, tokens: results; tokens are the values that were not given.
     """
 
     table: str
@@ -38,14 +38,14 @@ class Compute:
 
 @dataclass(frozen=True)
 class Processes:
-    """All processes of a server that do the same.
+    """All processes of a server with the same role.
 
     Attributes:
         role: one of `ROLES`.
-        live: how many there are.
-        seconds: of one core, whatever for.
-        memory_bytes, peak_memory_bytes: now, and the sum of the most that each has had.
-        pool_bytes, cache_bytes: of the memory now.
+        live: number of processes.
+        seconds: of one core, for any purpose.
+        memory_bytes, peak_memory_bytes: current memory, and the sum of each process's peak.
+        pool_bytes, cache_bytes: parts of the current memory.
         byte_seconds, pool_byte_seconds, cache_byte_seconds: so far.
     """
 
@@ -63,13 +63,13 @@ class Processes:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a server has used.
+    """Resources that a server has used.
 
     Attributes:
         since, until: seconds since 1970-01-01 UTC.
-        serving_seconds: of these, in which it was there.
+        serving_seconds: time in this period in which the server ran.
         compute: by table, tier and tenant.
-        processes: by what they do.
+        processes: by role.
         tables: that it serves.
     """
 
@@ -82,7 +82,7 @@ class Usage:
 
     @classmethod
     def from_message(cls, message: pb.GetUsageResponse) -> Usage:
-        """What `GetUsage` has answered; what a newer server has beside it is left out."""
+        """Convert the answer of `GetUsage`; fields of newer servers are ignored."""
         compute = tuple(
             Compute(
                 each.table,
@@ -124,10 +124,10 @@ class Usage:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Usage:
-        """What `dataclasses.asdict` made of one, also by way of JSON.
+        """Restore the output of `dataclasses.asdict`, possibly converted through JSON.
 
         Raises:
-            TypeError, KeyError, ValueError: it is not that.
+            TypeError, KeyError, ValueError: it is invalid.
         """
         return cls(
             float(document["since"]),
@@ -139,14 +139,14 @@ class Usage:
         )
 
     def process(self, role: str) -> Processes:
-        """Those of a role; none of them where nothing is known."""
+        """Return the processes of a role; zero processes if nothing is known."""
         return next((each for each in self.processes if each.role == role), Processes(role))
 
     def since_then(self, before: Usage) -> Usage:
-        """What was used after an earlier look at the same server.
+        """Return the usage since an earlier report of the same server.
 
         Args:
-            before: that look.
+            before: that report.
         """
         seen = {(each.table, each.tier, each.tenant): each for each in before.compute}
         compute = []

@@ -1,20 +1,20 @@
-"""What can go wrong while learning.
+"""Errors of training and distillation.
 
 DistillError
 ├── DiskFull            nothing was lost but the file being written
 ├── CheckpointMismatch  a run folder holds another table's or configuration's training
-├── TrainingStopped     Ctrl-C; the run resumes from here
-├── DrawingStopped      likewise, while the teacher made rows for the student
+├── TrainingStopped     Ctrl-C; the run can resume from here
+├── DrawingStopped      likewise, while the teacher drew rows for the student
 ├── TrainingDiverged    the loss is no longer a number
-├── RunIncomplete       a step before this one has not been done
+├── RunIncomplete       an earlier step has not been done
 ├── RunDamaged          a file of a run folder cannot be read
-├── RunBusy             another command is at work in a run folder
-├── HeldOutRefused      the rows to validate by cannot be used
+├── RunBusy             another command is using the run folder
+├── HeldOutRefused      the validation rows cannot be used
 ├── NothingHeldOut      there are no real rows to compare with
-├── OtherTable          a file is not the one that a run has learnt from
-├── LeansOnItsRows      synthetic rows are closer to the rows learnt from than real ones are
-├── ParityError         an exported graph does not say what its network says
-└── TrackingError       MLflow is to be told, and cannot be
+├── OtherTable          a file is not the one that a run was trained on
+├── LeansOnItsRows      synthetic rows are closer to the training rows than real ones are
+├── ParityError         an exported graph disagrees with its network
+└── TrackingError       MLflow is configured, but cannot be used
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pathlib import Path
 
 
 class DistillError(Exception):
-    """Base of this package's errors; its message is meant for the person at the terminal."""
+    """Base of this package's errors; its message is written for the user at the terminal."""
 
 
 class DiskFull(DistillError):
-    """The disk filled up while `path` was written; what stood there before is intact."""
+    """The disk filled up while `path` was written; the previous file is intact."""
 
     def __init__(self, path: Path, needed: int) -> None:
         super().__init__(
@@ -37,7 +37,7 @@ class DiskFull(DistillError):
 
 
 class CheckpointMismatch(DistillError):
-    """A checkpoint belongs to a different training run than the one asked for."""
+    """A checkpoint belongs to a different training run than the requested one."""
 
     def __init__(self, path: Path, found: str, expected: str) -> None:
         super().__init__(
@@ -78,7 +78,7 @@ class TrainingDiverged(DistillError):
 
 
 class RunIncomplete(DistillError):
-    """A run folder lacks what this command starts from."""
+    """A run folder lacks the input of this command."""
 
 
 class RunDamaged(DistillError):
@@ -92,23 +92,23 @@ class RunDamaged(DistillError):
 
 
 class RunBusy(DistillError):
-    """Another command is at work in a run folder."""
+    """Another command is using the run folder."""
 
 
 class HeldOutRefused(DistillError):
-    """The rows that are to tell when training should end lack columns, or are all unknown."""
+    """The validation rows lack columns, or none of them can be used."""
 
 
 class NothingHeldOut(DistillError):
-    """A run held none of its table's rows out, and was given no others to compare with."""
+    """A run held out no rows of its table, and was given no others to compare with."""
 
 
 class OtherTable(DistillError):
-    """A file that is said to be the one that was learnt from is another."""
+    """The given file is not the one that the run was trained on."""
 
 
 class LeansOnItsRows(DistillError):
-    """A release's rows are closer to the rows that were learnt from than held-out rows are."""
+    """A release's rows are closer to the training rows than held-out rows are."""
 
 
 class ParityError(DistillError):
@@ -116,4 +116,4 @@ class ParityError(DistillError):
 
 
 class TrackingError(DistillError):
-    """MLflow is to be told, and its client is not installed or its server does not answer."""
+    """MLflow is configured, but its client is not installed or its server does not answer."""

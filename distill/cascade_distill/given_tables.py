@@ -1,4 +1,4 @@
-"""Tables that a command is given: files of this machine, and what URLs name, copied to it."""
+"""Tables given to a command: local files, and copies of what URLs name."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from cascade_distill.errors import DiskFull
 
 Given: TypeAlias = Path | Location
 
-# What was copied from elsewhere, in a run folder while it is needed.
+# Folder in a run folder for copied tables while they are needed.
 COPIED = "sources"
 COPIED_IN = "cascade_distill.given_tables.folder"
 COPIED_TIMES = "cascade_distill.given_tables.times"
 
 
 class Readable(click.Path):
-    """A file to read, "-" for standard input, or a URL; see `connectors.locations`."""
+    """Command-line type: a file to read, "-" for standard input, or a URL; see
+    `connectors.locations`.
+    """
 
     name = "file or URL"
 
@@ -33,7 +35,7 @@ class Readable(click.Path):
         super().__init__(exists=True, allow_dash=allow_dash, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The file's path, or what the URL names; a URL with a password is refused."""
+        """Return the file's path or the URL's location; refuse a URL with a password."""
         if isinstance(value, Location):
             return value
         try:
@@ -48,22 +50,24 @@ class Readable(click.Path):
 
 
 def name_of(table: Given) -> str:
-    """What to call a table by default: its name in its database, or its file's without what follows
-    the first point."""
+    """Return a table's default name: its name in its database, or its file's name up to the first
+    dot.
+    """
     if isinstance(table, Location):
         return table.name
     return "stdin" if str(table) == "-" else table.name.removesuffix(".gz").rsplit(".", 1)[0]
 
 
 def fetched(tables: Sequence[Given], folder: Path | None) -> list[Path]:
-    """The files of tables; what URLs name is copied, and removed when the command ends.
+    """Return the files of tables; copies what URLs name, and removes the copies when the command
+    ends.
 
     Args:
         tables: as they were given.
-        folder: of the run, which has room for a table; None: where temporary files go.
+        folder: of the run, which has room for a table; None: use the temporary folder.
 
     Raises:
-        DataError: one cannot be read; says what to do, and shows no password.
+        DataError: a table cannot be read; says what to do, and shows no password.
         DiskFull: there is no room for it.
     """
     paths: list[Path] = []
@@ -83,8 +87,10 @@ def fetched(tables: Sequence[Given], folder: Path | None) -> list[Path]:
 
 
 def _folder(run: Path | None) -> Path:
-    """Where copies of this command's go. It is removed when the command ends; what one that was
-    killed has left is removed now."""
+    """Create the folder for this command's copies.
+
+    It is removed when the command ends; leftovers of a killed command are removed now.
+    """
     context = click.get_current_context()
     made: Path | None = context.meta.get(COPIED_IN)
     if made is None:
@@ -92,6 +98,6 @@ def _folder(run: Path | None) -> Path:
         shutil.rmtree(made, ignore_errors=True)
         context.meta[COPIED_IN] = made
         context.call_on_close(lambda: shutil.rmtree(made, ignore_errors=True))
-    # Tables of several options are each in a folder of their own.
+    # Each option's tables have their own folder.
     context.meta[COPIED_TIMES] = context.meta.get(COPIED_TIMES, 0) + 1
     return made / str(context.meta[COPIED_TIMES])

@@ -1,4 +1,4 @@
-"""Figures of a run's student and teacher, beside their noise floor, for the release."""
+"""Fidelity figures of a run's student and teacher, beside their noise floor, for the release."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from cascade_distill.runtime import StudentSampler, TeacherSampler, sample_token
 
 TIERS = ("student", "teacher")
 
-# Rows that are compared, real and synthetic; of a longer table some are taken. A share of so many
-# rows is known to a third of a point.
+# Most rows to compare, real and synthetic; a longer table is sampled. A share of this many rows is
+# known to a third of a point.
 MOST_COMPARED = 100_000
-# Copies that are shown of each tier.
+# Copies to show for each of student and teacher.
 SHOWN = 3
 
 Figures = dict[str, dict[str, float]]
@@ -35,7 +35,7 @@ Copies = dict[str, list[Copy]]
 def draw_samples(
     sampler: StudentSampler | TeacherSampler, codec: Codec, rows: int, samples: int
 ) -> list[pd.DataFrame]:
-    """Independent synthetic tables of `rows` rows each, of equal seeds on every call."""
+    """Draw independent synthetic tables of `rows` rows each, with the same seeds on every call."""
     drawn = []
     for seed in range(samples):
         tokens = sample_tokens(sampler, rows, seed)
@@ -52,26 +52,26 @@ def measure_run(
     threads: int = 1,
     report: Callable[[str], None] = lambda _: None,
 ) -> tuple[Figures, Copies]:
-    """Measure a run's student and teacher, and keep the figures in its fidelity.json.
+    """Measure a run's student and teacher, and store the figures in its fidelity.json.
 
     Args:
         run: a run folder with a finished student.
-        train: the table that `cascade fit` was given. Rows of it that were held out do not count as
-            learnt from; of many, `MOST_COMPARED` are compared.
-        test: other real rows; None: those of `train` that were held out.
+        train: the table given to `cascade fit`. Its held-out rows do not count as training rows; of
+            many rows, `MOST_COMPARED` are compared.
+        test: other real rows; None: the held-out rows of `train`.
         target: column to predict for mle_auc; None: left out.
-        samples: synthetic tables a tier, each of as many rows as are compared with; figures are
-            means.
+        samples: synthetic tables for each of student and teacher, each with as many rows as it is
+            compared with; figures are means.
         threads: of ONNX Runtime and XGBoost.
-        report: told what is being done.
+        report: called with progress messages.
 
     Returns:
-        Figures of "student", "teacher" and "floor" by name, see `fidelity.evaluation`; and by tier,
-        the rows of its first sample that have most cells in common with a row learnt from.
+        Figures of "student", "teacher" and "floor" by name, see `fidelity.evaluation`; and for
+        student and teacher, the rows of the first sample that share most cells with a training row.
 
     Raises:
-        OtherTable: `train` is not what was learnt from.
-        NothingHeldOut: there is no `test`, and no row of `train` was held out, or too few.
+        OtherTable: `train` is not the table that the run was trained on.
+        NothingHeldOut: there is no `test`, and `train` has no held-out rows, or too few.
     """
     codec = run.codec()
     learnt, held_out = parts_of(run, train)
@@ -120,7 +120,7 @@ def measure_run(
 
 
 def print_figures(figures: Figures, console: Console) -> None:
-    """One line a figure, student, teacher and floor beside each other."""
+    """Print one line per figure, with student, teacher and floor side by side."""
     table = Table("figure", *figures, box=None)
     for name in dict.fromkeys(name for tier in figures.values() for name in tier):
         values = (tier.get(name) for tier in figures.values())
@@ -130,7 +130,7 @@ def print_figures(figures: Figures, console: Console) -> None:
 
 
 def print_copies(copies: Copies, console: Console) -> None:
-    """The worst of each tier: what a synthetic row has in common with one learnt from."""
+    """Print the synthetic rows of student and teacher that are closest to a training row."""
     for tier, worst in copies.items():
         console.print(f"{tier}: its rows that have most in common with a row learnt from")
         for each in worst:

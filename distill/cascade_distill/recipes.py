@@ -1,4 +1,4 @@
-"""Chooses the size of the networks and the length of training from a table's rows and columns.
+"""Choice of network size and training length from a table's rows and columns.
 
 A large network memorises a table of few rows, whatever the number of steps, and a small one does
 not learn a table of many rows. So the size grows with the rows, and regularisation (dropout, few
@@ -16,28 +16,28 @@ from cascade_distill.models.student import StudentConfig
 from cascade_distill.models.teacher import TeacherConfig
 from cascade_distill.training.schedule import TrainConfig
 
-# From so many columns on, the network is one size larger.
+# From this many columns, the network is one size larger.
 MANY_COLUMNS = 100
-# The range in which this project has been measured; outside of it `warnings` says so.
+# The range in which this project has been measured; outside of it, `warnings` says so.
 MOST_COLUMNS, FEWEST_ROWS, ROWS_A_COLUMN = 200, 1_000, 20
-# Rows to hold out: a tenth, but at least these, and never more than a fifth.
+# Rows to hold out: a tenth, but at least the first number, and never more than a fifth.
 FEWEST_HELD_OUT, MOST_HELD_OUT = 100, 4_096
 MOST_HELD_OUT_LESSONS = 1_024
 # Probabilities that lessons may keep in memory, of two bytes each; and the fewest lessons, however
 # wide rows are.
 MOST_PROBABILITIES, FEWEST_LESSONS = 2**27, 1_024
-# The teacher's probabilities are kept for one in so many of its rows.
+# The teacher's probabilities are kept for one row in this many.
 ROWS_OF_ONE_ASKED = 3
-# With fewer rows none are held out: what they would say is noise.
+# With fewer rows none are held out: their loss would be noise.
 TOO_FEW_TO_HOLD_OUT = 50
 
 
 @dataclass(frozen=True)
 class TeacherRecipe:
-    """How `cascade fit` learns: the network's size and its training; see `teacher_recipe`.
+    """Settings of `cascade fit`: the network's size and its training; see `teacher_recipe`.
 
-    The defaults are those of a table of tens of thousands of rows, which is small: dropout and
-    weight decay are what keeps the network from learning its rows by heart; see docs/adr/0003.
+    The defaults are for a table of tens of thousands of rows, which is small: dropout and weight
+    decay keep the network from memorising its rows; see docs/adr/0003.
     """
 
     model: TeacherConfig = field(default_factory=TeacherConfig)
@@ -48,7 +48,7 @@ class TeacherRecipe:
 
 @dataclass(frozen=True)
 class StudentRecipe:
-    """How `cascade distill` learns; see `student_recipe`.
+    """Settings of `cascade distill`; see `student_recipe`.
 
     Attributes:
         model: the student's size.
@@ -74,33 +74,33 @@ class StudentRecipe:
 
 @dataclass(frozen=True)
 class DistillingPace:
-    """How fast `cascade distill` is somewhere.
+    """Speed of `cascade distill` on a machine.
 
     Attributes:
-        seconds_a_row: to draw one row with the teacher, its share of asking for probabilities
-            included.
-        seconds_a_step: of one step of the student's training.
+        seconds_a_row: time to draw one row with the teacher, including its share of computing
+            probabilities.
+        seconds_a_step: time per step of the student's training.
     """
 
     seconds_a_row: float
     seconds_a_step: float
 
     def seconds(self, recipe: StudentRecipe) -> float:
-        """Seconds that distilling by a recipe takes at most."""
+        """Return the most seconds that distilling by a recipe takes."""
         return recipe.rows * self.seconds_a_row + recipe.train.steps * self.seconds_a_step
 
 
 @dataclass(frozen=True)
 class _Size:
-    """What is chosen for tables of at least `rows` rows.
+    """Sizes chosen for tables of at least `rows` rows.
 
     Attributes:
-        rows: to learn from.
+        rows: training rows.
         width: of the teacher's stream; its blocks are twice as wide.
         fine_width: see `TeacherConfig`.
         dropout: of the teacher's blocks; its input's is half of that.
-        steps: of the teacher at most.
-        batch_rows: a step of the teacher.
+        steps: most steps of the teacher.
+        batch_rows: rows per step of the teacher.
         student_steps, teacher_rows: of the student.
         tolerance, student_tolerance: of the two trainings; see `TrainConfig`.
         table_share: see `StudentRecipe`.
@@ -129,14 +129,14 @@ SIZES = (
 )
 
 
-# Width of a network below which casting to bfloat16 takes longer than it saves.
+# Network width below which casting to bfloat16 takes longer than it saves.
 WORTH_CASTING = 256
-# Widths; a table of many columns gets the next larger one than its rows call for.
+# Available widths; a table of many columns gets the next larger one than its rows require.
 WIDTHS = (32, 64, 128, 256, 384, 512)
 
 
 def _size(rows: int, columns: int) -> tuple[_Size, int]:
-    """The size for a number of rows, and the width, which also depends on the columns."""
+    """Return the size for a number of rows, and the width, which also depends on the columns."""
     size = max((each for each in SIZES if rows >= each.rows), key=lambda each: each.rows)
     index = WIDTHS.index(size.width) + (columns >= MANY_COLUMNS)
     return size, WIDTHS[index]
@@ -145,13 +145,13 @@ def _size(rows: int, columns: int) -> tuple[_Size, int]:
 def teacher_recipe(
     rows: int, columns: int, held_out: bool = True, bfloat16: bool = True
 ) -> TeacherRecipe:
-    """The teacher for a table.
+    """Choose the teacher for a table.
 
     Args:
-        rows: to learn from.
+        rows: training rows.
         columns: of the schema.
-        held_out: whether there are rows by which to see that training should end; without them a
-            table of few rows gets a quarter of the steps.
+        held_out: whether held-out rows can tell when to stop; without them a table of few rows gets
+            a quarter of the steps.
         bfloat16: whether the machine has it; see `training.fast_bfloat16`.
     """
     size, width = _size(rows, columns)
@@ -177,7 +177,7 @@ def teacher_recipe(
 
 
 def student_recipe(rows: int, columns: int, bfloat16: bool = True) -> StudentRecipe:
-    """The student for a table; the arguments are those of `teacher_recipe`."""
+    """Choose the student for a table; the arguments are those of `teacher_recipe`."""
     size, _ = _size(rows, columns)
     plain = StudentRecipe()
     train = replace(
@@ -195,28 +195,28 @@ def student_recipe(rows: int, columns: int, bfloat16: bool = True) -> StudentRec
 
 
 def lessons_to_hold_out(rows: int) -> int:
-    """How many of a teacher's rows are held out, to tell when the student should stop."""
+    """Return how many of a teacher's rows to hold out, to tell when the student should stop."""
     return min(MOST_HELD_OUT_LESSONS, rows // 8)
 
 
 def fitting_memory(recipe: StudentRecipe, sizes: Sequence[int]) -> StudentRecipe:
-    """The recipe with no more lessons than fit into memory.
+    """Limit a recipe to the number of lessons that fit into memory.
 
     Args:
-        recipe: what the table would get.
-        sizes: tokens of each slot; a lesson keeps one probability for each token.
+        recipe: the recipe for the table.
+        sizes: tokens of each slot; a lesson keeps one probability per token.
     """
     most = max(FEWEST_LESSONS, MOST_PROBABILITIES // sum(sizes))
     return replace(recipe, rows=min(recipe.rows, ROWS_OF_ONE_ASKED * most))
 
 
 def asked_about(rows: int) -> int:
-    """For how many of its rows the teacher is asked for probabilities."""
+    """Return for how many of its rows the teacher computes probabilities."""
     return max(1, rows // ROWS_OF_ONE_ASKED)
 
 
 def with_steps(train: TrainConfig, steps: int) -> TrainConfig:
-    """The same training over another number of steps.
+    """Return the same training over another number of steps.
 
     Warm-up and the interval of evaluation are a tenth of the steps at most.
     """
@@ -230,26 +230,27 @@ def with_steps(train: TrainConfig, steps: int) -> TrainConfig:
 
 
 def within(recipe: TeacherRecipe, minutes: float, seconds_a_step: float) -> TeacherRecipe:
-    """The recipe with no more steps than fit into the minutes, which also end it by the clock.
+    """Limit a recipe to the steps that fit into the minutes; the clock also ends training after
+    them.
 
-    The learning rate falls to nothing over the steps that fit, so that a run that is given less
-    time ends well rather than half-way.
+    The learning rate falls to zero over the steps that fit, so that a shorter run ends properly
+    instead of half-way.
 
     Args:
-        recipe: what the table would get.
-        minutes: for its training.
-        seconds_a_step: as measured here.
+        recipe: the recipe for the table.
+        minutes: time limit of its training.
+        seconds_a_step: as measured on this machine.
     """
-    # A twentieth is left for looking at the held-out rows, and for checkpoints.
+    # A twentieth is left for evaluating the held-out rows, and for checkpoints.
     fit = max(1, math.floor(0.95 * 60 * minutes / seconds_a_step))
     train = with_steps(recipe.train, min(recipe.train.steps, fit))
     return replace(recipe, train=replace(train, most_seconds=60 * minutes))
 
 
 def distilling_within(recipe: StudentRecipe, minutes: float, pace: DistillingPace) -> StudentRecipe:
-    """The recipe with no more rows and steps than fit into the minutes; as `within`.
+    """Limit a recipe to the rows and steps that fit into the minutes; as `within`.
 
-    Rows get up to a third of the time. The clock bounds the steps by what they leave.
+    Rows get up to a third of the time. The clock bounds the steps by the remaining time.
     """
     seconds = 0.95 * 60 * minutes
     rows = min(recipe.rows, max(FEWEST_LESSONS, math.floor(seconds / 3 / pace.seconds_a_row)))
@@ -260,15 +261,14 @@ def distilling_within(recipe: StudentRecipe, minutes: float, pace: DistillingPac
 
 
 def rows_to_hold_out(rows: int) -> int:
-    """How many of a table's rows are held out to tell when training should end: a tenth, or a
-    larger part of a small table."""
+    """Return how many of a table's rows to hold out: a tenth, or a larger part of a small table."""
     if rows < TOO_FEW_TO_HOLD_OUT:
         return 0
     return min(MOST_HELD_OUT, max(rows // 10, min(FEWEST_HELD_OUT, rows // 5)))
 
 
 def warnings(rows: int, columns: int) -> list[str]:
-    """Sentences that say what to expect of a table that is too small or too wide."""
+    """Return sentences that warn about a table that is too small or too wide."""
     said = []
     if rows < TOO_FEW_TO_HOLD_OUT:
         said.append(
@@ -295,7 +295,7 @@ def warnings(rows: int, columns: int) -> list[str]:
 
 
 def described(recipe: TeacherRecipe, rows: int, columns: int, held_out: int) -> str:
-    """The recipe in a few lines, for the terminal."""
+    """Describe the recipe in a few lines for the terminal."""
     model, train = recipe.model, recipe.train
     lines = [
         f"teacher for {rows:,} rows of {columns:,} columns: width {model.width}, "
@@ -313,7 +313,7 @@ def described(recipe: TeacherRecipe, rows: int, columns: int, held_out: int) -> 
 
 
 def duration(seconds: float) -> str:
-    """A length of time as a person says it: "about 40 seconds", "about 6 minutes"."""
+    """Format a duration as a person says it: "about 40 seconds", "about 6 minutes"."""
     for size, unit in ((3600.0, "hour"), (60.0, "minute")):
         if seconds >= 1.5 * size:
             count = seconds / size

@@ -1,4 +1,4 @@
-"""From a run folder to a release in a model repository."""
+"""Conversion of a run folder to a release in a model repository."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cascade_distill.fidelity.memorisation import beyond_floor
 from cascade_distill.runs.finished import student_graph, teacher_graph
 from cascade_distill.runs.run import Run
 
-# What a manifest says of memorisation.
+# Verdicts on memorisation in a manifest.
 NOT_MEASURED, WITHIN, ACCEPTED = "not measured", "within the floor", "accepted"
 LIBRARIES = ("cascade-synthesis", "torch", "onnx", "onnxruntime", "numpy")
 
@@ -32,21 +32,21 @@ def release_run(
     runtime: TritonRuntime = TritonRuntime.PYTHON,
     accept_memorisation: bool = False,
 ) -> ReleaseManifest:
-    """Write a run's models and figures as a release; returns what it says of itself.
+    """Write a run's models and figures as a release; return its manifest.
 
     Args:
         run: a run folder with a finished student.
-        repository: the model repository, a folder's path or a URL; made if it is not there.
+        repository: the model repository, a folder's path or a URL; created if it does not exist.
         table: the name to serve it under.
-        version: None: one more than the highest there is.
-        runtime: what is to run the student where Triton serves the repository.
-        accept_memorisation: release it although its rows are closer to those learnt from than
-            held-out rows are; the manifest says so, under "memorisation" in `training`.
+        version: None: one more than the highest existing version.
+        runtime: the runtime for the student if Triton serves the repository.
+        accept_memorisation: release even if its rows are closer to the training rows than held-out
+            rows are; the manifest says so, under "memorisation" in `training`.
 
     Raises:
-        LeansOnItsRows: they are, and that was not accepted.
-        RunIncomplete: teacher or student is not finished, is of other rows or of another teacher
-            than is there, or was trained since it was evaluated.
+        LeansOnItsRows: the rows are too close, and that was not accepted.
+        RunIncomplete: teacher or student is not finished, was made from other rows or another
+            teacher, or was trained after its evaluation.
         ReleaseError: that version exists, or the name is not allowed.
     """
     teacher, student = teacher_graph(run), student_graph(run)
@@ -55,7 +55,7 @@ def release_run(
     if version is None:
         version = max(versions_of(str(repository), table), default=0) + 1
     about = run.read_json("run.json")
-    # Which run it is may be told to everybody; the address of the server may hold a password.
+    # The run's id may be public; the server's address may hold a password.
     if tracked := about.pop("mlflow", None):
         about["mlflow_run_id"] = tracked["run_id"]
     fidelity = run.read_json("fidelity.json")
@@ -91,20 +91,20 @@ def release_run(
 def memorisation(
     run: Run, figures: Mapping[str, Mapping[str, float]], accepted: bool
 ) -> dict[str, str | list[str]]:
-    """What a release says of how close its rows are to those that were learnt from.
+    """Return a release's statement about how close its rows are to the training rows.
 
     Args:
         run: a run folder with a finished student.
-        figures: what its fidelity.json holds; empty where it was not evaluated.
+        figures: the content of its fidelity.json; empty if it was not evaluated.
         accepted: whether rows that are too close may be released.
 
     Returns:
-        A "verdict": "not measured", "within the floor" or "accepted"; and where they are too close,
-        "found", a sentence for each way.
+        A "verdict": "not measured", "within the floor" or "accepted"; and if the rows are too
+        close, "found", one sentence per finding.
 
     Raises:
-        RunIncomplete: the figures are of models that were trained anew since.
-        LeansOnItsRows: they are too close, and that was not accepted.
+        RunIncomplete: the models were trained again after the figures were computed.
+        LeansOnItsRows: the rows are too close, and that was not accepted.
     """
     command = f"cascade evaluate {run.folder} --train TABLE"
     measured = run.read_json("run.json").get("measured", {})

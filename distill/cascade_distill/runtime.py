@@ -1,4 +1,4 @@
-"""Running exported graphs while learning and measuring: the same files the server serves."""
+"""Sampling from exported graphs, the same files the server serves."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from cascade_distill.errors import RunDamaged
 from cascade_distill.export.student_graph import student_noise_width
 
-# Rows a batch: large enough for full arithmetic speed, small enough to stay in cache.
+# Rows per batch: large enough for full arithmetic speed, small enough to stay in cache.
 BATCH = 1024
 
 
 def session(model: bytes | str, threads: int) -> ort.InferenceSession:
-    """An ONNX Runtime session on the CPU with `threads` threads.
+    """Create an ONNX Runtime session on the CPU with `threads` threads.
 
     Raises:
-        RunDamaged: the model is a file, and no graph that ONNX Runtime can run.
+        RunDamaged: the model is a file that ONNX Runtime cannot load.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -38,7 +38,7 @@ def session(model: bytes | str, threads: int) -> ort.InferenceSession:
 
 
 class StudentSampler:
-    """Rows from an exported student."""
+    """Sampler of an exported student."""
 
     def __init__(self, model: bytes | str, layout: TokenLayout, threads: int = 1) -> None:
         self.layout = layout
@@ -59,7 +59,7 @@ class StudentSampler:
 
 
 class TeacherSampler:
-    """Rows from an exported teacher, one column a pass unless `steps` says fewer passes."""
+    """Sampler of an exported teacher: one column per pass, unless `steps` sets fewer passes."""
 
     def __init__(
         self, model: bytes | str, layout: TokenLayout, threads: int = 1, steps: int | None = None
@@ -74,7 +74,7 @@ class TeacherSampler:
         observed: NDArray[np.bool_],
         noise: NDArray[np.float32],
     ) -> NDArray[np.int32]:
-        """One pass: a draw of every unobserved slot given the observed ones."""
+        """Run one pass: draw every unobserved slot given the observed ones."""
         feed = {"tokens": tokens, "observed": observed, "noise": noise}
         drawn: NDArray[np.int32] = self._session.run(["drawn"], feed)[0]
         return drawn
@@ -96,7 +96,7 @@ def sample_tokens(
     rows: int,
     seed: int | Sequence[int],
 ) -> NDArray[np.int32]:
-    """`rows` unconditional rows as tokens int32 [rows, T]."""
+    """Draw `rows` unconditional rows as tokens int32 [rows, T]."""
     rng = np.random.default_rng(seed)
     slots = len(sampler.layout.sizes)
     parts = []
@@ -115,16 +115,18 @@ def complete_rows(
     rng: np.random.Generator,
     progress: Callable[[int], None] | None = None,
 ) -> Frame:
-    """Rows of which some values are kept and the others drawn, as a server answers a caller who
-    has only those: what is given is encoded as a caller's is, and stays as it was.
+    """Keep some values of each row and draw the others, as a server answers a request with only
+    those values.
+
+    The given values are encoded as a caller's are, and stay unchanged.
 
     Args:
-        sampler: of either tier.
+        sampler: of a student or teacher.
         codec: of the sampler's network.
         rows: whole rows, of the schema's columns.
-        given: bool [n, C], in the schema's order: what is kept.
-        rng: of all that is drawn.
-        progress: told of each batch how many rows it has.
+        given: bool [n, C], in the schema's order: the values to keep.
+        rng: of all draws.
+        progress: called with the number of rows of each batch.
     """
     names = list(codec.schema.names)
     columns = _as_given(rows, names, given)
@@ -142,7 +144,9 @@ def complete_rows(
 
 
 def _as_given(rows: Frame, names: list[str], given: NDArray[np.bool_]) -> dict[str, list[Any]]:
-    """What a caller would have sent: values, None for NULL, `ABSENT` for what is not known."""
+    """Return the columns that a caller would have sent: values, None for NULL, `ABSENT` for
+    unknown.
+    """
     out = {}
     for place, name in enumerate(names):
         data = rows[name]

@@ -1,7 +1,7 @@
-"""What is learnt, measured and released, logged to MLflow where MLFLOW_TRACKING_URI says to.
+"""MLflow logging of training, measurements and releases, if MLFLOW_TRACKING_URI is set.
 
-A run folder is one run of MLflow, whose id it keeps: `fit`, `distill`, `evaluate` and `release`
-each add to it what they have done. MLflow's client is imported only then.
+A run folder corresponds to one MLflow run, whose id it keeps: `fit`, `distill`, `evaluate` and
+`release` each add their results to it. MLflow's client is imported only if it is used.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from cascade_distill.training.loop import Progress
 
 URI, EXPERIMENT = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"
 DEFAULT_EXPERIMENT = "cascade"
-# Steps between two losses that are logged: a call to the server each would slow the training down.
+# Steps between two logged losses: a server call per step would slow down training.
 EVERY = 100
 # MLflow's limit for a parameter.
 LONGEST = 6000
 
 
 class Tracker:
-    """Tells MLflow about one run folder; nothing where no server is set.
+    """MLflow logger of one run folder; does nothing if no server is set.
 
     Args:
         run: the folder.
@@ -53,14 +53,14 @@ class Tracker:
                 f"{URI} is set, and MLflow's client is not installed: "
                 f"pip install 'cascade-synthesis[mlflow]'; or unset {URI}"
             ) from exc
-        # Without it a server that is not there is tried for minutes.
+        # Otherwise the client retries an unreachable server for minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         self._client = MlflowClient(tracking_uri=uri)
         with _said(uri):
             self._id = self._existing(uri) or self._new(uri)
 
     def _existing(self, uri: str) -> str:
-        """The run that an earlier step has begun on this server; empty where none has."""
+        """Return the MLflow run that an earlier step began on this server; empty if none."""
         told = self._run.read_json("run.json").get("mlflow", {})
         return str(told["run_id"]) if told.get("uri") == uri else ""
 
@@ -74,7 +74,7 @@ class Tracker:
         return run_id
 
     def parameters(self, **nested: Any) -> None:
-        """Log what a step was told; nested names are joined by dots."""
+        """Log the parameters of a step; nested names are joined by dots."""
         if self._client is None:
             return
         from mlflow.entities import Param, RunTag
@@ -82,7 +82,7 @@ class Tracker:
         params = [Param(f"{self._step}.{key}", text) for key, text in flat(nested).items()]
         with _said(os.environ[URI]):
             known = self._client.get_run(self._id).data.params
-            # A parameter is written once; a step that is done again has a tag that says how.
+            # A parameter can be written only once; a repeated step records its parameters in a tag.
             fresh = [each for each in params if each.key not in known]
             changed = [
                 RunTag(each.key, each.value)
@@ -92,11 +92,11 @@ class Tracker:
             self._client.log_batch(self._id, params=fresh, tags=changed)
 
     def losses(self, progress: Progress | None) -> Progress | None:
-        """A progress that is also told to MLflow, now and then."""
+        """Wrap a progress so that it also logs to MLflow now and then."""
         return progress if self._client is None else _Losses(self, progress)
 
     def metrics(self, figures: Mapping[str, float], step: int = 0) -> None:
-        """Log figures under the run's name, at a step of it."""
+        """Log figures under the run's name, at the given step."""
         if self._client is None:
             return
         import time
@@ -109,7 +109,7 @@ class Tracker:
             self._client.log_batch(self._id, metrics=metrics)
 
     def released(self, manifest: ReleaseManifest, text: str) -> None:
-        """Log a release: which it is, and its manifest as an artefact."""
+        """Log a release: its identity, and its manifest as an artefact."""
         if self._client is None:
             return
         with _said(os.environ[URI]):
@@ -130,14 +130,14 @@ class Tracker:
                 self._client.log_artifact(self._id, str(path))
 
     def done(self) -> None:
-        """The step is over."""
+        """Mark the step as finished."""
         if self._client is not None:
             with _said(os.environ[URI]):
                 self._client.set_terminated(self._id, "FINISHED")
 
 
 class _Losses:
-    """Logs a loss every few steps, and the last."""
+    """Logger of a loss every few steps, and of the last one."""
 
     def __init__(self, tracker: Tracker, inner: Progress | None) -> None:
         self._tracker, self._inner = tracker, inner
@@ -160,7 +160,7 @@ class _Losses:
 
 
 class _said:  # noqa: N801 -- reads as a word where it is used
-    """Errors of MLflow's client in one sentence."""
+    """Context manager that reduces errors of MLflow's client to one sentence."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
@@ -177,7 +177,7 @@ class _said:  # noqa: N801 -- reads as a word where it is used
 
 
 def flat(nested: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Values as text by names that are joined by dots."""
+    """Flatten nested values to text, with names joined by dots."""
     out: dict[str, str] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""Durable offline jobs: what a job is, the ledger that remembers it, and who works it off.
+"""Durable offline jobs: job specifications, the ledger that records them, and the executors.
 
-A job is a specification cut into shards. Which rows a shard has is a function of the specification
-alone, so that it may be made by anybody and as often as need be, and is the same bytes each time.
-What has been made is written down in a ledger before anybody is told of it, and nothing is written
-down twice: that is why a process may be killed at any moment.
+A job is a specification divided into shards. A shard's rows are a function of the specification
+alone, so that any executor may make them, any number of times, with the same bytes. A result is
+recorded in the ledger before anybody is told of it, and never twice, so a process may be killed at
+any moment.
 """

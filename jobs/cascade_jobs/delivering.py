@@ -1,9 +1,9 @@
-"""A finished job's rows to where they are to be as one thing: a table, or one file.
+"""Delivery of a finished job's rows to a single target: a table, or one file.
 
-A database knows nothing of shards and leases. So a job whose output is a table makes its files in
-the server's own folder as every other, and when all are whole, one transaction takes their rows
-over and writes the job's id beside them. Who is killed tries again, and the id says whether it is
-done.
+A database knows nothing about shards and leases. So a job whose output is a table first makes its
+files in the server's own folder like any other job. When all are complete, one transaction writes
+their rows to the table, together with the job's id. An executor that was killed tries again, and
+the id shows whether the transaction was committed.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ if TYPE_CHECKING:
 
 
 def is_delivered(output: str) -> bool:
-    """Whether what a job's specification names is written whole when all of its files are: it is no
-    folder of files."""
+    """Return whether a specification's output is written in one step at the end, instead of as a
+    folder of files.
+    """
     return bool(output) and is_single(output)
 
 
 def check(job: Job) -> None:
-    """See whether the rows of a job could be written, before any is drawn.
+    """Check whether the rows of a job can be written, before any are drawn.
 
     Raises:
-        JobFailed: they could not: the table has rows, or lacks a column, or the password is wrong.
-        JobWaits: the database is away, or busy.
+        JobFailed: they cannot: the table has rows, or lacks a column, or the password is wrong.
+        JobWaits: the database is unavailable or busy.
     """
     from cascade_tables.connectors import sinks
     from cascade_tables.connectors.failures import Unreachable
@@ -53,13 +54,13 @@ def deliver(job: Job, parts: Sequence[Part], still_held: Callable[[], None]) -> 
     """Write the rows of all files, unless this job has written them already.
 
     Args:
-        job: whose files are whole.
-        parts: these.
-        still_held: raises where the job is somebody else's by now; nothing is written then.
+        job: the job, whose files are complete.
+        parts: its files.
+        still_held: raises if another executor has taken over the job; nothing is written then.
 
     Raises:
-        JobWaits: they cannot be written now. Nobody throws the rows away that are there: whatever
-            is wrong, somebody may mend it.
+        JobWaits: they cannot be written now. The finished rows are kept: the problem may be
+            solvable.
     """
     from cascade_tables.connectors import sinks
 
@@ -69,14 +70,14 @@ def deliver(job: Job, parts: Sequence[Part], still_held: Callable[[], None]) -> 
 
 
 def take_back(job: Job) -> None:
-    """Remove what a job that came to nothing has written.
+    """Remove what a failed or cancelled job has written.
 
     Raises:
         JobWaits: it cannot be removed.
     """
     from cascade_tables.connectors import sinks
 
-    # Before all of its files were whole it has written nothing.
+    # Otherwise it has written nothing yet.
     if job.shards_done == len(job.plan):
         files = [Path(job.output) / shard.name for shard in job.plan]
         with _waiting():

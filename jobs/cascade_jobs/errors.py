@@ -22,7 +22,7 @@ from enum import StrEnum
 
 
 class Cause(StrEnum):
-    """What kept a job from going on, in the few words by which it is counted."""
+    """Reason why a job cannot continue, as a label for counters."""
 
     DISK_FULL = "disk_full"  # of the server, or of where results go
     QUOTA = "quota"  # job_disk_mib
@@ -42,16 +42,17 @@ class JobsError(Exception):
 
 
 class SpecificationRefused(JobsError):
-    """A job is asked for that cannot be; names the field and what is allowed."""
+    """The requested job is impossible; names the field and what is allowed."""
 
 
 class OutputNotPermitted(SpecificationRefused):
-    """Results may not go there for who asks from there; says where they may."""
+    """The caller may not write results there; says where results may go."""
 
 
 class PolicyRefused(JobsError):
-    """A policy cannot be read, or says what is not allowed; names the file, the line and what is
-    allowed."""
+    """A policy cannot be read, or contains something that is not allowed; names the file, the line
+    and what is allowed.
+    """
 
 
 class PolicyForbids(JobsError):
@@ -71,7 +72,7 @@ class TooManyJobs(JobsError):
 
 
 class UnknownJob(JobsError):
-    """There is no job of that id, or there is none any more."""
+    """There is no job of that id, or it has been forgotten."""
 
     @classmethod
     def of(cls, job: str) -> UnknownJob:
@@ -82,7 +83,7 @@ class UnknownJob(JobsError):
 
 
 class AlreadyEnded(JobsError):
-    """A job that is done or has failed is to be cancelled."""
+    """A job to cancel is already done or has failed."""
 
 
 class LedgerRefused(JobsError):
@@ -90,7 +91,7 @@ class LedgerRefused(JobsError):
 
 
 class LeaseLost(JobsError):
-    """A shard is somebody else's now, or its job has ended: what was made of it is dropped."""
+    """Another executor has the shard now, or its job has ended: the result is discarded."""
 
 
 class _NotMadeError(JobsError):
@@ -98,7 +99,7 @@ class _NotMadeError(JobsError):
 
     Args:
         message: names the culprit.
-        cause: by which it is counted.
+        cause: label for counters.
     """
 
     def __init__(self, message: str, cause: Cause = Cause.OTHER) -> None:

@@ -1,7 +1,7 @@
-"""What is known of a job's release, and of the terms of its rows, when the job is asked for.
+"""Facts about a job's release and about the terms of its rows, recorded when the job is submitted.
 
-It is written down with the job, so that what is said of the rows is the same whenever they are
-made, and whatever becomes of the release and of the policy meanwhile.
+They are stored with the job, so that descriptions of the rows do not depend on when they are made,
+or on later changes of the release and of the policy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cascade_tables.releases.release import Release
 
 from cascade_jobs.errors import SpecificationRefused
 
-# What rows are for where nobody has said, in the words of the Data Provenance Standards.
+# Default uses of rows, in the words of the Data Provenance Standards.
 USES = {
     "alignment": "Have models answer as people want them to.",
     "evaluation": "Measure models, and compare them.",
@@ -31,14 +31,14 @@ DEFAULT_USES = ("evaluation", "quality-assurance", "research", "staging-testing"
 
 @dataclass(frozen=True)
 class Terms:
-    """What holds for a table's rows, by the server's policy.
+    """Terms of a table's rows, by the server's policy.
 
     Attributes:
-        publisher, publisher_url: who answers for the rows; "": nobody has said.
-        license: a URL or a name; "": nobody has said.
-        uses: what they may be used for, of `USES`.
-        residency: regions in which they may be; empty: nobody has said, or anywhere.
-        sensitivity: of the table; "": nobody has said.
+        publisher, publisher_url: who is responsible for the rows; "": unspecified.
+        license: a URL or a name; "": unspecified.
+        uses: permitted uses, from `USES`.
+        residency: regions in which they may be stored; empty: unspecified, or anywhere.
+        sensitivity: of the table; "": unspecified.
     """
 
     publisher: str = ""
@@ -51,8 +51,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class ColumnFacts:
-    """A column that is written: its name, how it is modelled (`Kind`), and whether it may be
-    NULL."""
+    """A written column: its name, how it is modelled (`Kind`), and whether it may be NULL."""
 
     name: str
     kind: str
@@ -80,15 +79,15 @@ class ReleaseFacts:
     terms: Terms = field(default_factory=Terms)
 
     def to_json(self) -> str:
-        """The canonical form: equal for equal facts."""
+        """Return the canonical form: equal for equal facts."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> ReleaseFacts:
-        """What `to_json` gave.
+        """Restore the output of `to_json`.
 
         Raises:
-            SpecificationRefused: it is none.
+            SpecificationRefused: it is invalid.
         """
         try:
             content: dict[str, Any] = json.loads(text)
@@ -102,11 +101,11 @@ class ReleaseFacts:
 
 
 def facts_of(release: Release, columns: Sequence[str], terms: Terms) -> ReleaseFacts:
-    """What is known of a release.
+    """Collect the facts about a release.
 
     Args:
         release: verified.
-        columns: that are written, in their order.
+        columns: the written columns, in their order.
         terms: of the table's rows.
     """
     manifest, schema = release.manifest, release.codec.schema

@@ -1,8 +1,8 @@
-"""Where results may go: decided before a job is written down, by who asks for it.
+"""Permitted outputs of results, decided by the caller's access before a job is recorded.
 
-Whoever may open the server's own socket is the user that it runs as, and may have results written
-wherever that user may write. Callers over the network are not asked who they are: theirs go into
-the server's own folder, or below what the operator has allowed.
+A caller on the server's own socket is the user that the server runs as, and may write results
+wherever that user may write. Callers over the network are not authenticated: their results go into
+the server's own folder, or below prefixes that the operator has allowed.
 """
 
 from __future__ import annotations
@@ -29,25 +29,26 @@ from cascade_jobs.errors import OutputNotPermitted, SpecificationRefused
 from cascade_jobs.stores import is_url
 
 LONGEST = 1024
-# Other names of a store's scheme: what is one place is to be written in one way.
+# Aliases of a store's scheme: a place must have only one notation.
 SCHEMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
-# Folders of this machine, as fsspec has them.
+# fsspec's schemes for local folders.
 LOCAL = ("file", "local")
 
 
 def checked_output(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) -> str:
-    """An output in the one form in which it is written down: an absolute path, or a URL, in which
-    there is no password. What is one place has one form, so that two jobs can be kept from writing
-    to it.
+    """Normalise an output to an absolute path, or a URL without a password.
+
+    A place has only one form, so that two jobs can be prevented from writing to it.
 
     Args:
-        output: a folder, a file by its name, or a URL, of a table too; "": the server's own folder.
-        may_be_anywhere: whether who asks is the user that the server runs as.
-        prefixes: folders and URLs below which anybody's results may go.
+        output: a folder, a file by its name, or a URL, including one of a table; "": the server's
+            own folder.
+        may_be_anywhere: whether the caller is the user that the server runs as.
+        prefixes: folders and URLs below which any caller's results may go.
 
     Raises:
         SpecificationRefused: it is no folder or URL that results can go to.
-        OutputNotPermitted: not for who asks from there.
+        OutputNotPermitted: this caller may not write there.
     """
     if not output:
         return ""
@@ -78,14 +79,14 @@ def checked_output(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) 
 
 
 def _checked_path(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) -> str:
-    # Links are followed as far as there are any, so that none leads out of what is allowed.
+    # Links are followed as far as they exist, so that none leads out of the allowed prefixes.
     found = Path(output).resolve()
     if not may_be_anywhere:
         plain = map(_local_path, prefixes)
         folders = [Path(each).resolve() for each in plain if not is_url(each)]
         if not any(found.is_relative_to(each) for each in folders):
             raise _not_permitted(output, prefixes)
-    # Whether anything is there is not asked: it may be what this very job has made before.
+    # Existing files are no error: this job may have made them before.
     if found.exists() and found.is_dir() == output.lower().endswith(FILES):
         raise SpecificationRefused(
             f"output {found} is there and is {'a folder' if found.is_dir() else 'no folder'}; "
@@ -95,10 +96,10 @@ def _checked_path(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) -
 
 
 def _table(output: str) -> Location | None:
-    """The table of a database, or of Delta Lake, that a URL names; None: it names files.
+    """Return the database or Delta table that a URL names; None: it names files.
 
     Raises:
-        SpecificationRefused: it is no URL, or has a password in it, which is not shown.
+        SpecificationRefused: the URL is invalid, or contains a password, which is not shown.
     """
     try:
         location = others_location(output)
@@ -127,8 +128,9 @@ def _checked_table(table: Location, may_be_anywhere: bool, prefixes: Sequence[st
 
 
 def _resolved(table: Location) -> Location:
-    """A Delta table of this machine where its links lead to, so that none leads out of what is
-    allowed; others as they are."""
+    """Resolve the links of a local Delta table, so that none leads out of the allowed prefixes;
+    leave others unchanged.
+    """
     scheme, _, path = table.url.partition("://")
     if scheme not in ("delta", "delta+file") or not path.startswith("/"):
         return table
@@ -143,13 +145,13 @@ def _locations(prefixes: Sequence[str]) -> Iterator[Location]:
 
 
 def _local_path(output: str) -> str:
-    """The path of a URL of this machine's; others as they are."""
+    """Return the path of a local URL; others unchanged."""
     scheme, mark, path = output.partition("://")
     return path if mark and scheme.lower() in LOCAL and path.startswith("/") else output
 
 
 def _plain_url(url: str) -> str:
-    """A URL of files as it is written down."""
+    """Return the canonical form of a URL of files."""
     scheme, _, path = url.rstrip("/").partition("://")
     scheme = scheme.lower()
     return f"{SCHEMES.get(scheme, scheme)}://{path}"
@@ -158,8 +160,8 @@ def _plain_url(url: str) -> str:
 def _checked_url(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) -> str:
     found = _plain_url(output)
     scheme, _, path = found.partition("://")
-    # What fsspec chains, and what stands for another folder, might lead anywhere; and a part that
-    # is empty, a folder of its own or none, would have one place named in two ways.
+    # Chained URLs and parent references might lead anywhere; and an empty part, which may or may
+    # not be a folder, would give one place two names.
     if "::" in output or not scheme.isalnum() or leads_elsewhere(path) or "" in path.split("/"):
         raise SpecificationRefused(
             f"output is {output!r}; allowed: one URL without '.', '..' and empty names among its "

@@ -1,4 +1,4 @@
-"""Rows as Parquet files: the same bytes for the same rows, whoever writes them and when."""
+"""Parquet files of rows: the same bytes for the same rows, independent of writer and time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cascade_tables import Frame
 from cascade_jobs.job import Job, Part
 from cascade_jobs.specification import Specification
 
-# Rows of a row group, and so of what is held before it is written.
+# Rows per row group, and most rows held before they are written.
 GROUP_ROWS = 16_384
 READ_BYTES = 1024 * 1024
 
 
 class ParquetFile:
-    """One file, written group by group; nothing in it says when or where it was written.
+    """A file written group by group, which contains neither time nor place of writing.
 
     Args:
         path: of the file, which is replaced.
-        specification: whose rows they are; a part of it stands in the file's metadata.
+        specification: of the rows; a part of it is stored in the file's metadata.
     """
 
     def __init__(self, path: Path, specification: Specification) -> None:
@@ -35,10 +35,10 @@ class ParquetFile:
         self.rows = 0
 
     def add(self, rows: Frame) -> None:
-        """Write some rows behind those before.
+        """Append rows.
 
         Raises:
-            OSError: the disk is full, say.
+            OSError: for example, the disk is full.
         """
         import pyarrow as pa
 
@@ -57,15 +57,15 @@ class ParquetFile:
             kept = provenance(self._specification)
             schema = table.schema.with_metadata({"cascade": json.dumps(kept, sort_keys=True)})
             self._writer = pq.ParquetWriter(self._file, schema, compression="zstd")
-        # How the rows came is not to be seen in how their pages are cut.
+        # Page boundaries must not depend on how the rows arrived.
         table = table.combine_chunks().replace_schema_metadata(self._writer.schema.metadata)
         self._writer.write_table(table, row_group_size=GROUP_ROWS)
 
     def finish(self) -> tuple[str, int]:
-        """Write what is left, and have all of it on the disk; its SHA-256 and its bytes.
+        """Write the rest and flush it to the disk; return its SHA-256 and size in bytes.
 
         Raises:
-            OSError: the disk is full, say.
+            OSError: for example, the disk is full.
         """
         import pyarrow as pa
 
@@ -78,9 +78,8 @@ class ParquetFile:
         return checksum(self._path)
 
     def drop(self) -> None:
-        """Be no file: what was written of it is removed. After `finish` too, where it has not been
-        given its name."""
-        # What buffers have left may not fit the disk either.
+        """Discard the file, also after `finish` if it has not been given its name."""
+        # Flushing the buffers may fail on a full disk too.
         for close in (self._writer.close if self._writer is not None else None, self._file.close):
             try:
                 if close is not None:
@@ -91,7 +90,7 @@ class ParquetFile:
 
 
 def checksum(path: Path) -> tuple[str, int]:
-    """A file's SHA-256 and its bytes."""
+    """Return a file's SHA-256 and size in bytes."""
     found, size = hashlib.sha256(), 0
     for block in _blocks(path):
         found.update(block)
@@ -106,7 +105,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def provenance(specification: Specification) -> dict[str, Any]:
-    """Where rows come from, as a file's metadata and the manifest say it."""
+    """Return the provenance of rows for a file's metadata and the manifest."""
     return {
         "synthetic": True,
         "table": specification.table,
@@ -118,8 +117,11 @@ def provenance(specification: Specification) -> dict[str, Any]:
 
 
 def manifest(job: Job, parts: Sequence[Part], beside: Sequence[Part] = ()) -> bytes:
-    """What is written last: all files with their checksums, and what is said of them beside them.
-    Nothing of it is of this one run, so that a run that was disturbed leaves the same."""
+    """Return the manifest, which lists all files and descriptions with checksums, and is written
+    last.
+
+    It does not depend on the run, so that an interrupted run leaves the same content.
+    """
     content = {
         **provenance(job.specification),
         "format": job.specification.format,

@@ -1,5 +1,7 @@
-"""What is left of what jobs have made: only a job whose files are all there is reused, and only
-where nothing is another one may write."""
+"""Check of what is left of jobs' results.
+
+Only a job whose files all still exist is reused, and an output is only free if it is empty.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +17,19 @@ from cascade_jobs.stores import Store, is_url
 
 
 def is_still_there(job: Job, parts: Sequence[Part], store: Store) -> bool:
-    """Whether somebody who asks for the rows of a job that is done would find them.
+    """Return whether the results of a finished job still exist.
 
-    A table or a file that has been put in the place of what the job has written is not told from
-    it: nobody writes over it either.
+    A table or file that has replaced the job's result is not distinguished from it; it is not
+    overwritten either.
 
     Args:
         job: which is done.
-        parts: its files, as the ledger has them.
-        store: where they are.
+        parts: its files, as recorded in the ledger.
+        store: of the files.
 
     Returns:
-        True also where that cannot be told now, since what is behind a network is away: such rows
-        could not be written anew either.
+        True also if that is unknown because a remote store is unavailable: new rows could not be
+        written there either.
     """
     if is_delivered(job.specification.output):
         return _is_at(job.specification.output)
@@ -39,8 +41,10 @@ def is_still_there(job: Job, parts: Sequence[Part], store: Store) -> bool:
 
 
 def is_empty(store: Store) -> bool | None:
-    """Whether there is nothing where a job's files are to go: what somebody else's rows are beside
-    would be read with them. None: that cannot be told now."""
+    """Return whether a job's output is empty: other files there would be read as part of its rows.
+
+    None: that is unknown now.
+    """
     try:
         return store.is_empty()
     except (OSError, JobsError, ImportError):
@@ -48,17 +52,18 @@ def is_empty(store: Store) -> bool | None:
 
 
 def is_taken(output: str) -> bool:
-    """Whether the one file that a job is to write is there already. Of a table, which is behind a
-    network and may have rows at any time, whoever delivers asks."""
+    """Return whether the single file of a job already exists. A remote table, which may get rows at
+    any time, is checked at delivery.
+    """
     return not is_url(output) and Path(output).exists()
 
 
 def _is_at(output: str) -> bool:
-    """Whether there is a table with rows, or a file."""
+    """Return whether there is a table with rows, or a file."""
     from cascade_tables.connectors import sinks
 
     try:
-        # Passes where rows could be written: there is nothing, or a table without any.
+        # Passes if rows could be written: there is nothing, or an empty table.
         sinks.check(output)
     except (DataError, ImportError):
         return True

@@ -1,4 +1,4 @@
-"""What is tried again, when, and for how long: pure decisions about what went wrong."""
+"""Retry policy for jobs: which errors are retried, when, and for how long; pure decisions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cascade_jobs.errors import Cause, JobFailed, JobWaits
 
-# What somebody can mend while a job waits: a full disk, a network that is away, a limit.
+# Errors that can be fixed while a job waits: a full disk, an unavailable network, a limit.
 PASSING = frozenset(
     {
         *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EAGAIN, errno.EINTR),
@@ -18,7 +18,7 @@ PASSING = frozenset(
     }
 )
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# What no waiting mends; of files in folders that are there, or of URLs.
+# Errors that waiting does not fix, for files in existing folders, or for URLs.
 LASTING = (
     PermissionError,
     NotADirectoryError,
@@ -30,12 +30,12 @@ LASTING = (
 
 @dataclass(frozen=True)
 class RetryConfig:
-    """How patient a job is.
+    """Patience of a job.
 
     Attributes:
-        first_seconds, multiplier, longest_seconds: of rest after the first failure in a row, how
-            it grows, and what it does not exceed.
-        patience_seconds: after which a job that has not gone on meanwhile fails.
+        first_seconds, multiplier, longest_seconds: rest after the first failure in a row, its
+            growth, and its upper bound.
+        patience_seconds: time without progress after which a job fails.
     """
 
     first_seconds: float = 0.5
@@ -44,15 +44,15 @@ class RetryConfig:
     patience_seconds: float = 86_400.0
 
     def rest(self, tries: int) -> float:
-        """Seconds of rest after so many failures in a row, this one not among them."""
+        """Return the seconds of rest after this many earlier failures in a row."""
         return min(self.first_seconds * self.multiplier ** min(tries, 64), self.longest_seconds)
 
 
 def judged(error: Exception, where: str, name: str) -> JobFailed | JobWaits:
-    """Whether what went wrong with a file may be tried again, in words for whoever waits.
+    """Classify an error with a file as final or retryable, with a message for the user.
 
     Args:
-        error: what was raised.
+        error: the exception.
         where: the output.
         name: of the file.
     """
@@ -68,7 +68,7 @@ def judged(error: Exception, where: str, name: str) -> JobFailed | JobWaits:
     if isinstance(error, ImportError):
         missing = f"{where} needs a package that is not installed: {error}"
         return JobFailed(missing, Cause.PACKAGE)
-    # Whoever speaks to a store over a network often says no number.
+    # Clients of remote stores often raise errors without a number.
     if isinstance(error, OSError) and error.errno is None and not isinstance(error, LASTING):
         return JobWaits(why, Cause.OUTPUT)
     if isinstance(error, OSError):

@@ -119,10 +119,10 @@ class Specification:
 
     @classmethod
     def from_json(cls, text: str) -> Specification:
-        """What `to_json` gave.
+        """Restore the output of `to_json`.
 
         Raises:
-            SpecificationRefused: it is none, or of a newer form.
+            SpecificationRefused: it is invalid, or of a newer form.
         """
         try:
             content: dict[str, Any] = json.loads(text)
@@ -139,8 +139,11 @@ class Specification:
 
     @property
     def digest(self) -> str:
-        """Digest of what was asked for, by which an equal job is recognised. A seed that the caller
-        did not name is not part of it, so that asking again may return the rows there are."""
+        """Digest that identifies equal requests.
+
+        A seed that the caller did not name is not part of it, so that a repeated request may return
+        the existing rows.
+        """
         content = json.loads(self.to_json())
         if not self.seed_given:
             content["seed"] = None

@@ -1,8 +1,7 @@
-"""Where a job is in its life: a table of states and what happens to a job.
+"""States of a job: a table of states and events.
 
-A job is PENDING until somebody has begun with it, RUNNING until all of its results are there, then
-DONE. It FAILED where no further try could help, and is CANCELLED where nobody wants it any more.
-The last three are final.
+A job is PENDING until an executor starts it, RUNNING until all of its results exist, then DONE. It
+is FAILED if no retry could help, and CANCELLED if a caller cancels it. The last three are final.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """How far a job has come, in the words that callers see."""
+    """State of a job, as callers see it."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -22,7 +21,7 @@ class JobState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more happens to such a job."""
+        """Whether such a job cannot change any more."""
         return self in FINAL
 
 
@@ -37,7 +36,7 @@ class JobEvent(StrEnum):
 
 FINAL = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
 
-# What is not here changes nothing: an executor may learn late that its job has ended.
+# A missing pair changes nothing: an executor may learn late that its job has ended.
 TABLE: Mapping[tuple[JobState, JobEvent], JobState] = {
     (JobState.PENDING, JobEvent.CLAIMED): JobState.RUNNING,
     (JobState.PENDING, JobEvent.FAILED): JobState.FAILED,
@@ -49,5 +48,5 @@ TABLE: Mapping[tuple[JobState, JobEvent], JobState] = {
 
 
 def follows(state: JobState, event: JobEvent) -> JobState:
-    """The state after something has happened; the same one where that changes nothing."""
+    """Return the state after an event; unchanged if the event does not apply."""
     return TABLE.get((state, event), state)

@@ -1,11 +1,11 @@
-"""Load for a server, from outside: generators of calls, and the judge of what was promised.
+"""Load tests of a server: generators of calls, and a check of its service-level objectives.
 
-`python -m cascade_loadtest` is one run, from a server's start to a report. Its calls are those of
-`generator`, an open loop in processes of its own, due when `schedule` says; Locust's users, of
-`users`, are beside them, and `sla` judges what all of them were given.
+`python -m cascade_loadtest` is one run, from starting a server to a report. Its calls come from
+`generator`, an open loop in separate processes, at the times that `schedule` sets. Locust's users,
+from `users`, run beside them, and `sla` checks the results of all of them.
 
-For benchmarks: `h2load` asks as fast as it is answered, from nghttp2's program, and is what latency
-and throughput are measured with. `stream_loop` does the same over standing streams. `open_loop` and
-`callers` ask at times set beforehand, whatever the server does, which is what overload is.
-`core_speed` watches how fast the machine itself is meanwhile.
+For benchmarks: `h2load` runs nghttp2's program, which calls as fast as it gets answers, to measure
+latency and throughput. `stream_loop` does the same over standing streams. `open_loop` and `callers`
+make calls at predetermined times, whatever the server does, to create overload. `core_speed`
+measures the speed of the machine meanwhile.
 """

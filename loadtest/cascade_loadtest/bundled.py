@@ -1,4 +1,4 @@
-"""The bundled tables, whose rows callers ask about."""
+"""The bundled tables, whose rows are used in calls."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from cascade_tables import read_table
 
 from cascade_loadtest.errors import LoadFailed
 
-# Of a checkout, beside this package.
+# Root of a checkout, beside this package.
 ROOT = Path(__file__).resolve().parents[2]
 # By table, the column that a service would predict, and so never knows.
 TARGETS: Mapping[str, str] = {"adult": "income", "credit": "default_payment_next_month"}
-# Enough that callers do not ask about the same ones.
+# Enough that calls rarely repeat a row.
 MOST_ROWS = 20_000
 
 
 @cache
 def bundled_rows(table: str) -> list[dict[str, Any]]:
-    """Of a bundled table: rows that its release was learnt from.
+    """Return training rows of a bundled table's release.
 
     Raises:
         LoadFailed: there is no such table.

@@ -1,10 +1,10 @@
-"""Calls by a gRPC library at times set beforehand, from a process of their own.
+"""Calls through a gRPC library at predetermined times, from separate processes.
 
-`open_loop` is a model of what callers do beyond a connection's limit; these are callers themselves:
-`AsyncClient` as it comes, or grpc.aio's channel. `offer` starts the processes, this module is what
-they run: it reads a plan, one line of text, connects, prints "ready", waits for a line that says
-when to begin (the machine's monotonic seconds), asks, and prints one JSON object, how each call
-ended and what it took.
+`open_loop` models the behaviour of callers beyond a connection's limit; these are real callers: an
+unmodified `AsyncClient`, or grpc.aio's channel. `offer` starts the processes, which run this
+module: each reads a plan as one line of text, connects, prints "ready", reads a line with the start
+time (the machine's monotonic seconds), makes the calls, and prints one JSON object with the end and
+duration of each call.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ CODES = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: End.REFUSED,
     grpc.StatusCode.DEADLINE_EXCEEDED: End.GAVE_UP,
 }
-# Seconds from the word to begin to the beginning, and that a process may take to connect.
+# Seconds from the start signal to the first call, and most seconds for a process to connect.
 HEAD_START, CONNECT_SECONDS = 0.2, 30.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the callers of one process do.
+    """Calls of one process.
 
     Attributes:
         kind: "sdk" or "grpcio".
         target: "host:port".
-        table, known, late, draws: of every call, as `AsyncClient.synthesize` has them.
+        table, known, late, draws: of every call, as in `AsyncClient.synthesize`.
         message: the same, serialised, in base 64.
         due: seconds from the beginning, increasing.
         deadline: seconds that each call has from when it is due.
-        connections: the calls go round them.
+        connections: number of connections; calls rotate over them.
     """
 
     kind: str
@@ -66,17 +66,19 @@ class Plan:
     connections: int
 
     def to_line(self) -> str:
-        """As text without an end of line. A table's values are of more types than JSON has."""
+        """Return the plan as text without an end of line. Table values have more types than JSON
+        supports.
+        """
         return base64.b64encode(pickle.dumps(asdict(self))).decode()
 
     @classmethod
     def from_line(cls, line: str) -> Plan:
-        """What this same program has written; text of anybody else's is not to be read so."""
+        """Parse this program's own output; unsafe for text from other sources."""
         return cls(**pickle.loads(base64.b64decode(line)))
 
 
 async def carry_out(plan: Plan) -> None:
-    """Connect, wait for the word, ask, print."""
+    """Connect, wait for the start signal, make the calls, and print the result."""
     async with AsyncExitStack() as stack:
         connect = {"sdk": sdk, "grpcio": grpcio}[plan.kind]
         calls = [await connect(plan, stack) for _ in range(plan.connections)]
@@ -88,7 +90,7 @@ async def carry_out(plan: Plan) -> None:
 
 
 async def sdk(plan: Plan, stack: AsyncExitStack) -> Call:
-    """A client of its own, as a process of a service has."""
+    """Return the call of a separate client, as a service process has."""
     client = await stack.enter_async_context(AsyncClient(plan.target))
     await client.describe(plan.table, timeout=CONNECT_SECONDS)
 
@@ -109,7 +111,7 @@ async def sdk(plan: Plan, stack: AsyncExitStack) -> Call:
 
 
 async def grpcio(plan: Plan, stack: AsyncExitStack) -> Call:
-    """A channel with no option set, but that its connection is shared with no other channel."""
+    """Return the call of a channel without options, except that it shares no connection."""
     alone = [("grpc.use_local_subchannel_pool", 1)]
     channel = await stack.enter_async_context(grpc.aio.insecure_channel(plan.target, options=alone))
     await asyncio.wait_for(channel.channel_ready(), CONNECT_SECONDS)
@@ -127,7 +129,7 @@ async def grpcio(plan: Plan, stack: AsyncExitStack) -> Call:
 
 
 async def ask(calls: list[Call], plan: Plan, begin: float) -> Outcomes:
-    """Call at each of the times."""
+    """Make the calls at their times."""
     ends = [End.GAVE_UP] * len(plan.due)
     seconds, cpu = np.full(len(plan.due), plan.deadline), time.process_time()
     lags: list[float] = []
@@ -149,7 +151,7 @@ async def ask(calls: list[Call], plan: Plan, begin: float) -> Outcomes:
 
 
 def offer(plan: Plan, processes: int) -> Outcomes:
-    """Carry a plan out in some processes, its connections and its calls shared out among them.
+    """Carry out a plan with several processes, which share its connections and calls.
 
     Raises:
         LoadFailed: a process ended before its calls did.

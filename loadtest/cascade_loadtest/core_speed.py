@@ -1,10 +1,10 @@
-"""How fast each core of this machine is from moment to moment, while something else is measured.
+"""Speed of each core of this machine over time, while something else is measured.
 
-A virtual machine's core is shared with others: a loop that only counts, with nothing beside it,
-runs at half its speed for seconds at a time. So a benchmark that compares what it measured one
-after the other says how fast the cores were meanwhile. Each is asked a fiftieth of the time, by a
-process of its own that counts against its own processor time: what it competes with here does not
-matter, what slows the core down does.
+A virtual machine's core is shared with others: a loop that only counts runs at half its speed for
+seconds at a time, even alone. So a benchmark that compares successive measurements reports how fast
+the cores were meanwhile. A separate process samples each core for a fiftieth of the time, and
+counts against its own processor time: competition on this machine does not matter, but a slower
+core does.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ Samples = list[tuple[float, float]]
 
 
 class Speed:
-    """Of the cores, as they were; complete once the block of `watched` has ended."""
+    """Speed of the cores over time; complete once the block of `watched` has ended."""
 
     def __init__(self) -> None:
         self._cores: list[Samples] = []
 
     def add(self, core: Samples) -> None:
-        """Samples (monotonic seconds, counts a second) of one core."""
+        """Add samples (monotonic seconds, counts per second) of one core."""
         self._cores.append(core)
 
     def between(self, began: float, ended: float) -> float:
-        """The cores' speed between two moments over what it usually was, all cores' mean.
+        """Return the cores' speed between two moments relative to their usual speed, mean over
+        cores.
 
         Raises:
-            ValueError: nothing was sampled then.
+            ValueError: there are no samples in that time.
         """
         found = []
         for core in self._cores:
@@ -50,7 +51,7 @@ class Speed:
 
 @contextmanager
 def watched() -> Iterator[Speed]:
-    """Watch the cores that this process may use, as long as the block lasts."""
+    """Watch the cores that this process may use for the duration of the block."""
     speed = Speed()
     with ExitStack() as watchers:
         started = [
@@ -68,14 +69,14 @@ def watched() -> Iterator[Speed]:
             yield speed
         finally:
             for each in started:
-                # It goes on until its input ends.
+                # The process runs until its input ends.
                 out, _ = each.communicate()
                 lines = (line.split() for line in out.splitlines())
                 speed.add([(float(when), float(counts)) for when, counts in lines])
 
 
 def sample() -> tuple[float, float]:
-    """Monotonic seconds, and counts a second of processor time."""
+    """Return monotonic seconds, and counts per second of processor time."""
     began, odd = time.thread_time(), 0
     for i in range(COUNTED):
         odd += i & 1
@@ -83,7 +84,7 @@ def sample() -> tuple[float, float]:
 
 
 def main() -> None:
-    """Sample the core that is named until standard input ends, then print what was found."""
+    """Sample the given core until standard input ends, then print the samples."""
     import select
 
     os.sched_setaffinity(0, {int(sys.argv[1])})

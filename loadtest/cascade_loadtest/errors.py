@@ -1,4 +1,4 @@
-"""What goes wrong with a load, other than what it is there to find."""
+"""Errors of load tests, other than the failures that they are meant to find."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class LoadTestError(Exception):
 
 
 class LoadFailed(LoadTestError):
-    """Nothing was measured: no generator, no server, or a call failed that has to succeed."""
+    """Nothing was measured: no generator, no server, or a call failed that must succeed."""
 
 
 class PromiseError(LoadTestError):

@@ -1,8 +1,8 @@
-"""The few frames of HTTP/2 (RFC 9113) that a load generator writes by itself.
+"""The HTTP/2 frames (RFC 9113) that a load generator writes by itself.
 
-A gRPC library would need more of the processor than the server that it is to load, and both share
-a machine. So requests are written frame by frame, without Huffman codes and without a header table
-(RFC 7541, section 6.2.2), and the server is told to answer without a table too.
+A gRPC library would use more processor time than the server under load, and both share a machine.
+So requests are written frame by frame, without Huffman codes and without a header table (RFC 7541,
+section 6.2.2), and the server is told to answer without a table too.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ LARGEST_WINDOW = 2**31 - 1
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """A frame: its header of nine bytes, then its payload."""
+    """Return a frame: its header of nine bytes, then its payload."""
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
 def preface() -> bytes:
-    """What a client sends first: no header table, and windows that never fill."""
+    """Return a client's first bytes: no header table, and windows that never fill."""
     settings = struct.pack(">HIHI", HEADER_TABLE_SIZE, 0, INITIAL_WINDOW_SIZE, LARGEST_WINDOW)
     window = struct.pack(">I", LARGEST_WINDOW - 65_535)
     return (
@@ -34,7 +34,7 @@ def preface() -> bytes:
 
 
 def literals(headers: dict[str, str]) -> bytes:
-    """A header block, each name and value of fewer than 127 bytes."""
+    """Return a header block; each name and value must have fewer than 127 bytes."""
     out = b""
     for name, value in headers.items():
         assert max(len(name), len(value)) < 127
@@ -43,8 +43,9 @@ def literals(headers: dict[str, str]) -> bytes:
 
 
 def grpc_timeout(seconds: float) -> str:
-    """What `grpc-timeout` says of so many seconds, of which there are some left: eight digits at
-    most, in the finest unit in which they are enough."""
+    """Format a positive timeout for `grpc-timeout`: at most eight digits, in the finest unit that
+    allows it.
+    """
     for unit, of_a_second in (("u", 1e6), ("m", 1e3), ("S", 1.0)):
         count = max(1, round(seconds * of_a_second))
         if count < 10**8:

@@ -1,8 +1,8 @@
-"""How long calls took: histograms that keep every percentile, and that add up over processes.
+"""Latency histograms that keep every percentile, and that can be added over processes.
 
-HDR histograms (Gil Tene's; the package `hdrhistogram`) count by the microsecond, to three figures:
-whatever percentile is asked for is within 0.1 % of the value, and the histogram of two processes
-is that of all of their calls. A mean of percentiles is neither.
+HDR histograms (Gil Tene's; the package `hdrhistogram`) count in microseconds, to three figures:
+every percentile is within 0.1 % of the value, and the sum of two processes' histograms is that of
+all of their calls. A mean of percentiles is neither.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
-# Microseconds: what is shorter or longer counts as the one or the other.
+# Microseconds; shorter or longer values are clipped to these.
 SHORTEST, LONGEST = 1, 600_000_000
 FIGURES = 3
 
@@ -32,7 +32,7 @@ class Latencies:
         self._histogram = HdrHistogram(SHORTEST, LONGEST, FIGURES)
 
     def note(self, seconds: float) -> None:
-        """A call took so long."""
+        """Record a call's duration."""
         micros = min(max(round(1e6 * seconds), SHORTEST), LONGEST)
         self._histogram.record_value(micros)
 
@@ -43,7 +43,7 @@ class Latencies:
 
     @property
     def worst(self) -> float:
-        """Seconds of the longest; 0 where there was none."""
+        """Seconds of the longest call; 0 if there was none."""
         return self._histogram.max_value / 1e6 if self.count else 0.0
 
     def quantile(self, q: float) -> float:
@@ -51,7 +51,7 @@ class Latencies:
         return float(self.quantiles([q])[0])
 
     def quantiles(self, shares: Sequence[float]) -> NDArray[np.float64]:
-        """The same of several shares, in one pass: seconds."""
+        """Return several quantiles in one pass, in seconds."""
         # Less what a product such as 0.999 * 1000 is too large by.
         return self.at_ranks([int(np.ceil(q * self.count - 1e-6)) for q in shares])
 
@@ -73,7 +73,7 @@ class Latencies:
         return np.array(found)
 
     def add(self, other: Latencies) -> None:
-        """Take another's calls in."""
+        """Add another histogram."""
         if other.count:
             self._histogram.add(other._histogram)
 

@@ -1,8 +1,9 @@
-"""Columns of categories: which are learnt one by one, which fold, and which are kept nowhere.
+"""Categorical columns: which categories are learnt individually, which fold, and which are
+discarded.
 
-A network has a token for each category that is frequent; the others share some (see
-`codecs.columns.folded`). Those that fewer rows have than `min_count` may be people's names, so that
-nothing keeps them.
+A network has a token for each frequent category; the others share some (see
+`codecs.columns.folded`). Categories that fewer than `min_count` rows have may be people's names, so
+they are stored nowhere.
 """
 
 from __future__ import annotations
@@ -21,31 +22,31 @@ from cascade_tables.schema import Column, Kind, Schema, short_label
 
 # A column with more categories than this folds the rarer ones.
 MAX_CATEGORIES = 128
-# A column that folds categories which answers may have groups them: one token for a group beside so
-# many for single categories, a quarter of them all.
+# Individual categories per group token in a column that folds categories which answers may have: a
+# quarter of its tokens are for groups.
 KEPT_A_GROUP = 3
 
 
 def as_text(values: NDArray[Any]) -> list[str]:
-    """Categories of a column whose source may hold other things than text."""
+    """Return categories as text; their source may have another type."""
     return [value if isinstance(value, str) else str(value) for value in values.tolist()]
 
 
 def category_counts(data: ColumnData) -> Counter[str]:
-    """How often each category of a column is in its table."""
+    """Return how often each category of a column occurs in its table."""
     return Counter(as_text(data.present()) if data.counts is None else data.counts)
 
 
 def categorical(
     name: str, data: ColumnData, nullable: bool, override: ColumnOverride, rule: RareRule
 ) -> Column:
-    """The column that values are, as categories.
+    """Build the categorical column for values.
 
     Args:
         name, data: of the column.
         nullable: whether it may be NULL.
-        override: what a person decided otherwise.
-        rule: what becomes of its rare categories.
+        override: the user's corrections.
+        rule: treatment of its rare categories.
 
     Raises:
         DataError: text that UTF-8 cannot hold.
@@ -62,7 +63,7 @@ def categorical(
     keep = min(often, most - 1) if folds else len(ordered)
     if folds and is_drawn and often >= most:
         keep = most - max(1, most // (KEPT_A_GROUP + 1))
-    # What answers may have.
+    # Categories that answers may have.
     answers = set(ordered[: often if is_drawn else keep])
     other = override.other
     if folds and other is None:
@@ -71,7 +72,7 @@ def categorical(
         raise SchemaError(
             f"column {name!r}: the label for rare categories, {other!r}, is itself a category"
         )
-    # The text of numbers and booleans can be read back as such, a label or a date-time cannot.
+    # Text of numbers and booleans can be converted back, but a label or a date-time cannot.
     textual = other is not None or data.values.dtype.kind == "M"
     return Column(
         name,
@@ -85,7 +86,7 @@ def categorical(
 
 
 def groups_of(column: Column) -> int:
-    """In how many groups, at most, a column's folded categories are learnt."""
+    """Return the most groups in which a column's folded categories are learnt."""
     return max(1, len(column.categories) // KEPT_A_GROUP)
 
 
@@ -97,13 +98,13 @@ def _free_label(taken: Container[str]) -> str:
 
 
 def rule_of(override: ColumnOverride, rule: RareRule) -> RareRule:
-    """What becomes of a column's rare categories, where all columns have a rule."""
+    """Return the rule for a column's rare categories, given the rule for all columns."""
     min_count = override.min_count
     return RareRule(override.rare or rule.rare, rule.min_count if min_count is None else min_count)
 
 
 def all_rare(column: Column, data: ColumnData, min_count: int) -> str:
-    """Why there is nothing to learn of a column that has no category to keep, nor NULL."""
+    """Return why a column without a category to keep, and without NULL, has nothing to learn."""
     if column.kind is not Kind.CATEGORICAL or column.categories or data.null.any():
         return ""
     distinct = len(category_counts(data))
@@ -111,7 +112,7 @@ def all_rare(column: Column, data: ColumnData, min_count: int) -> str:
 
 
 def check_text(name: str, texts: Iterable[str]) -> None:
-    """Refuse lone surrogates, which no file, message or terminal takes."""
+    """Refuse lone surrogates, which files, messages and terminals cannot hold."""
     for text in texts:
         try:
             text.encode()
@@ -123,15 +124,15 @@ def check_text(name: str, texts: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Folding:
-    """What became of a column's rare categories.
+    """Treatment of a column's rare categories.
 
     Attributes:
-        column: whose.
-        share: of all rows, those that have one of them.
-        categories: how many there are.
-        answered: how many of them answers have, in place of the label.
-        dropped: how many are kept nowhere.
-        dropped_share: of all rows, those that have one of these.
+        column: its name.
+        share: share of all rows with a rare category.
+        categories: number of rare categories.
+        answered: how many of them answers may contain instead of the label.
+        dropped: how many are stored nowhere.
+        dropped_share: share of all rows with one of the latter.
     """
 
     column: Column
@@ -142,7 +143,7 @@ class Folding:
     dropped_share: float
 
     def describe(self) -> str:
-        """For who decides whether that is as it should be."""
+        """Describe the treatment for the user, who decides whether it is right."""
         label, least = repr(self.column.other), self.column.min_count
         count = f"{self.categories:,} rare {'category' if self.categories == 1 else 'categories'}"
         groups = min(self.answered, groups_of(self.column))
@@ -165,13 +166,13 @@ class Folding:
 
 
 def foldings(schema: Schema, frame: Frame) -> Iterator[Folding]:
-    """What became of rare categories, of each column that has some."""
+    """Yield the treatment for each column with rare categories."""
     for column in schema.columns:
         if column.other is None:
             continue
         data = frame[column.name]
         counts = category_counts(data)
-        # Of a sample's column the counts are of all rows, and how many are NULL is estimated.
+        # Counts of a sampled column are of all rows, and its number of NULLs is estimated.
         rows = counts.total() / (1 - float(data.null.mean())) if counts else 0
         for kept in column.categories:
             counts.pop(kept, None)
@@ -190,7 +191,7 @@ def foldings(schema: Schema, frame: Frame) -> Iterator[Folding]:
 
 
 def describe_foldings(found: Iterable[Folding]) -> str:
-    """What became of rare categories, a line a column; empty: there are none."""
+    """Describe the treatment of rare categories, one line per column; empty: there are none."""
     lines = [f"  {short_label(each.column.name)}: {each.describe()}" for each in found]
     if not lines:
         return ""

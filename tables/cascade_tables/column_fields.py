@@ -1,8 +1,8 @@
-"""What the fields of a column may be that was read from a file.
+"""Checks of a column's fields that were read from a file.
 
-A schema that was inferred is sound. One from a release may be damaged, or written by somebody who
-means harm: what it says of a column sizes tables, scales numbers and bounds loops, so that it is
-refused by name before anything is made of it.
+An inferred schema is valid. One from a release may be damaged or malicious: its fields determine
+sizes of tables, scales of numbers and bounds of loops, so invalid ones are refused by name before
+use.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from cascade_tables.errors import SchemaError, repeated, shown
 from cascade_tables.infer import MAX_DECIMALS
 from cascade_tables.schema import Column, Kind
 
-# Beside what a field may be, how a message says it.
+# A check of a field, and the description of allowed values for messages.
 Allowed: TypeAlias = tuple[Callable[[Any], bool], str]
 
 
 def is_real(value: Any) -> bool:
-    """A finite number of 64 bits; no boolean."""
+    """Return whether it is a finite 64-bit number and no boolean."""
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def is_whole(value: Any) -> bool:
-    """A whole number of 64 bits; no boolean."""
+    """Return whether it is a 64-bit integer and no boolean."""
     return type(value) is int and -(2**63) <= value < 2**63
 
 
 def number_of(kind: Kind) -> Allowed:
-    """What the numbers of a column of this kind may be."""
+    """Return the check of numbers in a column of this kind."""
     if kind is Kind.CONTINUOUS:
         return is_real, "a finite number"
     return is_whole, "a whole number of 64 bits"
 
 
 def are_increasing(values: Any, kind: Kind, strictly: bool = True) -> bool:
-    """Whether it is a sequence of a column's numbers, each above the one before, or not below."""
+    """Return whether it is an increasing sequence of a column's numbers, strictly or not."""
     if not isinstance(values, list | tuple) or not all(map(number_of(kind)[0], values)):
         return False
     return all(low < high if strictly else low <= high for low, high in pairwise(values))
 
 
 def are_reals(values: Any) -> bool:
-    """Whether it is a sequence of finite numbers."""
+    """Return whether it is a sequence of finite numbers."""
     return isinstance(values, list | tuple) and all(map(is_real, values))
 
 
@@ -63,13 +63,13 @@ def _nothing(value: Any) -> bool:
 
 
 NOTHING: Allowed = (_nothing, "nothing, in a column of this kind")
-# Between the lowest and the highest number of 64 bits there are so many.
+# Difference between the lowest and the highest 64-bit integer.
 MOST_STEP = 2**64 - 1
 COUNT: Allowed = (
     lambda value: value is None or (is_whole(value) and value >= 1),
     "a whole number from 1, or null",
 )
-# Of columns of every kind.
+# Checks for columns of every kind.
 ALWAYS: dict[str, Allowed] = {
     "name": (_is_text, "text"),
     "nullable": (lambda value: type(value) is bool, "true or false"),
@@ -103,10 +103,10 @@ def _of_kind(kind: Kind) -> dict[str, Allowed]:
 
 
 def check_column(column: Column) -> None:
-    """Refuse a column whose fields are not what they should be.
+    """Refuse a column with invalid fields.
 
     Args:
-        column: of any content, but for its kind.
+        column: of any content, except for its kind.
 
     Raises:
         SchemaError: names the column, the field, its value and what is allowed.

@@ -1,9 +1,9 @@
-"""Compiled libraries that lie beside their sources: which are used, and why others are not.
+"""Compiled libraries beside their sources: which are used, and why others are not.
 
-A library that stays behind when its sources are edited, or replaced by those of another version,
-would be loaded and do what it always did. `hatch_build.py` compiles the hash of what it compiles,
-and `load` compares it with what lies beside the library. Both read this file: it imports nothing of
-the package, which is not there yet when it is built.
+A library that was left behind when its sources were edited or replaced would be loaded and run
+outdated code. `hatch_build.py` compiles a hash of the sources into the library, and `load` compares
+it with the sources beside it. Both read this file; it imports nothing from the package, which does
+not exist yet at build time.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ GET_COMPILER = (
     "apt-get install gcc libc6-dev, then install cascade-synthesis again"
 )
 
-# Over memory that can be written to, an array's or a bytearray's, it is passed to a function as the
-# memory's address. Of arrays, numpy's `ctypes.data` takes four times as long.
+# Over writable memory, such as an array's or a bytearray's, it is passed to a function as the
+# memory's address. numpy's `ctypes.data` takes four times as long.
 Argument: Any = ctypes.c_char * 0
 
 
 def hash_of_sources(folder: Path) -> str:
-    """SHA-256 in hex of the C sources and headers in a folder; "" where it has none."""
+    """Return the SHA-256 in hex of the C sources and headers in a folder; "" if it has none."""
     paths = sorted(path for path in folder.iterdir() if path.suffix in (".c", ".h"))
     if not paths:
         return ""
@@ -39,15 +39,15 @@ def hash_of_sources(folder: Path) -> str:
 
 
 def load(path: Path, prefix: str, version: int, what: str) -> ctypes.PyDLL | str:
-    """A library whose functions keep the interpreter's lock, or why there is none.
+    """Load a library whose functions do not release the GIL, or return why there is none.
 
-    One that was made of other sources than lie beside it is none: a warning says so.
+    A library built from other sources than those beside it is not used: a warning says so.
 
     Args:
         path: of the library.
-        prefix: of its functions' names; `_version` and `_sources` are asked.
-        version: that is wanted.
-        what: it is, in words.
+        prefix: of its functions' names; `_version` and `_sources` are called.
+        version: the required version.
+        what: description of the library.
     """
     if not path.exists():
         return f"the compiled {what} is not there; {GET_COMPILER}"
@@ -67,7 +67,7 @@ def load(path: Path, prefix: str, version: int, what: str) -> ctypes.PyDLL | str
 
 
 def _made_of(library: ctypes.PyDLL, prefix: str) -> str:
-    """The hash of the sources that a library was made of; "" where it does not know."""
+    """Return the hash of the sources that a library was built from; "" if it has none."""
     try:
         said = library[f"{prefix}_sources"]
     except AttributeError:

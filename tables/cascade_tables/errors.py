@@ -18,18 +18,18 @@ from difflib import get_close_matches
 from reprlib import Repr
 from typing import Any, NamedTuple
 
-# Beyond this many, a message names some of the choices and counts the rest.
+# Most choices that a message names before it counts the rest.
 SHOWN = 12
-# Characters of a value, and of one of the choices.
+# Most characters of a value, and of one of the choices.
 LONGEST_VALUE, LONGEST_CHOICE = 60, 120
-# Names that are compared with a wrong one, and their characters: the time that it takes grows with
-# the square of the length, and whoever sends the name does not pay for it.
+# Most names that are compared with an unknown one, and their length: the time grows with the square
+# of the length, and the sender of the name does not pay for it.
 MOST_COMPARED, LONGEST_COMPARED = 100, 40
-# Bits of a whole number that is written out: Python refuses to write very long ones.
+# Most bits of an integer that is written out: Python refuses very long ones.
 MOST_BITS = 4096
 
-# Looks at no more of a value than a message has room for: what a list repeats a million times is
-# not written a million times first.
+# Formats only as much of a value as a message has room for: a list of a million elements is not
+# formatted in full first.
 _repr = Repr()
 _repr.maxlevel, _repr.maxlong = 3, MOST_BITS
 _repr.maxstring = _repr.maxother = 4 * LONGEST_VALUE
@@ -37,7 +37,7 @@ _repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = _repr.maxfrozens
 
 
 def listing(names: Iterable[object]) -> str:
-    """Choices for a message: all of a few, the first of many, each cut short."""
+    """Format choices for a message: all if they are few, else the first ones, each cut."""
     every = list(names)
     rest = len(every) - SHOWN
     first = ", ".join(_cut(str(name), LONGEST_CHOICE) for name in every[:SHOWN])
@@ -45,7 +45,7 @@ def listing(names: Iterable[object]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value for a message: its `repr`, cut short, in a time that does not depend on its size."""
+    """Format a value for a message: its `repr`, cut, in a time that does not depend on its size."""
     if isinstance(value, int) and value.bit_length() > MOST_BITS:
         return f"a whole number of {value.bit_length():,} bits"
     return _cut(_repr.repr(value), LONGEST_VALUE)
@@ -56,15 +56,15 @@ def _cut(text: str, most: int) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence, with a space before it, that suggests the known name nearest to a wrong one; no
-    text at all where none is near.
+    """Return a sentence, with a leading space, that suggests the known name nearest to an unknown
+    one; empty if none is near.
 
-    Only short names are compared, and of many only some of those that begin alike: a message that
-    suggests nothing is better than one that takes a second to make.
+    Only short names are compared, and of many only some with the same beginning: no suggestion is
+    better than one that takes a second.
 
     Args:
-        name: that is not known.
-        known: the names there are.
+        name: the unknown name.
+        known: the existing names.
     """
     if len(name) > LONGEST_COMPARED:
         return ""
@@ -77,8 +77,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def repeated(names: Iterable[str]) -> list[str]:
-    """Names that come more than once, each once, in order; in a time that grows with their number
-    and not with its square."""
+    """Return names that occur more than once, each once, in order; in linear time."""
     return [name for name, count in Counter(names).items() if count > 1]
 
 
@@ -98,8 +97,8 @@ class UnknownColumn(CascadeTablesError):
     """A column the schema does not have.
 
     Attributes:
-        column: the name that was given.
-        allowed: the names there are.
+        column: the given name.
+        allowed: the existing names.
     """
 
     def __init__(self, column: str, allowed: Iterable[str], why: str = "") -> None:
@@ -116,9 +115,9 @@ class ValueNotAllowed(CascadeTablesError):
 
     Attributes:
         column: the column's name.
-        value: the value that was given.
-        allowed: what is allowed, in words.
-        row: of several rows the one that it is in, from 0; None: it is not said.
+        value: the given value.
+        allowed: description of what is allowed.
+        row: its row among several, from 0; None: unknown.
     """
 
     def __init__(self, column: str, value: Any, allowed: str, row: int | None = None) -> None:
@@ -127,18 +126,18 @@ class ValueNotAllowed(CascadeTablesError):
         super().__init__(f"{place}: {shown(value)} is not allowed; allowed: {allowed}")
 
     def behind(self, rows: int) -> ValueNotAllowed:
-        """The same, of a part of a table that has so many rows before it."""
+        """Return the same error for a part of a table with this many rows before it."""
         row = None if self.row is None else self.row + rows
         return ValueNotAllowed(self.column, self.value, self.allowed, row)
 
 
 class BadCell(NamedTuple):
-    """A value that its column cannot have, and where it is.
+    """A value that its column cannot have, with its position.
 
     Attributes:
-        column, row: its place, rows from 0.
-        value: that was given.
-        allowed: what is allowed, in words.
+        column, row: its position, rows from 0.
+        value: the given value.
+        allowed: description of what is allowed.
     """
 
     column: str
@@ -148,11 +147,12 @@ class BadCell(NamedTuple):
 
 
 class ValuesNotAllowed(ValueNotAllowed):
-    """Values their columns cannot have; `column` and all else of one value are those of the first.
+    """Values their columns cannot have; `column` and the other single attributes are those of the
+    first.
 
     Attributes:
         cells: the first of them.
-        number: how many there are.
+        number: total number.
     """
 
     def __init__(self, cells: Sequence[BadCell], number: int) -> None:

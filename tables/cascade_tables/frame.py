@@ -1,7 +1,7 @@
-"""A table in memory as NumPy columns with NULL masks: what readers give and the codec takes.
+"""A table in memory as NumPy columns with NULL masks: the output of readers and input of the codec.
 
-Five element types are enough for every column we model: int64, float64, bool, object (text) and
-datetime64[us]. The type a column had in its source is kept beside it and restored on the way out.
+Five element types suffice for every modelled column: int64, float64, bool, object (text) and
+datetime64[us]. The type a column had in its source is kept beside it and restored in the output.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DEFAULT_DTYPES = {"i": "int64", "f": "double", "b": "bool", "O": "string", "M": "timestamp[us]"}
-# Decimal numbers that are text at once.
+# Decimal numbers that are converted to text at once.
 DECIMAL_ROWS = 65_536
 
 
@@ -32,9 +32,9 @@ class ColumnData:
         values: [n] of int64, float64, bool, object (str) or datetime64[us]; a NULL's value is a
             placeholder.
         null: bool [n].
-        dtype: the Arrow type to restore, such as "int8"; the values' own where empty.
-        counts: of categories, how often each is in the table that these are some rows of; None:
-            these are all, or nobody counted.
+        dtype: the Arrow type to restore, such as "int8"; if empty, the values' own.
+        counts: for categories of a sample, how often each occurs in the whole table; None: this is
+            the whole table, or they were not counted.
     """
 
     values: NDArray[Any]
@@ -50,11 +50,11 @@ class ColumnData:
         return self.dtype or DEFAULT_DTYPES[self.values.dtype.kind]
 
     def present(self) -> NDArray[Any]:
-        """The values that are not NULL."""
+        """Return the values that are not NULL."""
         return self.values[~self.null]
 
     def to_list(self) -> list[Any]:
-        """Python values, None for NULL."""
+        """Return Python values, None for NULL."""
         return [
             None if null else value
             for value, null in zip(self.values.tolist(), self.null.tolist(), strict=True)
@@ -84,23 +84,23 @@ class Frame:
         return f"<Frame {len(self)} rows × {len(self.columns)} columns>"
 
     def select(self, names: Iterable[str]) -> Frame:
-        """Only these columns, in this order."""
+        """Return only these columns, in this order."""
         return Frame({name: self[name] for name in names})
 
     def take(self, rows: NDArray[Any]) -> Frame:
-        """The rows at these indices, or where this mask is true."""
+        """Return the rows at these indices, or where this mask is true."""
         return Frame(
             {n: ColumnData(c.values[rows], c.null[rows], c.dtype) for n, c in self.columns.items()}
         )
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """A dict a row, None for NULL."""
+        """Return a dict per row, None for NULL."""
         lists = [column.to_list() for column in self.columns.values()]
         return [dict(zip(self.columns, row, strict=True)) for row in zip(*lists, strict=True)]
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Frame:
-        """From dicts; a key that a row lacks is NULL.
+        """Build a frame from dicts; a key that a row lacks is NULL.
 
         Raises:
             DataError: a column mixes types.
@@ -110,7 +110,7 @@ class Frame:
 
     @classmethod
     def from_arrow(cls, table: pa.Table) -> Frame:
-        """From a pyarrow Table.
+        """Build a frame from a pyarrow Table.
 
         Raises:
             DataError: two columns share a name, or a column's type cannot be modelled.
@@ -121,7 +121,7 @@ class Frame:
 
     @classmethod
     def from_pandas(cls, frame: pd.DataFrame) -> Frame:
-        """From a DataFrame; NaN, NaT, NA and None are NULL, the index is left behind.
+        """Build a frame from a DataFrame; NaN, NaT, NA and None are NULL, the index is dropped.
 
         Raises:
             DataError: two columns share a name, or a column mixes types.
@@ -132,7 +132,10 @@ class Frame:
         return cls({name: _from_python(name, frame[label]) for name, label in pairs})
 
     def arrow_schema(self) -> pa.Schema:
-        """That of `to_arrow`'s table, which is not made; all values have room in their types."""
+        """Return the schema of `to_arrow`'s table without building it.
+
+        It is right only if all values fit their types.
+        """
         import pyarrow as pa
 
         return pa.schema(
@@ -140,8 +143,11 @@ class Frame:
         )
 
     def to_arrow(self) -> pa.Table:
-        """A pyarrow Table with the sources' types. A column of which one is too narrow for a value,
-        as for a sum of given numbers, has 64 bits, or microseconds."""
+        """Return a pyarrow Table with the sources' types.
+
+        If a type is too narrow for a value, such as a sum of given numbers, the column has 64 bits,
+        or microseconds.
+        """
         import pyarrow as pa
 
         arrays = {}
@@ -153,7 +159,7 @@ class Frame:
         return pa.table(arrays)
 
     def to_pandas(self) -> pd.DataFrame:
-        """A DataFrame; whole numbers and booleans with NULLs take pandas' nullable types."""
+        """Return a DataFrame; whole numbers and booleans with NULLs take pandas' nullable types."""
         import pandas as pd
 
         table = self.to_arrow()
@@ -175,14 +181,14 @@ class Frame:
 
 
 def check_unique(names: Iterable[str], where: str = "") -> None:
-    """Refuse names of which one stands for two columns.
+    """Refuse duplicate names.
 
     Args:
         names: of a table's columns.
-        where: what the message begins with.
+        where: prefix of the message.
 
     Raises:
-        DataError: lists those that repeat.
+        DataError: lists the duplicates.
     """
     twice = repeated(names)
     if twice:
@@ -190,7 +196,7 @@ def check_unique(names: Iterable[str], where: str = "") -> None:
 
 
 def _arrow_type(name: str) -> Any:
-    """The Arrow type of a name that `str(type)` gave."""
+    """Return the Arrow type with the given `str(type)`."""
     import pyarrow as pa
 
     if name.startswith("timestamp["):
@@ -200,11 +206,11 @@ def _arrow_type(name: str) -> Any:
 
 
 def _as_source(array: Any, wanted: Any) -> Any:
-    """Values in their source's type, or in one of their own that is wide enough."""
+    """Convert values to their source's type, or to a type of their own that is wide enough."""
     import pyarrow as pa
 
     types = pa.types
-    # Whole numbers that a source of reals holds may lie between two that it can.
+    # A whole number in a source of reals may lie between two representable values.
     rounds = types.is_integer(array.type) and types.is_floating(wanted)
     try:
         return array.cast(wanted, safe=not rounds)
@@ -217,7 +223,7 @@ def _as_source(array: Any, wanted: Any) -> Any:
 
 
 def _from_python(name: str, values: Any) -> ColumnData:
-    """A list's or Series' values; NaN and None are NULL."""
+    """Convert a list's or Series' values; NaN and None are NULL."""
     import pyarrow as pa
 
     try:
@@ -228,7 +234,7 @@ def _from_python(name: str, values: Any) -> ColumnData:
 
 
 def column_from_arrow(name: str, array: Any) -> ColumnData:
-    """A column of a pyarrow Table.
+    """Convert a column of a pyarrow Table.
 
     Raises:
         DataError: its type cannot be modelled, or its values cannot be read.
@@ -248,7 +254,7 @@ def column_from_arrow(name: str, array: Any) -> ColumnData:
 
 
 def _converted(array: Any) -> ColumnData | None:
-    """An Arrow array in the element type that holds it; None: none does."""
+    """Convert an Arrow array to the element type that holds it; None: there is none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -276,7 +282,7 @@ def _converted(array: Any) -> ColumnData | None:
         nan = np.isnan(values)
         return ColumnData(np.where(nan, 0.0, values), null | nan, dtype)
     if types.is_timestamp(kind) or types.is_date(kind):
-        # Nanoseconds are cut off; what overflows from coarser units is an error.
+        # Nanoseconds are truncated; overflow from coarser units is an error.
         finer = types.is_timestamp(kind) and kind.unit == "ns"
         micros = array.cast(pa.timestamp("us", tz=getattr(kind, "tz", None)), safe=not finer)
         whole = _numpy(micros.cast(pa.int64()).fill_null(0))
@@ -287,10 +293,10 @@ def _converted(array: Any) -> ColumnData | None:
 
 
 def _reals(array: Any) -> NDArray[np.float64]:
-    """The real number nearest to each decimal number, 0 for NULL.
+    """Return the real number nearest to each decimal number, 0 for NULL.
 
-    Arrow's own cast multiplies by powers of ten, which makes 0.35000000000000003 of 0.35: a number
-    that has no last decimal any more. Its reader of text rounds once.
+    Arrow's own cast multiplies by powers of ten, which turns 0.35 into 0.35000000000000003, a
+    number without a last decimal. Its text parser rounds once.
     """
     import pyarrow as pa
 
@@ -303,7 +309,7 @@ def _reals(array: Any) -> NDArray[np.float64]:
 
 
 def _texts(array: Any) -> NDArray[Any]:
-    """Text as Python's, "" for NULL; a text that repeats is one object, not as many as rows."""
+    """Convert text to Python strings, "" for NULL; equal texts share one object."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

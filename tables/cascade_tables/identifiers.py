@@ -1,7 +1,8 @@
-"""Columns whose values stand for single rows, or persons: row numbers, keys, numbers of accounts.
+"""Detection of identifiers: columns whose values stand for single rows or persons, such as row
+numbers, keys and account numbers.
 
-There is nothing to learn from them, and a release that kept some would hand out real ones. What is
-taken for an identifier is left out with a reason, and kept where a person names its kind.
+There is nothing to learn from them, and a release that kept some would disclose real ones. A
+detected identifier is left out with a reason, and kept if the user names its kind.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from cascade_tables.categories import MAX_CATEGORIES, category_counts
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Kind
 
-# From this many rows on, values that never (or hardly ever) repeat identify a row.
+# From this many rows, values that never (or hardly ever) repeat identify a row.
 IDENTIFIER_ROWS = 10
 IDENTIFIER_SHARE = 0.95
-# Whole numbers that never repeat identify a row where as many independent draws would have
+# Whole numbers that never repeat identify a row if equally many independent draws would have
 # repeated with a probability above 1 − e^−20.
 IDENTIFIER_EXPONENT = 20
 # ... or where they hardly ever do, and are called so.
@@ -34,7 +35,7 @@ IDENTIFIER_WORDS = re.compile(
     "|(?:card|passport|serial)(?:no|nr|num|number)",
     re.IGNORECASE,
 )
-# What a name ends in that says how much of something an account, a card or a phone has.
+# Last words of names that measure something about an account, a card or a phone.
 MEASURES = re.compile(
     "age|amount|amt|area|avg|balance|bytes|charge|cost|count|days?|debt|fee|height|hours?|income"
     "|interest|length|limit|max|mean|min|minutes?|months?|paid|payments?|population|price|profit"
@@ -47,17 +48,17 @@ FEWEST_DIGITS, MANY_DIGITS, SHARE_OF_LONGEST = 7, 9, 0.8
 # ... or are so large, nearly all of them, as are ninety-eight of a hundred numbers of 63 bits or
 # 64; amounts reach lower.
 FAR, SHARE_OF_FAR = 10**17, 0.95
-# In fewer rows numbers that differ are as likely amounts.
+# In fewer rows, distinct numbers may as well be amounts.
 LONG_ROWS = 50
 
 
 def identifier(name: str, data: ColumnData, kind: Kind) -> str:
-    """Why a column's values identify rows; empty where they do not.
+    """Return why a column's values identify rows; empty if they do not.
 
     Args:
         name: of the column.
         data: its values.
-        kind: what they are.
+        kind: of the values.
     """
     present = data.present()
     if len(present) < IDENTIFIER_ROWS:
@@ -71,7 +72,8 @@ def identifier(name: str, data: ColumnData, kind: Kind) -> str:
         if hardly and (distinct > MAX_CATEGORIES or _are_codes(list(counts), rows)):
             return f"identifier: {distinct:,} of {rows:,} values differ"
     if kind is Kind.CONTINUOUS and _beyond_reals(present):
-        # Whole numbers of 64 bits, or of which some were missing: reals only as far as they go.
+        # 64-bit integers, possibly stored as reals because some were missing, with the precision of
+        # reals.
         words = _words(name)
         if words and MEASURES.fullmatch(words[-1]):
             return ""
@@ -90,14 +92,17 @@ def _words(name: str) -> list[str]:
 
 
 def _beyond_reals(values: NDArray[np.float64]) -> bool:
-    """Whether reals are whole numbers of 64 bits that need more digits than reals have."""
+    """Return whether reals are 64-bit integers that need more digits than reals have."""
     largest = np.abs(values).max()
     return bool(2.0**53 <= largest <= 2.0**64 and (values == np.floor(values)).all())
 
 
 def _hashes(values: NDArray[Any]) -> str:
-    """Why whole numbers identify rows, if they do: hardly any repeats, and they are all over 64
-    bits, as keys that a program makes up are, and hashes, also below zero. Moments are not."""
+    """Return why whole numbers are hash-like identifiers, if they are.
+
+    Hardly any repeats, and they spread over all 64 bits, as generated keys and hashes do, also
+    below zero. Timestamps are not identifiers.
+    """
     rows = len(values)
     if rows < LONG_ROWS or _are_moments(values):
         return ""
@@ -109,8 +114,9 @@ def _hashes(values: NDArray[Any]) -> str:
 
 
 def _called_so(words: Sequence[str], values: NDArray[Any]) -> str:
-    """Why whole numbers identify rows, if they do: hardly any repeats, and a word of their name
-    says so."""
+    """Return why whole numbers are identifiers by name, if they are: hardly any repeats, and a word
+    of their name says so.
+    """
     called = next((word for word in words if IDENTIFIER_WORDS.fullmatch(word)), "")
     distinct = len(np.unique(values))
     if not called or distinct < IDENTIFIER_SHARE * len(values):
@@ -124,7 +130,9 @@ def _differing(distinct: int, rows: int) -> str:
 
 
 def _row_label(values: NDArray[np.int64]) -> str:
-    """Why whole numbers label rows, if they do: all differ, which chance does not explain."""
+    """Return why whole numbers label rows, if they do: all differ, which chance does not
+    explain.
+    """
     rows, low, high = len(values), int(values.min()), int(values.max())
     if len(np.unique(values)) < rows:
         return ""
@@ -139,8 +147,11 @@ def _row_label(values: NDArray[np.int64]) -> str:
 
 
 def _long(values: NDArray[np.int64]) -> str:
-    """Why whole numbers identify rows, if they do: hardly any repeats, and all are as long as what
-    authorities and companies number people by. Moments, and amounts that are round, are not."""
+    """Return why whole numbers are long identifiers, if they are.
+
+    Hardly any repeats, and all are as long as the numbers that authorities and companies assign to
+    people. Timestamps and round amounts are not identifiers.
+    """
     rows = len(values)
     if rows < LONG_ROWS or int(values.min()) < 0 or _are_moments(values):
         return ""
@@ -158,7 +169,7 @@ def _long(values: NDArray[np.int64]) -> str:
 
 
 def _are_codes(texts: list[str], rows: int) -> bool:
-    """Whether text is numbers as long as those of `_long`, in which nothing is lost."""
+    """Return whether text consists of numbers as long as those of `_long`, without loss."""
     lengths = {len(text) for text in texts}
     return (
         rows >= LONG_ROWS
@@ -169,8 +180,9 @@ def _are_codes(texts: list[str], rows: int) -> bool:
 
 
 def _are_moments(values: NDArray[Any]) -> bool:
-    """Whether all are dates as 20241231, with a time behind them or without, or counts of seconds
-    since 1970 of this century, or of thousandths or millionths of them."""
+    """Return whether all are dates such as 20241231, with or without a time, or Unix timestamps of
+    this century in seconds, milliseconds or microseconds.
+    """
     low, high = int(values.min()), int(values.max())
     if any(10**9 * unit <= low and high < 22 * 10**8 * unit for unit in (1, 10**3, 10**6, 10**9)):
         return True

@@ -1,4 +1,4 @@
-"""Infer a schema from data: what each column is, and which columns carry nothing to learn."""
+"""Schema inference: the kind of each column, and which columns contain nothing to learn."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def infer_schema(
     left_out: Mapping[str, str] | None = None,
     rule: RareRule | None = None,
 ) -> Schema:
-    """The schema of a table.
+    """Infer the schema of a table.
 
     Args:
         frame: the data, at least two rows.
-        overrides: by column name, what to decide otherwise; see `load_overrides`.
+        overrides: corrections by column name; see `load_overrides`.
         left_out: columns of the source that are not in the frame, and why.
-        rule: what becomes of rare categories; `RareRule()` by default.
+        rule: treatment of rare categories; `RareRule()` by default.
 
     Raises:
-        DataError: fewer than two rows, values that are infinite or not a number, or text that
-            UTF-8 cannot hold.
+        DataError: fewer than two rows, values that are infinite or not a number, or text that UTF-8
+            cannot hold.
         UnknownColumn: an override names a column the table lacks.
         SchemaError: no column is left to model, or an override contradicts the data.
     """
@@ -114,7 +114,7 @@ def _column(name: str, data: ColumnData, override: ColumnOverride, rule: RareRul
     return _number(name, data, kind, nullable, override)
 
 
-# NumPy's kinds of the element types that a kind of column can be made from, and their name.
+# NumPy kinds of the element types that each column kind accepts, with their names.
 HELD = {
     Kind.CATEGORICAL: ("ObifM", "values"),
     Kind.BOOLEAN: ("b", "booleans"),
@@ -125,7 +125,7 @@ HELD = {
 
 
 def _check_applies(name: str, kind: Kind, override: ColumnOverride) -> None:
-    """Refuse an override that would change nothing: it was meant for another kind."""
+    """Refuse an override that has no effect on this kind: it was meant for another one."""
     numeric = ("minimum", "maximum", "point_masses")
     categorical = ("max_categories", "other", "rare", "min_count")
     for key in (*numeric, *categorical):
@@ -147,13 +147,13 @@ def _check_finite(name: str, present: NDArray[Any]) -> None:
 
 
 def kind_of(data: ColumnData) -> Kind:
-    """What a column's values are, when nobody says otherwise."""
+    """Infer the kind of a column's values."""
     kinds = {"b": Kind.BOOLEAN, "i": Kind.INTEGER, "M": Kind.DATETIME, "O": Kind.CATEGORICAL}
     kind = kinds.get(data.values.dtype.kind)
     if kind is not None:
         return kind
     present = data.present()
-    # Whole numbers that were stored as reals, as pandas does where some are missing.
+    # Whole numbers that were stored as reals, as pandas does if some are missing.
     whole = bool((np.abs(present) < 2**53).all() and (present == np.floor(present)).all())
     return Kind.INTEGER if whole else Kind.CONTINUOUS
 
@@ -180,7 +180,7 @@ def _number(
     if override.point_masses is not None:
         masses = _point_masses(name, type(low), low, high, override.point_masses)
     if present.dtype.kind == "i":
-        # Python's integers: int64 differences may overflow.
+        # Python integers, because differences of int64 may overflow.
         base = int(values[0])
         step = math.gcd(*(int(v) - base for v in values[1:].tolist())) or 1
         return Column(
@@ -241,7 +241,9 @@ def _point_masses(
 def _bounds(
     name: str, kind: Kind, low: float | int, high: float | int, override: ColumnOverride
 ) -> tuple[float | int, float | int]:
-    """Bounds may be widened, for what has not been seen yet, but not cut through the data."""
+    """Apply bounds of an override; they may widen the data's range for unseen values, but not cut
+    it.
+    """
 
     def written(value: float | int) -> str:
         return str(np.datetime64(int(value), "us")) if kind is Kind.DATETIME else str(value)
@@ -269,7 +271,7 @@ def _bounds(
 def _bound(
     name: str, kind: Kind, key: str, bound: float | int | datetime | None
 ) -> float | int | None:
-    """A bound that a person gave as a number of the column."""
+    """Convert a user's bound to a number of the column."""
     if isinstance(bound, datetime):
         if kind is not Kind.DATETIME:
             raise SchemaError(
@@ -286,13 +288,13 @@ def _bound(
 
 
 def _decimals(values: NDArray[Any], dtype: str) -> int | None:
-    """The fewest digits behind the point that write every value exactly, if six do.
+    """Return the fewest digits behind the point that write every value exactly, if six do.
 
-    Exactly in the source's precision: single precision's nearest number to 0.1 is written 0.1.
+    Exactness is in the source's precision: single precision's nearest number to 0.1 is written 0.1.
     """
     largest = float(np.abs(values).max())
     for digits in range(MAX_DECIMALS + 1):
-        # Beyond this reals lie further apart than numbers of so many digits.
+        # Beyond this, adjacent reals differ by more than the last digit.
         if largest * 10**digits >= 2.0**53:
             return None
         if not needs_more_digits(values, digits, dtype).any():
@@ -301,7 +303,8 @@ def _decimals(values: NDArray[Any], dtype: str) -> int | None:
 
 
 def needs_more_digits(values: NDArray[Any], digits: int, dtype: str) -> NDArray[np.bool_]:
-    """bool [n]: which reals so many digits behind the point do not write exactly, in the precision
-    of their source's Arrow type."""
+    """Return which reals need more than this many digits behind the point, bool [n], in the
+    precision of their source's Arrow type.
+    """
     precision = {"float": np.float32, "halffloat": np.float16}.get(dtype, np.float64)
     return np.asarray(np.round(values, digits).astype(precision) != values.astype(precision))

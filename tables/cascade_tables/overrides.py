@@ -26,16 +26,16 @@ from cascade_tables.relation import Formula
 from cascade_tables.schema import Kind
 
 SECTIONS = ("defaults", "columns", "relations")
-# A category that fewer rows have may be a person's name.
+# A category in fewer rows may be a person's name.
 MIN_COUNT = 5
-# Tokens of a column; those of all rows are kept as 16-bit whole numbers.
+# Most tokens of a column; all rows' tokens are stored as 16-bit integers.
 MOST_CATEGORIES = 2**15 - 2
 
 
 class Rare(StrEnum):
-    """What an answer has where one of a column's rare categories is drawn."""
+    """What an answer contains if a rare category is drawn."""
 
-    # One of them, by frequency; the label, where none was seen often enough.
+    # One of the rare categories, by frequency; the label, if none was seen often enough.
     DRAW = "draw"
     # The label.
     KEEP_FOLDED = "keep_folded"
@@ -43,11 +43,11 @@ class Rare(StrEnum):
 
 @dataclass(frozen=True)
 class RareRule:
-    """What becomes of rare categories, unless a column says otherwise.
+    """Treatment of rare categories, unless a column overrides it.
 
     Attributes:
-        rare: what answers have.
-        min_count: rows that have a category, so that it is kept at all.
+        rare: what answers contain.
+        min_count: fewest rows with a category for it to be kept at all.
     """
 
     rare: Rare = Rare.DRAW
@@ -56,23 +56,23 @@ class RareRule:
 
 @dataclass(frozen=True)
 class ColumnOverride:
-    """What to decide otherwise about a column; None: as inferred.
+    """A user's corrections for a column; None: as inferred.
 
     Attributes:
         kind: how to model it; naming one also keeps a column that looks like an identifier.
         drop: leave it out.
         nullable: whether it may be NULL.
-        minimum, maximum: wider bounds than the data's; of date-times a date, a date-time or
+        minimum, maximum: wider bounds than the data's; for date-times a date, a date-time or
             microseconds since 1970.
         point_masses: single values to model on their own.
-        max_categories: how many categories to keep before rare ones fold, and at most how many
-            tokens there are then, those included that rare ones share.
+        max_categories: how many categories to keep before rare ones fold, and the most tokens,
+            including those that rare ones share.
         other: the label they fold into.
-        rare: what answers have in the label's place.
-        min_count: rows that have a category, so that it is kept at all; 1: all are.
-        null_values: cells that stand for NULL besides the usual ones, of text and numbers.
+        rare: what answers contain instead of the label.
+        min_count: fewest rows with a category for it to be kept at all; 1: all are.
+        null_values: cells that stand for NULL besides the usual ones, in text and numbers.
         dates: what comes first in dates that are text, "day_first" or "month_first".
-        decimal_mark: what stands before decimals of numbers that are text, "comma" or "point".
+        decimal_mark: the decimal mark of numbers that are text, "comma" or "point".
     """
 
     kind: Kind | None = None
@@ -91,23 +91,23 @@ class ColumnOverride:
 
 
 class Wish(StrEnum):
-    """What a person says of a relation."""
+    """A user's statement about a relation."""
 
-    # As it was found; says nothing. It is what `cascade fit` writes into its schema file.
+    # The relation as found, with no correction; `cascade fit` writes it into its schema file.
     FOUND = "found"
-    # It is one, however often it holds.
+    # It is a relation, however often it holds.
     DECLARED = "declared"
-    # It is none, however often it holds.
+    # It is not a relation, however often it holds.
     REFUSED = "refused"
 
 
 @dataclass(frozen=True)
 class RelationOverride:
-    """What to decide otherwise about an exact relation.
+    """A user's correction about an exact relation.
 
     Attributes:
-        formula: which.
-        wish: what about it.
+        formula: the relation.
+        wish: the correction.
     """
 
     formula: Formula
@@ -128,7 +128,7 @@ def load_overrides(path: Path) -> dict[str, ColumnOverride]:
 
 
 def load_rare_rule(path: Path) -> RareRule:
-    """Read what a YAML or TOML file of overrides says of rare categories of all columns.
+    """Read the rule for rare categories of all columns from a YAML or TOML file of overrides.
 
     Raises:
         SchemaError: not such a file, or a key or value that is not allowed; names it.
@@ -169,7 +169,7 @@ def load_relation_overrides(path: Path) -> tuple[RelationOverride, ...]:
 
 
 def _section(path: Path, name: str, maps: str) -> Mapping[Any, Any]:
-    """One of the mappings of a file of overrides; empty where the file has none such."""
+    """Return a mapping of a file of overrides; empty if the file lacks it."""
     suffix = path.suffix.lower()
     if suffix not in (".toml", ".yaml", ".yml"):
         raise SchemaError(f"{path}: overrides are .yaml, .yml or .toml files")
@@ -198,7 +198,7 @@ def _section(path: Path, name: str, maps: str) -> Mapping[Any, Any]:
 
 
 def _is_number(value: Any) -> bool:
-    """A number that is not infinite, nor NaN, nor beyond the real numbers of 64 bits."""
+    """Return whether a value is a finite number in the range of 64-bit floats."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and abs(value) <= sys.float_info.max
 
@@ -207,7 +207,7 @@ def _is_bound(value: Any) -> bool:
     return _is_number(value) or isinstance(value, date)
 
 
-# What a key's value must satisfy, and how a message says it.
+# Check of each key's value, and its description for messages.
 ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "kind": (lambda v: isinstance(v, str) and v in set(Kind), "one of " + ", ".join(Kind)),
     "drop": (lambda v: isinstance(v, bool), "true or false"),
@@ -241,12 +241,12 @@ def _override(where: str, entry: Any) -> ColumnOverride:
     return ColumnOverride(**values)
 
 
-# What a text of a file becomes, by its key.
+# Type of each text entry, by key.
 WORDS: Mapping[str, type[StrEnum]] = {"kind": Kind, "rare": Rare}
 
 
 def _given(where: str, entry: Mapping[Any, Any], known: Sequence[str]) -> dict[str, Any]:
-    """Keys and values of a mapping, checked."""
+    """Return the checked keys and values of a mapping."""
     from cascade_tables.yaml_files import boolean
 
     values: dict[str, Any] = {}

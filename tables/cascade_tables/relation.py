@@ -15,11 +15,11 @@ from typing import Any
 
 from cascade_tables.errors import SchemaError, did_you_mean, listing, repeated, shown
 
-# Columns that a relation may have.
+# Fewest and most columns of a relation.
 FEWEST_COLUMNS, MOST_COLUMNS = 2, 4
-# Digits behind the decimal point to which its numbers may be exact.
+# Most decimals to which its numbers may be exact.
 MOST_DECIMALS = 6
-# What a number that is added to a date may count, in microseconds.
+# Units of a number that is added to a date, in microseconds.
 UNITS = {
     "days": 86_400_000_000,
     "hours": 3_600_000_000,
@@ -39,7 +39,8 @@ class Formula:
     Attributes:
         left: the column on the left.
         plus, minus: the columns on the right that are added and subtracted.
-        unit: what a number counts that is added to a date, a key of `UNITS`; None: no number is.
+        unit: unit of a number that is added to a date, a key of `UNITS`; None: there is no such
+            number.
     """
 
     left: str
@@ -60,12 +61,14 @@ class Formula:
 
     @property
     def signs(self) -> dict[str, int]:
-        """By column 1 or −1, so that the signed sum of the columns is zero where it holds."""
+        """1 or −1 by column, so that the signed sum of the columns is zero if the relation
+        holds.
+        """
         return {self.left: 1} | dict.fromkeys(self.plus, -1) | dict.fromkeys(self.minus, 1)
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Equal for formulas that say the same: a = b + c, b = a − c."""
+        """Key that is equal for equivalent formulas: a = b + c, b = a − c."""
         signs = sorted(self.signs.items())
         first = signs[0][1]
         return (*((name, sign * first) for name, sign in signs), self.unit)
@@ -82,8 +85,10 @@ class Formula:
     def of_signs(
         cls, signs: Mapping[str, int], order: Iterable[str], unit: str | None = None
     ) -> Formula:
-        """The usual way to write a signed sum that is zero: the column that is the sum of the
-        others on the left; of two the first, of two against two the last.
+        """Build the usual notation of a signed sum that is zero.
+
+        The column that is the sum of the others is on the left; of two columns it is the first, of
+        two against two the last.
 
         Args:
             signs: 1 or −1 by column.
@@ -108,10 +113,10 @@ class Formula:
 
     @classmethod
     def parse(cls, text: str) -> Formula:
-        """Read what `str` gives, and other ways to write it: a - b = c, b = a − c.
+        """Parse the output of `str`, and other notations: a - b = c, b = a − c.
 
-        Names and signs stand apart. A name with spaces or quotation marks, or one that is a sign,
-        is in double quotes, as in JSON.
+        Names and signs are separated by blanks. A name with spaces or quotation marks, or one that
+        is a sign, is in double quotes, as in JSON.
 
         Raises:
             SchemaError: says what was expected where.
@@ -147,20 +152,20 @@ class Formula:
 
 @dataclass(frozen=True)
 class Relation:
-    """A formula that rows of a table satisfy exactly, and in how many it does.
+    """A formula that rows of a table satisfy exactly, and the share of these rows.
 
-    A row counts where all columns are there and the formula says something of it: none of the
-    numbers is zero, and no part of the sum is zero by itself (a + d = b + c, where a = b and c = d,
-    is two copies and no sum).
+    A row counts if all columns have values and the formula is informative: none of the numbers is
+    zero, and no part of the sum is zero by itself (a + d = b + c, where a = b and c = d, is two
+    copies and no sum).
 
     Attributes:
-        formula: which columns, and how.
+        formula: the columns and their signs.
         decimals: digits behind the decimal point to which the numbers are exact; None: numbers
-            without such an end, which are compared as they are.
-        share: of the rows learnt from, those that count.
-        held_out_share: the same of rows held out when it was looked for.
-        always: no row, learnt from or held out, contradicts it.
-        declared: a person asked for it, however often it holds.
+            without such a limit, which are compared unchanged.
+        share: share of the training rows that count.
+        held_out_share: the same for rows held out during the search.
+        always: no row, training or held out, contradicts it.
+        declared: the user declared it, however often it holds.
     """
 
     formula: Formula
@@ -178,7 +183,7 @@ class Relation:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe; `from_dict` restores an equal relation."""
+        """Return JSON-safe content; `from_dict` restores an equal relation."""
         return {
             "formula": str(self.formula),
             "decimals": self.decimals,
@@ -190,11 +195,11 @@ class Relation:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Relation:
-        """What `to_dict` gave.
+        """Restore the output of `to_dict`.
 
         Raises:
-            SchemaError: its formula cannot be read, or its decimals are none that it may have.
-            KeyError, TypeError: a field is missing, or there is one too many.
+            SchemaError: its formula cannot be read, or its decimals are invalid.
+            KeyError, TypeError: a field is missing, or there is an extra one.
         """
         decimals = content["decimals"]
         if decimals is not None and not (type(decimals) is int and 0 <= decimals <= MOST_DECIMALS):
@@ -205,7 +210,7 @@ class Relation:
         return cls(**{**content, "formula": Formula.parse(content["formula"])})
 
     def describe(self) -> str:
-        """How often it holds, for a person."""
+        """Describe how often it holds."""
         often = "always" if self.always else f"in {percent(self.share)} of the rows"
         if self.always and self.share < 1:
             often += f" (in {percent(self.share)} of the rows no part of it is zero)"
@@ -213,7 +218,7 @@ class Relation:
 
 
 def percent(share: float) -> str:
-    """A share as a person reads it; what is not all is not called 100 %."""
+    """Format a share; less than all is never shown as 100 %."""
     if 0.9995 <= share < 1:
         return "more than 99.9 %"
     if 0 < share < 0.0005:
@@ -222,7 +227,7 @@ def percent(share: float) -> str:
 
 
 def _terms(text: str, words: list[str]) -> list[tuple[str, int]]:
-    """One side of a relation: names, each with its sign."""
+    """Parse one side of a relation: names, each with its sign."""
     terms, sign = [], 1
     if words and words[0] in SIGNS:
         sign, words = SIGNS[words[0]], words[1:]
@@ -258,7 +263,7 @@ def _name(text: str, word: str) -> str:
 
 
 def _quoted(name: str) -> str:
-    """A name as `parse` reads it back."""
+    """Quote a name as `parse` expects."""
     plain = name.isprintable() and not re.search(r'[\s"]', name)
     reserved = name in SIGNS or name in ("=", "in")
     return name if name and plain and not reserved else json.dumps(name, ensure_ascii=False)

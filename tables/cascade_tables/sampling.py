@@ -1,10 +1,10 @@
-"""Sampling from the teacher's denoiser, in NumPy, so that training, serving and Triton share it.
+"""Sampling from the teacher's denoiser in NumPy, shared by training, serving and Triton.
 
 The teacher is an any-order autoregressive model (Hoogeboom et al., "Autoregressive Diffusion
-Models", ICLR 2022): one pass of the denoiser gives a draw of every missing column given what is
-known, and a row is made by keeping the draws of a few columns a pass, in random order. One column
-a pass is exact; more columns a pass are faster and treat those columns as independent. Columns that
-lead (see `TokenLayout`) are first.
+Models", ICLR 2022): one pass of the denoiser draws every missing column given what is known, and a
+row is made by keeping the draws of a few columns per pass, in random order. One column per pass is
+exact; more columns per pass are faster and treat those columns as independent. Leading columns (see
+`TokenLayout`) come first.
 """
 
 from __future__ import annotations
@@ -26,35 +26,36 @@ LogProb = Callable[[Tokens, Mask], NDArray[np.float32]]
 
 
 class Slots(Protocol):
-    """What sampling has to know of a row's slots; see `TokenLayout`."""
+    """Properties of a row's slots that sampling needs; see `TokenLayout`."""
 
     @property
     def column(self) -> Sequence[int]:
-        """Of each slot, its schema column."""
+        """Schema column of each slot."""
 
     @property
     def leading(self) -> int:
-        """So many slots, the first ones, are of columns that are revealed before all others."""
+        """Number of first slots whose columns are revealed before all others."""
 
 
 def teacher_noise_width(sizes: Sequence[int], column_of_slot: Sequence[int]) -> int:
-    """Uniform numbers a row that `sample_teacher` takes: one a column for the order, then one a
-    token of every slot for the draws (the same in every pass; a slot is drawn for good once)."""
+    """Return the uniform numbers per row for `sample_teacher`: one per column for the order, then
+    one per token of every slot for the draws (the same in every pass; a slot is kept only once).
+    """
     return max(column_of_slot) + 1 + sum(sizes)
 
 
 def reveal_passes(
     observed: Mask, order: Noise, column_of_slot: Sequence[int], leading: int, steps: int
 ) -> NDArray[np.int64]:
-    """Which pass reveals each slot.
+    """Return which pass reveals each slot.
 
     Args:
-        observed: bool [n, T], what is known before the first pass; a column's slots agree.
-        order: uniform [n, C]; each row reveals its missing columns in increasing order of it, but
-            those that lead before all others.
+        observed: bool [n, T], what is known before the first pass; equal for a column's slots.
+        order: uniform [n, C]; each row reveals its missing columns in increasing order of it, with
+            leading columns before all others.
         column_of_slot: the schema column of each of the T slots.
-        leading: so many of the first slots are of columns that lead; see `TokenLayout`.
-        steps: passes at most, >= 1; a row with m missing columns takes min(m, steps) of them.
+        leading: number of first slots whose columns lead; see `TokenLayout`.
+        steps: most passes, >= 1; a row with m missing columns takes min(m, steps) of them.
 
     Returns:
         int64 [n, T]: a pass, from 0; -1 where observed.
@@ -65,7 +66,7 @@ def reveal_passes(
     first_slot = np.unique(column, return_index=True)[1]
     missing = ~observed[:, first_slot]
     count = missing.sum(axis=1, keepdims=True)
-    # Numbers of [0, 1), which are distinct and in the same order after one is subtracted.
+    # Numbers in [0, 1), which stay distinct and in the same order after one is subtracted.
     key = np.where(missing, order - (first_slot < leading).astype(order.dtype), np.inf)
     rank = np.argsort(np.argsort(key, axis=1, kind="stable"), axis=1, kind="stable")
     passes = np.minimum(count, steps)
@@ -75,18 +76,18 @@ def reveal_passes(
 
 
 class TeacherRows:
-    """Rows on their way through the teacher's passes.
+    """State of rows between the teacher's passes.
 
     >>> while not rows.done:
     ...     rows.keep(denoise(*rows.next_pass()))
 
-    Rows of different requests, at different passes, may share a pass of the network: what
-    `next_pass` gives is joined before it, and its result cut apart.
+    Rows of different requests, at different passes, may share a pass of the network: join the
+    results of `next_pass` before it, and split its output.
 
     Attributes:
-        tokens: int32 [n, T], as far as they are drawn; observed slots are as they were given.
-        passes: how many there are in all.
-        step: how many have been kept.
+        tokens: int32 [n, T], as far as they are drawn; observed slots are unchanged.
+        passes: total number of passes.
+        step: number of passes kept so far.
     """
 
     def __init__(
@@ -97,14 +98,14 @@ class TeacherRows:
         layout: Slots,
         steps: int,
     ) -> None:
-        """Rows to complete.
+        """Start to complete rows.
 
         Args:
             tokens: int32 [n, T]; read where `observed`.
             observed: bool [n, T].
             noise: uniform float32 [n, C + N], see `teacher_noise_width`.
             layout: of the slots.
-            steps: network passes at most; at least the number of columns is exact.
+            steps: most network passes; at least the number of columns is exact.
         """
         columns = max(layout.column) + 1
         self.tokens: Tokens = np.where(observed, tokens, 0).astype(np.int32)
@@ -119,11 +120,11 @@ class TeacherRows:
 
     @property
     def pending(self) -> int:
-        """Rows of the next pass."""
+        """Number of rows in the next pass."""
         return len(self._rows())
 
     def next_pass(self) -> tuple[Tokens, Mask, Noise]:
-        """What the network needs for the rows that the next pass reveals something of."""
+        """Return the network's inputs for the rows in which the next pass reveals something."""
         known = self._at < self.step
         rows = self._rows()
         if len(rows) == len(self.tokens):
@@ -131,23 +132,23 @@ class TeacherRows:
         return self.tokens[rows], known[rows], self._uniform[rows]
 
     def keep(self, drawn: Tokens) -> None:
-        """Take the pass's columns out of what the network drew for `next_pass`."""
+        """Keep the pass's columns of what the network drew for `next_pass`."""
         rows = self._rows()
         reveal = self._at[rows] == self.step
         self.tokens[rows] = np.where(reveal, drawn, self.tokens[rows])
         self.step += 1
 
     def rest(self) -> tuple[Tokens, NDArray[np.int64], Noise]:
-        """All that is left to do, for who makes every pass himself.
+        """Return all remaining work, for a caller that makes every pass itself.
 
         Returns:
-            tokens int32 [n, T]; the pass that reveals each slot, from 0 for the next one, int64
-            [n, T], negative where it is known; uniform noise [n, N].
+            tokens int32 [n, T]; the pass that reveals each slot, from 0 for the next one, int64 [n,
+            T], negative where it is known; uniform noise [n, N].
         """
         return self.tokens, self._at - self.step, self._uniform
 
     def finish(self, tokens: Tokens) -> None:
-        """Take what all of `rest` came to."""
+        """Take the result of all work from `rest`."""
         self.tokens = tokens
         self.step = self.passes
 

@@ -1,4 +1,4 @@
-"""What a table's columns are: kinds, bounds, categories, and what was left out and why."""
+"""The schema of a table: kinds, bounds and categories of its columns, and the columns left out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from cascade_tables.errors import SchemaError, UnknownColumn, listing, repeated, shown
 from cascade_tables.relation import UNITS, Formula, Relation
 
-# Characters of a relation in the table of text.
+# Most characters of a relation in the table of text.
 LONGEST_RELATION = 160
 
 
@@ -42,14 +42,14 @@ class Column:
         name: its name.
         kind: how it is modelled.
         nullable: whether it may be NULL.
-        dtype: the Arrow type of its source, restored on the way out.
-        minimum, maximum: bounds of a number, both allowed; microseconds since 1970-01-01 UTC for
+        dtype: the Arrow type of its source, restored in the output.
+        minimum, maximum: inclusive bounds of a number; microseconds since 1970-01-01 UTC for
             date-times.
-        categories: what a categorical column may hold, most frequent first.
-        other: the label that rare and unseen categories fold into; None: unseen ones count as
-            not known.
-        min_count: of the rare ones, those seen so often are what answers have in the label's
-            place; None: answers have the label.
+        categories: of a categorical column, most frequent first.
+        other: the label that rare and unseen categories fold into; None: unseen ones count as not
+            known.
+        min_count: rare categories seen at least this often replace the label in answers; None:
+            answers have the label.
         point_masses: single values of a number that many rows share, such as zero.
         step: numbers are whole multiples of it above the minimum; None: no such step.
         decimals: digits behind the decimal point of a continuous column; None: not limited.
@@ -111,11 +111,11 @@ class Schema:
         return column
 
     def unknown(self, name: str, where: str = "") -> UnknownColumn:
-        """The error for a name the schema lacks; says so if the column was left out.
+        """Build the error for a name that the schema lacks; says so if the column was left out.
 
         Args:
-            name: that it lacks.
-            where: the name stands, in words.
+            name: the unknown name.
+            where: description of where the name occurs.
         """
         left_out = next((f"left out: {d.reason}" for d in self.dropped if d.name == name), "")
         why = ", ".join(filter(None, (where, left_out)))
@@ -165,9 +165,11 @@ class Schema:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe; `from_dict` restores an equal schema. Of what older schemas could not have,
-        relations and `min_count`, there is no entry where there is none, so that they keep their
-        fingerprints."""
+        """Return JSON-safe content; `from_dict` restores an equal schema.
+
+        Newer fields, relations and `min_count`, are left out if they are empty, so that older
+        schemas keep their fingerprints.
+        """
         columns = [asdict(column) | {"kind": column.kind.value} for column in self.columns]
         for column in columns:
             if column["min_count"] is None:
@@ -182,11 +184,11 @@ class Schema:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Schema:
-        """What `to_dict` gave.
+        """Restore the output of `to_dict`.
 
         Raises:
             SchemaError: a field is missing, unknown or of the wrong type.
-            UnknownColumn: a relation names a column that there is not.
+            UnknownColumn: a relation names a column that does not exist.
         """
         try:
             columns = [
@@ -211,7 +213,7 @@ class Schema:
             raise SchemaError(f"this is not a schema: {exc!r}") from exc
 
     def describe(self) -> str:
-        """The schema as an aligned table of text."""
+        """Return the schema as an aligned table of text."""
         rows = [("column", "kind", "null", "values")]
         rows += [
             (
@@ -240,7 +242,7 @@ class Schema:
 
 
 def short_label(text: str) -> str:
-    """Text for a line of the table: quoted where it could be misread, cut short where long."""
+    """Format text for a line of the table: quoted if ambiguous, cut if long."""
     if not text.isprintable() or text != text.strip() or not text or "," in text:
         text = repr(text)
     return text if len(text) <= 40 else text[:37] + "..."
@@ -251,7 +253,7 @@ def _line(text: str) -> str:
 
 
 def _values(column: Column) -> str:
-    """A column's values in a few words."""
+    """Describe a column's values in a few words."""
     if column.kind is Kind.BOOLEAN:
         return "true, false"
     if column.kind is Kind.CATEGORICAL:
@@ -272,7 +274,7 @@ def _rounded(column: Column, value: float | int | None) -> str:
 
 
 def bound_text(column: Column, value: float | int | None) -> str:
-    """A number of the column as a person writes it, exactly: a date-time in ISO form."""
+    """Format a number of the column exactly: a date-time in ISO form."""
     if value is None:
         return "?"
     if column.kind is Kind.DATETIME:

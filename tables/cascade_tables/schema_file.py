@@ -1,6 +1,6 @@
-"""The file that `cascade fit` leaves beside a run: what it decided, in the words of overrides.
+"""The file that `cascade fit` leaves beside a run: its decisions about the schema, as overrides.
 
-It is given back with `--schema`, on the same table or on a newer one, after a change or without.
+The user can pass it back with `--schema`, for the same table or a newer one, changed or unchanged.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ def schema_file(
     relations: Sequence[RelationOverride] = (),
     rule: RareRule | None = None,
 ) -> str:
-    """A schema as YAML that `load_overrides`, `load_rare_rule` and `load_relation_overrides` read.
+    """Return a schema as YAML that `load_overrides`, `load_rare_rule` and `load_relation_overrides`
+    read.
 
     Args:
-        schema: what was inferred and found.
+        schema: the inferred schema.
         source: the name of the table's file.
         columns, relations, rule: the overrides that it was inferred with, which are kept.
     """
@@ -66,7 +67,7 @@ def _relations(schema: Schema, overrides: Sequence[RelationOverride]) -> Iterato
 
 
 def _given(overrides: Mapping[str, ColumnOverride], name: str) -> dict[str, object]:
-    """What a person's override says, without what it does not say."""
+    """Return the entries of a user's override, without defaults."""
     override, untold = overrides.get(name, ColumnOverride()), ColumnOverride()
     given = {field.name: getattr(override, field.name) for field in fields(override)}
     return {key: value for key, value in given.items() if value != getattr(untold, key)}
@@ -81,10 +82,10 @@ def _mapping(given: Mapping[str, object]) -> str:
 
 
 def _text(value: object) -> str:
-    """A value as JSON, which is YAML too; a date-time as YAML has it, which JSON has not.
+    """Format a value as JSON, which is valid YAML; a date-time as in YAML, which JSON lacks.
 
-    JSON writes an emoji as two halves, of which YAML knows nothing, and leaves some characters as
-    they are that YAML takes for blanks or refuses.
+    JSON writes an emoji as two surrogates, which YAML does not support, and leaves some characters
+    unescaped that YAML takes for blanks or refuses.
     """
     if isinstance(value, datetime):
         return value.isoformat()
@@ -93,5 +94,5 @@ def _text(value: object) -> str:
 
 
 def _comment(text: str) -> str:
-    """Text that ends no comment."""
+    """Make text safe for the inside of a comment."""
     return text if text.isprintable() else repr(text)

@@ -28,12 +28,12 @@ LONGEST_NAME, LONGEST_TEXT = 100, 1000
 
 @dataclass(frozen=True)
 class ValueReader:
-    """Reads a file's values.
+    """Reader of a file's values.
 
     Attributes:
-        name: of the file, as messages call it.
+        name: of the file, in messages.
         lines: of its values, by place.
-        refused: the error that is raised, made of a message.
+        refused: type of the error, constructed with a message.
     """
 
     name: str
@@ -41,22 +41,24 @@ class ValueReader:
     refused: Callable[[str], Exception]
 
     def refuse(self, place: Place, why: str) -> NoReturn:
-        """Raise the reader's error, with the line of the place, or of what it is in."""
+        """Raise the reader's error with the line of the place, or of its parent."""
         while place and place not in self.lines:
             place = place[:-1]
         line = f" line {self.lines[place]}" if place in self.lines else ""
         raise self.refused(f"{self.name}{line}: {why}")
 
     def wrong(self, place: Place, value: Any, allowed: str) -> NoReturn:
-        """Refuse a value, which is shown, and say what is allowed."""
+        """Refuse a value; the message shows it and says what is allowed."""
         self.refuse(place, f"{where(place)} is {self.said(value)}; allowed: {allowed}")
 
     def said(self, value: Any) -> str:
-        """A value as a message says it; the reader of a file that may hold secrets hides them."""
+        """Format a value for a message; a reader of files with secrets hides them."""
         return shown(value)
 
     def mapping(self, value: Any, place: Place, keys: Collection[str] = ()) -> dict[str, Any]:
-        """Names and what they hold; nothing is none. With keys, no others."""
+        """Read a mapping; an empty value is an empty mapping. With `keys`, other keys are
+        refused.
+        """
         if value is None:
             return {}
         if not isinstance(value, dict):
@@ -74,7 +76,7 @@ class ValueReader:
         return value
 
     def items(self, value: Any, place: Place, most: int = 1000) -> list[tuple[Place, Any]]:
-        """The values of a list, with their places; a value that is no list is one of one."""
+        """Read a list's values with their places; a single value is a list of one."""
         if value is None:
             return []
         values = value if isinstance(value, list) else [value]
@@ -85,7 +87,7 @@ class ValueReader:
     def required(
         self, found: Mapping[str, Any], key: str, place: Place, read: Callable[[Any, Place], T]
     ) -> T:
-        """What a key holds, which has to be there."""
+        """Read a key's required value."""
         if found.get(key) is None:
             self.refuse(place, f"{where(place)} has no {key}")
         return read(found[key], (*place, key))
@@ -93,25 +95,25 @@ class ValueReader:
     def optional(
         self, found: Mapping[str, Any], key: str, place: Place, read: Callable[[Any, Place], T]
     ) -> T | None:
-        """What a key holds; None where it is not there."""
+        """Read a key's value; None if it is missing."""
         return None if found.get(key) is None else read(found[key], (*place, key))
 
     def one_of(self, value: Any, place: Place, known: Collection[str]) -> str:
-        """A text that is one of those that are known; a misspelt one is given a hint."""
+        """Read a text that is one of the known ones; a misspelt one gets a suggestion."""
         if not isinstance(value, str) or value not in known:
             hint = did_you_mean(value, known) if isinstance(value, str) else ""
             self.wrong(place, value, f"{listing(known)}.{hint}")
         return value
 
     def text(self, value: Any, place: Place) -> str:
-        """A text on one line, not empty."""
+        """Read a non-empty text on one line."""
         is_line = isinstance(value, str) and value.strip() and value.isprintable()
         if not is_line or len(value) > LONGEST_TEXT:
             self.wrong(place, value, f"a text on one line, of up to {LONGEST_TEXT:,} characters")
         return str(value)
 
     def number(self, low: float, high: float) -> Callable[[Any, Place], float]:
-        """Reads a number of a range, both ends of which are allowed."""
+        """Return a reader of numbers in an inclusive range."""
 
         def read(value: Any, place: Place) -> float:
             if type(value) not in (int, float) or not low <= value <= high:
@@ -121,7 +123,7 @@ class ValueReader:
         return read
 
     def whole(self, low: int, high: int) -> Callable[[Any, Place], int]:
-        """Reads a whole number of a range, both ends of which are allowed."""
+        """Return a reader of integers in an inclusive range."""
 
         def read(value: Any, place: Place) -> int:
             if type(value) is not int or not low <= value <= high:
@@ -132,5 +134,5 @@ class ValueReader:
 
 
 def where(place: Place) -> str:
-    """A place, as a message says it."""
+    """Format a place for a message."""
     return ".".join(map(str, place)) or "the file"

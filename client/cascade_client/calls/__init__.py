@@ -1,4 +1,4 @@
-"""How the clients ask: channels, deadlines, turns, retries, remembered schemas, resumed streams.
+"""How the clients make calls: channels, deadlines, turns, retries, cached schemas, resumed streams.
 
-`base` is what both have, `threads` is under `Client` and `tasks` under `AsyncClient`.
+`base` is the common part, `threads` is used by `Client` and `tasks` by `AsyncClient`.
 """

@@ -1,4 +1,4 @@
-"""What the two clients share: settings, deadlines, remembered schemas; no I/O."""
+"""Common part of the two clients: settings, deadlines, cached schemas; no I/O."""
 
 from __future__ import annotations
 
@@ -30,53 +30,53 @@ from cascade_client.values.descriptions import TableDescription
 
 DEFAULT_PORT = 8470
 DEFAULT_TARGET = f"127.0.0.1:{DEFAULT_PORT}"
-# What is no address of gRPC's, though it looks like one, and an address without a port, for which
-# gRPC would take 443.
+# URLs that gRPC does not accept as an address. For an address without a port, gRPC would use 443.
 _URL = re.compile(r"(https?|grpcs?|tcp)://", re.I)
 _HOST = re.compile(r"[\w.-]+|\[[0-9a-f:]+\]", re.I)
 
-# Seconds that a call may take: 31 years. Python waits for no more than nine times as long.
+# Longest call in seconds: 31 years. Python can wait for at most nine times as long.
 LONGEST = 1_000_000_000
 
-# Seconds between two looks at a server that is not ready, and for one look at most.
+# Seconds between two health checks of a server that is not ready, and most seconds for one check.
 POLL_INTERVAL = 0.1
 POLL_TIMEOUT = 1.0
 
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
-    # Answers are as large as their caller asked for; gRPC's own limit is 4 MiB.
+    # Answers are as large as their caller requested; gRPC's default limit is 4 MiB.
     ("grpc.max_receive_message_length", 256 * 1024 * 1024),
-    # gRPC waits a second before it connects again, longer than most callers' whole deadline.
+    # By default gRPC waits a second before it reconnects, longer than most callers' deadlines.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # Calls go in turn to all servers that a name stands for; gRPC's own choice is one of them.
+    # Calls rotate over all servers behind a name; gRPC would use only one of them by default.
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
-    # A server that asks to be left has often had company since the name was looked up.
+    # A server that asks to be left has often gained siblings since the last name lookup.
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
-    # A call beyond those that the server lets a connection have comes back at once: who waits,
-    # waits in the client's own queue. gRPC's own retries would have it wait after all.
+    # A call beyond the connection's limit fails at once, so that calls wait only in the client's
+    # own queue. Without this, gRPC would let it wait after all.
     ("grpc.http.max_concurrent_streams_reject_on_client", 1),
     ("grpc.enable_retries", 0),
-    # Clients of one process do not share a connection, and with it the calls that it may have.
+    # Clients of one process do not share a connection, and so do not share its limit of calls.
     ("grpc.use_local_subchannel_pool", 1),
 )
 
-# Calls of a client that may be in flight at once: what its connection may have is learnt. A channel
-# that was given may have gRPC wait, which tells nothing: there are as many as Cascade's servers let
-# a connection have unless told otherwise.
+# Concurrent calls of a client. The client learns its connection's limit. If the caller provides a
+# channel in which calls wait inside gRPC, nothing can be learnt; the limit is then the default of
+# Cascade's servers.
 LEARNT_LIMITS = Limits()
 GIVEN_LIMITS = Limits(most=Limits.first)
-# Requests of a standing stream; the server reads no more than so many before it has answered.
+# Concurrent requests of a standing stream; the server reads at most this many before it has
+# answered.
 STREAM_LIMITS = Limits(first=64, most=256)
-# What the queue of turns calls the parts of frames: they take longer than calls of any other kind.
+# Kind of the parts of frames in the queue of turns: they take longer than calls of any other kind.
 IN_PARTS = "in parts"
-# That a call for several rows may take longer, for each of them, where nobody says how long.
+# Extra seconds per row of a call for several rows, if the caller gives no timeout.
 SECONDS_A_ROW = 1e-3
-# Of calls that may not wait for others of the same caller.
+# For calls that must not wait for other calls of the same caller.
 NO_LIMITS = Limits(first=1_000_000, most=1_000_000)
 
 
 class SynthesizeOptions(TypedDict, total=False):
-    """The keywords of `synthesize` that are about its rows, and do not change the type."""
+    """Keywords of `synthesize` about its rows that do not change the return type."""
 
     columns: Sequence[str] | None
     seed: int | None
@@ -89,14 +89,14 @@ class SynthesizeOptions(TypedDict, total=False):
 
 
 class SynthesizeKeywords(SynthesizeOptions, total=False):
-    """The same, and how long to wait and whom to tell of progress."""
+    """These keywords, and those for the timeout and for progress reports."""
 
     timeout: float | None
     progress: Progress | bool | None
 
 
 class GenerateOptions(TypedDict, total=False):
-    """The keywords of `generate` and `stream` that do not change the type they return."""
+    """Keywords of `generate` and `stream` that do not change the return type."""
 
     given: Any
     columns: Sequence[str] | None
@@ -106,9 +106,9 @@ class GenerateOptions(TypedDict, total=False):
 
 
 class BaseClient:
-    """Settings, deadlines and remembered schemas of a client."""
+    """Settings, deadlines and cached schemas of a client."""
 
-    # The same of a client and of its sessions.
+    # A client and its sessions share these.
     _channel: Lines
 
     def __init__(
@@ -134,7 +134,7 @@ class BaseClient:
 
     @property
     def _is_closed(self) -> bool:
-        """Whether it was closed: it, or the client whose session it is."""
+        """Whether the client was closed, or the client to which this session belongs."""
         return self._closed or self._channel.closed
 
     def _check_open(self) -> None:
@@ -142,21 +142,24 @@ class BaseClient:
             raise RuntimeError(f"{self!r} answers no more calls")
 
     def _expiry(self, timeout: float | None) -> float:
-        """The absolute deadline of a call; the client's own timeout where none is given."""
+        """Return the absolute deadline of a call; the client's own timeout is the default."""
         self._check_open()
         return self._clock() + (self.timeout if timeout is None else checked_timeout(timeout))
 
     def _expiry_of_rows(self, expiry: float, timeout: float | None, rows: int) -> float:
-        """The deadline of a call for several rows: the client's own timeout is one for a row that a
-        payment waits for, and thousands take longer than that on a busy machine."""
+        """Return the deadline of a call for several rows.
+
+        The client's own timeout is meant for the single row of a real-time call; thousands of rows
+        take longer than that on a busy machine.
+        """
         return expiry + SECONDS_A_ROW * rows if timeout is None else expiry
 
     def _open_expiry(self, timeout: float | None) -> float:
-        """The same for bulk calls, which may take for ever unless told otherwise."""
+        """Return the deadline of a bulk call, which has none by default."""
         return self._expiry(math.inf if timeout is None else timeout)
 
     def _left(self, expiry: float) -> float | None:
-        """Seconds until the deadline, as gRPC wants them: None where there is none."""
+        """Return the seconds until the deadline, as gRPC expects them: None without a deadline."""
         left = expiry - self._clock()
         if left <= 0:
             raise DeadlineExceeded("the deadline passed before the server was asked")
@@ -165,10 +168,10 @@ class BaseClient:
     def _wait_or_raise(
         self, exc: grpc.RpcError, attempt: int, expiry: float, tries_again: bool
     ) -> float:
-        """Seconds until the next attempt; raises the error of this one if there is none.
+        """Return the seconds until the next attempt; raise this attempt's error if there is none.
 
         Args:
-            tries_again: whether what the server has refused may be tried again.
+            tries_again: whether a refused call may be retried.
         """
         failure = Failure.of(exc)
         if failure.code is grpc.StatusCode.UNAUTHENTICATED and self._showing.renews():
@@ -184,7 +187,7 @@ class BaseClient:
     def _resume_or_raise(
         self, stream: Attempts, failure: Failure, cause: Exception | None, expiry: float
     ) -> float:
-        """Seconds until a stream is resumed; raises why it is not."""
+        """Return the seconds until a stream is resumed; raise the reason if it is not."""
         if failure.code is grpc.StatusCode.UNAUTHENTICATED and self._showing.renews():
             return 0.0
         left = expiry - self._clock()
@@ -204,14 +207,14 @@ class BaseClient:
         return self._schemas.get((table, version))
 
     def _poll_or_raise(self, expiry: float, timeout: float, said: str) -> float:
-        """Seconds for one look at the server's health; raises when time is up."""
+        """Return the seconds for one health check; raise if the time is up."""
         left = expiry - self._clock()
         if left <= 0:
             raise Unavailable(f"{self.target} is not ready after {timeout:g} s: {said}")
         return min(left, POLL_TIMEOUT)
 
     def _why_not_ready(self, exc: grpc.RpcError) -> str:
-        """The reason to go on waiting; raises where waiting cannot help."""
+        """Return the reason to keep waiting; raise if waiting cannot help."""
         failure = Failure.of(exc)
         if failure.code in (
             grpc.StatusCode.UNAVAILABLE,
@@ -224,9 +227,10 @@ class BaseClient:
 
 
 def checked_target(target: str, credentials: grpc.ChannelCredentials | None = None) -> str:
-    """A server's address as gRPC takes it, with the port that servers have where none is named.
+    """Return a server's address in gRPC's form; the default port is that of Cascade's servers.
 
-    With credentials that is gRPC's own, 443: who speaks TLS is mostly a balancer before them.
+    With credentials it is gRPC's default, 443: the TLS endpoint is usually a balancer in front of
+    them.
 
     Raises:
         InvalidRequest: it is a URL of another kind, or no text.
@@ -241,10 +245,10 @@ def checked_target(target: str, credentials: grpc.ChannelCredentials | None = No
 
 
 def checked_timeout(timeout: float) -> float:
-    """Seconds that a call may take, as they can be sent and waited for.
+    """Check a call's timeout in seconds.
 
     Raises:
-        InvalidRequest: they are no number, or none that a call may take.
+        InvalidRequest: it is no number, or outside the allowed range.
     """
     if isinstance(timeout, bool) or not isinstance(timeout, Real):
         raise InvalidRequest(f"timeout is {timeout!r}; a number of seconds is allowed")

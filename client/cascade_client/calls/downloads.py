@@ -1,9 +1,9 @@
-"""Files of a job's results on their way into a folder: what is there, and what is whole.
+"""Downloads of a job's result files into a folder: which exist, and which are complete.
 
-A file has its name once it is whole and is what was made; until then it is named after what it is
-to be, `NAME.DIGEST.partial`, beside what is whole and in none of its folders, and is gone on with
-from where it ends, also by another process. Whoever writes it holds a lock on it: of several who
-fetch one job into one folder one reads each file, and the others find it there.
+A file gets its name once it is complete and verified. Until then it is called
+`NAME.DIGEST.partial`, directly in the target folder and not in a subfolder, and any process can
+resume it from where it ends. The writer holds a lock on it: if several processes fetch one job into
+one folder, one reads each file, and the others find it there.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ except ImportError:  # Windows: there nobody is kept from fetching into one fold
     fcntl = None  # type: ignore[assignment]
 
 PARTIAL = ".partial"
-# Digits of a file's SHA-256 that tell it from others of its name.
+# Digits of a file's SHA-256 that distinguish it from others of its name.
 DIGITS = 12
 BLOCK = 1024 * 1024
-# Seconds between two looks whether another still writes a file, where nothing may wait for a lock.
+# Seconds between two checks whether another process still writes a file, if blocking is impossible.
 PAUSE = 0.05
 
 
 class Download:
-    """One file on its way into a folder, or into a folder of that, as its name says.
+    """Download of one file into a folder, or into the subfolder that its name gives.
 
     >>> download = Download(job, file, folder)
     >>> if not download.is_there():
@@ -41,20 +41,20 @@ class Download:
     ...         while not download.is_right():
     ...             while not download.is_whole: download.write(more_from(download.done))
 
-    Entering it waits for whoever writes the file already, unless it was begun before.
+    Entering it waits for another writer of the file, unless `begin` was called before.
 
     Attributes:
-        path: where it will be.
-        file: as the server describes it.
-        done: its bytes that have come.
+        path: the final path.
+        file: the server's description of it.
+        done: bytes received.
 
     Args:
         job: whose file it is.
-        file: as the server describes it.
-        folder: where to; it is there.
+        file: the server's description of it.
+        folder: the target folder, which must exist.
 
     Raises:
-        ServerError: its name leads out of the folder, or its digest is none.
+        ServerError: its name leads out of the folder, or its digest is invalid.
     """
 
     def __init__(self, job: str, file: ResultFile, folder: Path) -> None:
@@ -67,10 +67,10 @@ class Download:
         self._is_right = self._was_begun = False
 
     def is_there(self) -> bool:
-        """Whether the file is there already, and is what was made.
+        """Return whether the file already exists with the right content.
 
         Raises:
-            InvalidRequest: another file of that name is there.
+            InvalidRequest: another file of that name exists.
         """
         if not self.path.exists():
             return False
@@ -82,16 +82,16 @@ class Download:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of its bytes have come."""
+        """Whether all of its bytes have been received."""
         return self.done >= self.file.bytes
 
     def is_right(self) -> bool:
-        """Whether all of its bytes have come, and are what was made.
+        """Return whether all of its bytes have been received and are correct.
 
-        What others have begun, and is not, is dropped, and is to come once more from the beginning.
+        An incorrect partial file that another process began is discarded and downloaded again.
 
         Raises:
-            ServerError: what came is not what was made.
+            ServerError: the received bytes differ from the result.
         """
         if self._is_right or not self.is_whole:
             return self._is_right
@@ -110,19 +110,19 @@ class Download:
         )
 
     def write(self, data: bytes) -> None:
-        """Take what comes after `done` bytes."""
+        """Write the bytes that follow the first `done` bytes."""
         assert self._out is not None
         self._out.write(data)
         self.done += len(data)
 
     def begin(self, waits: bool = False) -> bool:
-        """Go on with what is there of it; whether it may be written: else another writes it now.
+        """Resume the partial file; return False if another process is writing it.
 
         Args:
-            waits: until nobody else does.
+            waits: wait until no other process writes it.
 
         Raises:
-            InvalidRequest: as `is_there`, which others may have brought about meanwhile.
+            InvalidRequest: as `is_there`, if another process has created such a file meanwhile.
         """
         while True:
             out = self._partial.open("ab")
@@ -131,7 +131,7 @@ class Download:
                     out.close()
                     return False
                 if self.is_there():
-                    # Whoever wrote it has ended; what was opened just now has nothing in it.
+                    # Its writer has finished; the file just opened is a new, empty one.
                     out.close()
                     self._partial.unlink(missing_ok=True)
                     self.done, self._is_right = self.file.bytes, True
@@ -154,11 +154,11 @@ class Download:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """Close the file, and give it its name where nothing went wrong.
+        """Close the file, and give it its name if there was no error.
 
         Raises:
-            InvalidRequest: another file of its name has come there meanwhile.
-            ServerError: what came is not what was made.
+            InvalidRequest: another file of that name has been created meanwhile.
+            ServerError: the received bytes differ from the result.
         """
         if self._out is None:
             return
@@ -193,9 +193,11 @@ class Download:
         self.done = 0
 
     def _sweep(self) -> None:
-        """Remove what has come of other contents of the file's name, which can no longer be there.
+        """Remove partial files of the same name with other contents, which can no longer be
+        completed.
 
-        But for what is being written: whoever does will be told that another file is there.
+        Files that another process is writing are kept; that process will get an error that another
+        file exists.
         """
         digest = rf"(\.[0-9a-f]{{{DIGITS}}})?"
         name = re.compile(re.escape(self._beside) + digest + re.escape(PARTIAL))
@@ -207,7 +209,7 @@ class Download:
 
 
 def _lock(out: BinaryIO, waits: bool) -> bool:
-    """Keep a file to oneself, until it is closed; whether it is so."""
+    """Lock a file until it is closed; return whether that succeeded."""
     if fcntl is None:
         return True
     try:
@@ -215,14 +217,16 @@ def _lock(out: BinaryIO, waits: bool) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        # A file system without locks; there one does without, as on Windows.
+        # The file system has no locks; continue without, as on Windows.
         return True
     return True
 
 
 def _is_at(out: BinaryIO, path: Path) -> bool:
-    """Whether an open file is the one that is there: whoever had it before may have removed it, or
-    given it another name."""
+    """Return whether an open file is still the one at the path.
+
+    A previous owner may have removed or renamed it.
+    """
     try:
         return os.path.samestat(os.fstat(out.fileno()), path.stat())
     except FileNotFoundError:
@@ -230,10 +234,10 @@ def _is_at(out: BinaryIO, path: Path) -> bool:
 
 
 def checked_digest(file: ResultFile) -> str:
-    """The SHA-256 of a file, a part of which names what has come of it.
+    """Return the SHA-256 of a file, part of which names its partial file.
 
     Raises:
-        ServerError: it is none.
+        ServerError: it is invalid.
     """
     if not re.fullmatch("[0-9a-f]{64}", file.sha256):
         raise ServerError(
@@ -244,10 +248,10 @@ def checked_digest(file: ResultFile) -> str:
 
 
 def checked_name(file: ResultFile) -> str:
-    """Where a file is to be below a folder; it is the server that says so.
+    """Return a file's path below a folder, which the server determines.
 
     Raises:
-        ServerError: there is no such place below it.
+        ServerError: it is not a path below the folder.
     """
     parts = file.name.split("/")
     if not all(parts) or any(part in (".", "..") or "\\" in part or ":" in part for part in parts):
@@ -256,10 +260,10 @@ def checked_name(file: ResultFile) -> str:
 
 
 def whole_files(job: Job) -> Sequence[ResultFile]:
-    """The files of a job that is done.
+    """Return the files of a finished job.
 
     Raises:
-        InvalidRequest: it is not.
+        InvalidRequest: the job is not done.
     """
     if job.state is not JobState.DONE:
         why = f": {job.reason}" if job.reason else ""
@@ -270,8 +274,9 @@ def whole_files(job: Job) -> Sequence[ResultFile]:
 def downloads(
     job: Job, folder: Path, progress: Callable[[int, int], object] | None
 ) -> Iterator[tuple[Download, Callable[[], object]]]:
-    """The files of a job on their way into a folder, one after another, and for each what to call
-    whenever some of it has come."""
+    """Yield the downloads of a job's files in turn, each with a function to call whenever bytes
+    arrive.
+    """
     total, before = sum(each.bytes for each in whole_files(job)), 0
     folder.mkdir(parents=True, exist_ok=True)
     for each in job.result_files:

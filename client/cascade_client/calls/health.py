@@ -1,6 +1,6 @@
-"""The standard health protocol (grpc.health.v1), spoken by hand.
+"""The standard health protocol (grpc.health.v1), encoded by hand.
 
-Its messages have one field each; speaking them here spares the client a dependency that only the
+Its messages have one field each; encoding them here saves the client a dependency that only the
 server needs.
 """
 
@@ -14,12 +14,13 @@ LIST = "/grpc.health.v1.Health/List"
 STATUSES = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 SERVING = STATUSES[1]
 
-# HealthCheckRequest with no service named: the whole server; and HealthListRequest, which is empty.
+# HealthCheckRequest without a service name, meaning the whole server; and HealthListRequest, which
+# is empty.
 WHOLE_SERVER = NOTHING = b""
 
 
 def status(response: bytes) -> str:
-    """The status named by a serialised HealthCheckResponse: field 1, a varint; 0 is left out."""
+    """Return the status in a serialised HealthCheckResponse: field 1, a varint; 0 is left out."""
     if not response:
         return STATUSES[0]
     number = response[1] if len(response) == 2 and response[0] == 0x08 else 0
@@ -27,10 +28,10 @@ def status(response: bytes) -> str:
 
 
 def statuses(response: bytes) -> dict[str, str]:
-    """Statuses by service, of a serialised HealthListResponse: field 1, a map.
+    """Return the statuses by service in a serialised HealthListResponse: field 1, a map.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the message is invalid.
     """
     found = {}
     for number, entry in _fields(response):
@@ -41,7 +42,7 @@ def statuses(response: bytes) -> dict[str, str]:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """The fields of a message that are messages or text, by number."""
+    """Yield the number and content of a message's fields that are messages or text."""
     place = 0
     while place < len(message):
         head, place = _varint(message, place)
@@ -53,7 +54,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _varint(message: bytes, place: int) -> tuple[int, int]:
-    """A number, and where it ends."""
+    """Return a varint, and the position after it."""
     value = shift = 0
     while place < len(message):
         byte = message[place]

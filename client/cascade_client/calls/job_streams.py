@@ -1,9 +1,10 @@
-"""Streams of jobs that are begun again, after a break and now and then: decisions, as `resuming`.
+"""Decisions about streams of jobs, which are reopened after a break and periodically; see
+`resuming`.
 
-A job that is watched has nothing to say for hours, and a file may take as long to come. What takes
-that long would keep the connection's other calls from their turn, and nobody would find out that
-its server or the way to it is no longer there. So a stream of these has a deadline of its own, and
-is begun again where it ended: a watch tells the job's state at once, a file goes on from a byte.
+A watched job may have nothing to report for hours, and a file may take as long to download. Such a
+long stream would block the connection's other calls, and nobody would notice that the server or the
+network path is gone. So these streams have a deadline of their own, and are reopened afterwards: a
+watch reports the job's state at once, and a file continues from a byte offset.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ from cascade_client.retry import Retry
 from cascade_client.turns.queue import Limits
 from cascade_client.values.jobs import Job, JobState
 
-# Streams of jobs of a client that may be open at once; further ones wait for their turn. They are
-# half of what a server lets a connection have unless told otherwise: the rest is for its calls.
+# Streams of jobs of a client that may be open at once; others wait for their turn. They are half of
+# a server's default limit per connection; the rest is for the client's calls.
 STANDING_LIMITS = Limits(first=32, most=32, foresees=False)
-# Seconds between attempts to go on with a stream that broke, and attempts in a row in which nothing
-# came: a server that is started again has a minute.
+# Seconds between attempts to resume a broken stream, and attempts in a row without a message: a
+# restarting server has a minute.
 RECONNECT, ATTEMPTS = 0.5, 120
-# Seconds that the reading of a file is open for at most, where nothing at all came of it: a message
-# may take that long on a slow way.
+# Most seconds that a file's stream stays open without any message, because a single message may
+# take that long on a slow network.
 LONGEST_READ = 600.0
 
 _RETRY = Retry(ATTEMPTS, RECONNECT, 1.0, RECONNECT, 0.0, ATTEMPTS)
 
 
 class JobStream(Attempts):
-    """A stream that is begun again when its time is over.
+    """A stream that is reopened when its time is over.
 
     Args:
-        about: what is asked for, in words.
-        seconds: that it may be open for.
-        longest: the same, after attempts in which nothing came, each twice as long.
+        about: description of the content, for messages.
+        seconds: time limit of one stream.
+        longest: most time for one stream; it doubles after each attempt without a message.
     """
 
     stands = True
@@ -48,10 +49,10 @@ class JobStream(Attempts):
         self._is_bounded = self._is_over = self._has_come = False
 
     def begin(self, left: float | None) -> float | None:
-        """The stream is asked for: seconds that it may be open for.
+        """Start an attempt; return the time limit of its stream in seconds.
 
         Args:
-            left: until the caller's deadline; None: there is none.
+            left: seconds until the caller's deadline; None: there is none.
         """
         self.begins()
         self._has_come = self._is_over = False
@@ -69,7 +70,7 @@ class JobStream(Attempts):
         failure = Failure.of(ended)
         if failure.code is not grpc.StatusCode.DEADLINE_EXCEEDED:
             return failure
-        # It is the stream's own time that is over, not its caller's.
+        # The stream's own deadline has passed, not its caller's.
         self._is_over = self._has_come
         said = f"the server has sent nothing of {self._about} in {self._bound:g} s"
         return Failure(grpc.StatusCode.UNAVAILABLE, said)
@@ -82,11 +83,11 @@ class JobStream(Attempts):
 
 
 class JobWatch(JobStream):
-    """A job, whenever it has gone on, until it has ended.
+    """The states of a job until it has ended, one whenever it has progressed.
 
     Args:
         job: its id.
-        seconds: that one look takes at most.
+        seconds: time limit of one stream.
     """
 
     def __init__(self, job: str, seconds: float) -> None:
@@ -95,18 +96,21 @@ class JobWatch(JobStream):
 
     @property
     def complete(self) -> bool:
-        """Whether it has ended."""
+        """Whether the job has ended."""
         return self._told is not None and self._told.state.is_final
 
     def takes(self, job: Job) -> bool:
-        """The server says how it is; whether it has gone on since it last said so."""
+        """Take a report of the job's state; return whether it has progressed since the last one."""
         self.came()
         told, self._told = self._told, job
         return job != told
 
     def ended(self) -> Failure | None:
-        """The stream ended by itself, which says nothing of the job: a proxy may end one. Only
-        where the job's state has no name here may it be that no more is to come."""
+        """Handle the end of the stream, which says nothing about the job: a proxy may have ended
+        it.
+
+        Only if this client does not know the job's state may the stream be complete.
+        """
         if self._told is not None and self._told.state is JobState.UNKNOWN:
             return None
         how = "anything was said" if self._told is None else f"it had: it is {self._told.state}"
@@ -116,11 +120,11 @@ class JobWatch(JobStream):
 
 
 class Reading(JobStream):
-    """What has not come of a file.
+    """The missing bytes of a file.
 
     Args:
-        download: where it goes.
-        seconds: that one stream of it takes at most, as long as anything comes.
+        download: the target.
+        seconds: time limit of one stream, as long as anything arrives.
     """
 
     def __init__(self, download: Download, seconds: float) -> None:
@@ -129,16 +133,16 @@ class Reading(JobStream):
 
     @property
     def complete(self) -> bool:
-        """Whether all of it is there."""
+        """Whether all bytes have been received."""
         return self._download.is_whole
 
     def takes(self, data: bytes) -> None:
-        """The bytes that come after those that are there."""
+        """Take the bytes that follow those received."""
         self.came()
         self._download.write(data)
 
     def ended(self) -> Failure | None:
-        """The stream ended, as if the file were whole."""
+        """Handle the end of the stream before the file is complete."""
         file, done = self._download.file, self._download.done
         return Failure(
             grpc.StatusCode.UNAVAILABLE,

@@ -1,9 +1,9 @@
-"""What a client's stubs are made on: a channel, and another one once nothing comes over it.
+"""Channels for a client's stubs, replaced when one goes silent.
 
-A stub that is made on a channel of grpcio's which was closed ends the interpreter, and its calls
-raise whatever grpcio happens to. So stubs are made on `Lines`, which are there before the channel
-is and after it: grpcio's methods are made when they are first called, while the client is open, and
-who calls one later is told so. A client's sessions are on its lines.
+Using a stub on a closed channel of grpcio crashes the interpreter, and its calls raise arbitrary
+errors of grpcio. So stubs are built on `Lines`, which exist before the channel and after it:
+grpcio's methods are created on the first call, while the client is open, and a later call gets a
+clear error. A client's sessions share its lines.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ Metadata = Sequence[tuple[str, Any]]
 
 
 class Line:
-    """A channel that calls go over.
+    """A channel for calls.
 
     Attributes:
         channel: of `grpc` or of `grpc.aio`.
-        heard: signs of the server's so far: messages, and errors that it has sent.
-        lates, since: deadlines that have passed since the last sign, and when the first one did.
-        patience: how many times as long as others it is waited for.
-        methods: grpcio's, of those that were called, by their paths.
-        in_flight: calls that it has.
-        retired: whether others are made over another line by now; it is closed when its calls have
-            ended.
+        heard: number of signs of life from the server: messages, and errors that it sent.
+        lates, since: deadlines that have passed since the last sign of life, and when the first one
+            did.
+        patience: factor on the usual waiting time.
+        methods: grpcio's methods that were called, by path.
+        in_flight: number of calls on it.
+        retired: whether new calls use another line; it is closed when its calls have ended.
     """
 
     def __init__(self, channel: Any, patience: float = 1.0) -> None:
@@ -44,7 +44,7 @@ class Line:
         self.retired = False
 
     def sign(self) -> None:
-        """The server has said something. What two threads say at once may count as one."""
+        """Record a sign of life. Two simultaneous ones in different threads may count as one."""
         self.heard += 1
         self.lates = 0
 
@@ -54,15 +54,15 @@ class Lines:
 
     Args:
         name: of the server, for messages.
-        make: makes a channel, once there is a call for it: one of `grpc.aio` belongs to the event
-            loop that it is made in.
-        given: a channel of the caller's, which is there already, and the only one; else None.
-        showing: what is sent along with every call.
+        make: makes a channel for the first call: one of `grpc.aio` belongs to the event loop that
+            it is made in.
+        given: the caller's own channel, which exists already and is never replaced; else None.
+        showing: credentials to send with every call.
         clock: monotonic seconds.
 
     Attributes:
         closed: whether the client was closed.
-        bounds: how long one waits for a sign of the server's.
+        bounds: how long to wait for a sign of life.
     """
 
     def __init__(
@@ -75,8 +75,9 @@ class Lines:
     ) -> None:
         self.closed, self.bounds = False, Bounds()
         self._name, self._make, self._showing, self._clock = name, make, showing, clock
-        # Closing, and making grpcio's methods, which must not be done on what was closed. A stream
-        # that nobody has any more may end, and leave, while its thread is in here.
+        # Protects closing and the creation of grpcio's methods, which must not happen on a closed
+        # channel. Reentrant, because an abandoned stream may be collected, and leave, while its
+        # thread is in here.
         self._lock = threading.RLock()
         self._is_given = given is not None
         self._line = None if given is None else Line(given)
@@ -84,7 +85,7 @@ class Lines:
         self._patience = 1.0
 
     def take(self) -> Line:
-        """The line that a call is to go over, which is one of its calls until it `left`.
+        """Return the line for a call, which counts as one of its calls until it `left`.
 
         Raises:
             RuntimeError: the client was closed.
@@ -98,13 +99,13 @@ class Lines:
             return line
 
     def method(self, line: Line, kind: str, path: str, codec: Mapping[str, Any]) -> Any:
-        """A method of grpcio's, which is made when it is first called.
+        """Return a method of grpcio's, created on the first call.
 
         Args:
-            line: that it is to be called on.
+            line: the line to call it on.
             kind: "unary_unary" and so on.
-            path: its name, as it is sent.
-            codec: how messages are written and read.
+            path: its name on the wire.
+            codec: serialiser and deserialiser of messages.
 
         Raises:
             RuntimeError: the client was closed.
@@ -117,18 +118,18 @@ class Lines:
         return found
 
     def metadata(self, given: Metadata | None) -> Metadata | None:
-        """What is sent along with a call: what it has by itself, and who asks."""
+        """Return the metadata to send with a call: its own, and the credentials."""
         shown = self._showing.metadata()
         return (*(given or ()), *shown) if shown else given
 
     def failed(self, line: Line, error: grpc.RpcError, timeout: float | None, heard: int) -> None:
-        """A call has failed, which may be a sign of the server's, or of its not being there.
+        """Record a failed call, which may be a sign of life, or of the server's absence.
 
         Args:
-            line: that it went over.
-            error: how.
-            timeout: seconds that it had.
-            heard: of the line when it began.
+            line: of the call.
+            error: of the call.
+            timeout: of the call in seconds.
+            heard: of the line when the call began.
         """
         if isinstance(error, CallError):
             return  # this process's own
@@ -137,24 +138,27 @@ class Lines:
             if timeout is not None:
                 self.late(line, timeout, heard)
         elif code is not grpc.StatusCode.CANCELLED and not was_turned_away(error):
-            # Also where gRPC has found out by itself that nobody is there: it connects anew.
+            # This includes failures that gRPC has detected by itself: it will reconnect.
             line.sign()
 
     def late(self, line: Line, timeout: float, heard: int) -> None:
-        """A call's deadline has passed, and no answer had come; as `failed`."""
+        """Record that a call's deadline has passed without an answer; arguments as `failed`."""
         now, bounds = self._clock(), self.bounds
         line.lates += 1
         if line.lates == 1:
             line.since = now
-        # One will do that had as long as the server is waited for, and in which nothing came.
+        # A single call is enough if it had as long as the server is waited for, without any sign of
+        # life.
         will_do = timeout >= bounds.rest and line.heard == heard
         seconds = bounds.seconds * line.patience
         if will_do or (line.lates >= bounds.lates and now - line.since >= seconds):
             self.replace(line)
 
     def replace(self, line: Line) -> None:
-        """Nothing comes over a line any more: the next calls go over another, and its own end as
-        they do. Nothing happens where it was replaced before, or where the caller gave it."""
+        """Replace a silent line: new calls use another line, and its own calls end on their own.
+
+        Does nothing if it was replaced before, or if it is the caller's own channel.
+        """
         with self._lock:
             if self.closed or self._is_given or line is not self._line:
                 return
@@ -164,7 +168,7 @@ class Lines:
             self._retired.add(line)
 
     def refusal(self) -> RuntimeError:
-        """What is raised of a client that was closed."""
+        """Return the error for calls on a closed client."""
         return RuntimeError(f"the client of {self._name} is closed, and answers no more calls")
 
     def _check_open(self) -> None:
@@ -172,7 +176,9 @@ class Lines:
             raise self.refusal()
 
     def _left(self, line: Line) -> bool:
-        """A call over a line has ended; whether the line is to be closed, since it was the last."""
+        """Record the end of a call; return whether to close the line, because it was the
+        last call.
+        """
         with self._lock:
             line.in_flight -= 1
             if line.in_flight or line not in self._retired:
@@ -181,7 +187,7 @@ class Lines:
             return True
 
     def _shut(self) -> list[Line]:
-        """No more calls are taken; the lines to be closed."""
+        """Accept no more calls; return the lines to close."""
         with self._lock:
             found = [*self._retired, *([self._line] if self._line is not None else [])]
             self.closed, self._line = True, None
@@ -190,7 +196,7 @@ class Lines:
 
 
 class Method:
-    """A method of a service, as stubs call it, on whichever line there is.
+    """A method of a service, as stubs call it, on whichever line is current.
 
     Args:
         lines: of the client.
@@ -201,5 +207,5 @@ class Method:
         self._lines, self._kind, self._path, self._codec = lines, kind, path, codec
 
     def on(self, line: Line) -> Any:
-        """The callable of grpcio for this method, on the channel of one connection."""
+        """Return grpcio's callable for this method on a line's channel."""
         return self._lines.method(line, self._kind, self._path, self._codec)

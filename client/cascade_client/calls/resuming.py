@@ -1,9 +1,9 @@
-"""Streams that go on where they broke: decisions; the clients do the asking.
+"""Decisions about streams that resume where they broke; the clients make the calls.
 
-Generated rows are a function of the seed, the release and their place in the stream. So whoever
-names the seed and the version that the first message's provenance told, and how many rows have
-come, is sent the rest of the very stream that broke (`GenerateRequest.done`). The streams of jobs
-are in `job_streams`.
+Generated rows are a function of the seed, the release and their position in the stream. So a client
+that sends the seed and the version from the first message's provenance, and the number of rows
+received, gets the rest of the same stream (`GenerateRequest.done`). The streams of jobs are in
+`job_streams`.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_client.errors import CascadeError, Failure, ServerError
 from cascade_client.retry import Retry
 
-# What a proxy's end of a stream that its server was lost to reads like; gRPC gives it the status of
-# the reset (INTERNAL, CANCELLED and others), and not UNAVAILABLE.
+# Message of a stream that a proxy ended because it lost the server. gRPC gives it the status of the
+# reset (INTERNAL, CANCELLED and others), and not UNAVAILABLE.
 RESET = "RST_STREAM"
 
 
 class Attempts:
-    """How often a stream was asked for without a message in between, and whether it is once more.
+    """Attempts to open a stream without a message in between, and whether to make another.
 
     Attributes:
-        stands: whether it may be open for as long as anybody likes, and says nothing of how many
-            calls the connection may have.
+        stands: whether the stream may stay open indefinitely, so that it says nothing about the
+            connection's call limit.
 
     Args:
-        retry: how often to try again without a message in between, and how patiently.
+        retry: how often and how patiently to retry without a message in between.
     """
 
     stands = False
@@ -40,36 +40,35 @@ class Attempts:
 
     @property
     def complete(self) -> bool:
-        """Whether all has come that is wanted."""
+        """Whether everything has been received."""
         raise NotImplementedError
 
     def begins(self) -> None:
-        """The stream is asked for."""
+        """Record that the stream is being opened."""
         self._attempts += 1
 
     def waited(self) -> None:
-        """The last request was not sent after all, and so was no attempt."""
+        """Record that the last request was not sent after all, and so was no attempt."""
         self._attempts -= 1
 
     def came(self) -> None:
-        """A message has come."""
+        """Record that a message has come."""
         self._attempts = 1
 
     def why(self, ended: grpc.RpcError | None) -> Failure | None:
-        """How the stream has failed that ended so, before all had come; None: it has not, and no
-        more is to come.
+        """Return how an incomplete stream has failed; None if it has not, and no more is expected.
 
         Args:
-            ended: None: it just ended.
+            ended: its error; None: it ended without one.
         """
         return self.ended() if ended is None else Failure.of(ended)
 
     def ended(self) -> Failure | None:
-        """The stream has ended without a failure, and not all has come; as `why`."""
+        """Handle a stream that ended without an error, but incomplete; returns as `why`."""
         raise NotImplementedError
 
     def delay(self, failure: Failure, remaining: float | None, uniform: float) -> float | None:
-        """Seconds until the next request; None: give up.
+        """Return the seconds until the next request; None: give up.
 
         Args:
             failure: how the stream has ended.
@@ -81,49 +80,49 @@ class Attempts:
         return self._retry.delay(failure, self._attempts, remaining, uniform)
 
     def explain(self, error: CascadeError) -> CascadeError:
-        """The error, with a note of how much had come."""
+        """Add a note to the error that says how much was received."""
         return error
 
 
 class Resumption(Attempts):
-    """What has come of one request for rows, and what is to be asked for next.
+    """Rows received for one request, and the next request to send.
 
     Args:
-        request: the whole of it.
-        retry: how often to try again without a message in between, and how patiently.
+        request: the original request.
+        retry: how often and how patiently to retry without a message in between.
     """
 
     def __init__(self, request: pb.GenerateRequest, retry: Retry) -> None:
         super().__init__(retry.patient())
         self._next = pb.GenerateRequest()
         self._next.CopyFrom(request)
-        # Rows of a full message, as the first one had them.
+        # Rows of a full message, as in the first one.
         self._chunk = 0
 
     @property
     def done(self) -> int:
-        """Rows of the request that have come, whatever number of streams they took."""
+        """Rows of the request received, over all streams."""
         return self._next.done
 
     @property
     def complete(self) -> bool:
-        """Whether all rows of the request have come."""
+        """Whether all rows of the request have been received."""
         return self._next.done >= self._next.count
 
     def request(self) -> pb.GenerateRequest:
-        """What to ask for now: all that has not come."""
+        """Return the request for all missing rows."""
         self.begins()
         asked = pb.GenerateRequest()
         asked.CopyFrom(self._next)
         return asked
 
     def takes(self, response: pb.GenerateResponse) -> bool:
-        """A message has come; whether its rows are new.
+        """Take a message; return whether its rows are new.
 
-        A server that does not know how to resume begins anew, with rows that have come already.
+        A server that cannot resume starts again with rows that were already received.
 
         Raises:
-            ServerError: it does not go on where the last one ended.
+            ServerError: it does not continue where the last one ended.
         """
         rows, have = response.rows.count, self._next.done
         if rows and response.done <= have:
@@ -148,12 +147,12 @@ class Resumption(Attempts):
         return True
 
     def ended(self) -> Failure:
-        """As `Attempts.ended`: there is always more to come."""
+        """Handle the end of a stream: more rows are always expected."""
         came = f"{self.done:,} of {self._next.count:,} rows" if self.done else "no rows"
         return Failure(grpc.StatusCode.UNAVAILABLE, f"the stream ended after {came}")
 
     def explain(self, error: CascadeError) -> CascadeError:
-        """The error, with a note of how much had come."""
+        """Add a note to the error that says how much was received."""
         if self.done:
             error.add_note(
                 f"{self.done:,} of {self._next.count:,} rows had come, with seed "

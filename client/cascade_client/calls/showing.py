@@ -1,4 +1,4 @@
-"""How a client shows who it is: a key or a token, sent along with every call.
+"""Authentication of a client: a key or a token, sent with every call.
 
 It is never part of a message, a `repr` or an error.
 """
@@ -16,8 +16,8 @@ from cascade_client.errors import InvalidRequest
 
 KEY_VARIABLE = "CASCADE_API_KEY"
 HEADER = "authorization"
-# Seconds before its end at which a token is asked for anew, and below which one that was just
-# given is not asked for again though the server refused it.
+# Seconds before a token's expiry at which a new one is requested, and the age below which a refused
+# token is not renewed.
 EARLY, JUST_NOW = 30.0, 1.0
 
 Token = str | Callable[[], str]
@@ -25,14 +25,14 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 class Showing:
-    """What is sent with each call.
+    """Credentials to send with each call.
 
     Args:
-        api_key: as `cascade access new-key` made it; None: that of CASCADE_API_KEY, if there is one
-            and no token.
-        token: a JWT, or what gives one: it is asked for when the last one is about to end, and
-            when a server refuses it.
-        wall, clock: Unix seconds, by which tokens end, and monotonic ones.
+        api_key: from `cascade access new-key`; None: that of CASCADE_API_KEY, if it is set and
+            there is no token.
+        token: a JWT, or a function that returns one: it is called when the last one is about to
+            expire, and when a server refuses it.
+        wall, clock: Unix seconds, for the expiry of tokens, and monotonic seconds.
 
     Raises:
         InvalidRequest: both are given, or one is no text that can be sent.
@@ -62,17 +62,18 @@ class Showing:
 
     @property
     def shows(self) -> bool:
-        """Whether anything is sent at all."""
+        """Whether there are any credentials."""
         return bool(self._metadata) or self._token is not None
 
     @property
     def key(self) -> object:
-        """Clients whose keys are equal ask in the same name."""
+        """Clients with equal keys use the same identity."""
         return self._token or self._metadata
 
     def metadata(self) -> Metadata:
-        """What to send with a call now."""
-        # Another thread may be told meanwhile that it is to be renewed, and none asks without any.
+        """Return the metadata to send with a call now."""
+        # Read once: another thread may reset it for renewal, and no call must go without
+        # credentials.
         found = self._metadata
         if self._token is not None and (not found or self._wall() >= self._ends - EARLY):
             given = self._token()
@@ -81,7 +82,9 @@ class Showing:
         return found
 
     def renews(self) -> bool:
-        """The server does not know who asks; whether another token may help, which is sent next."""
+        """Handle a refused authentication; return whether a new token, to be sent next,
+        may help.
+        """
         if self._token is None or self._clock() - self._given_at < JUST_NOW:
             return False
         self._metadata = ()
@@ -96,7 +99,7 @@ def _metadata(secret: Any, name: str) -> Metadata:
 
 
 def end_of(token: str) -> float:
-    """When a token says that it ends, Unix seconds; infinite where it does not say."""
+    """Return when a token expires, in Unix seconds; infinite if it does not say."""
     try:
         part = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))

@@ -19,9 +19,9 @@ CANCELLED = "the call was cancelled"
 
 
 class TaskLines(Lines):
-    """What stubs of the asyncio client are made on; a `grpc.aio.Channel`, as far as they use one.
+    """Lines for stubs of the asyncio client; has the parts of `grpc.aio.Channel` that stubs use.
 
-    A channel is made by the first call, in its event loop.
+    The first call creates a channel in its event loop.
     """
 
     def __init__(self, *arguments: Any) -> None:
@@ -30,33 +30,33 @@ class TaskLines(Lines):
         self._closing: set[asyncio.Task[None]] = set()
 
     def unary_unary(self, path: str, **codec: Any) -> Unary:
-        """A method of one message and one answer, to be awaited."""
+        """Return a method with one request and one answer, to be awaited."""
         return Unary(self, "unary_unary", path, codec)
 
     def unary_stream(self, path: str, **codec: Any) -> Streaming:
-        """A method that answers with a stream."""
+        """Return a method that answers with a stream."""
         return Streaming(self, "unary_stream", path, codec)
 
     def stream_stream(self, path: str, **codec: Any) -> Streaming:
-        """A method of two streams: a session's."""
+        """Return a method with two streams, as a session uses."""
         return Streaming(self, "stream_stream", path, codec)
 
     async def close(self) -> None:
-        """Drop the connection; calls under way are cancelled. Closing twice does no harm."""
+        """Close the connection and cancel the calls in flight. Closing twice does no harm."""
         self.watch.close()
         for line in self._shut():
             await line.channel.close()
         await asyncio.gather(*self._closing)
 
     def left(self, line: Line) -> None:
-        """A call over a line has ended."""
+        """Record the end of a call over a line."""
         if self._left(line):
             closing = asyncio.get_running_loop().create_task(line.channel.close())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
     async def answers(self, line: Line) -> bool:
-        """Whether the server that a line leads to says how it is; what it says does not matter."""
+        """Return whether the server behind a line answers a health check, whatever the status."""
         try:
             check = self.method(line, "unary_unary", health.CHECK, {})
             await check(health.WHOLE_SERVER, timeout=self.bounds.answer)
@@ -70,7 +70,7 @@ class TaskLines(Lines):
 
 
 class Watch:
-    """Looks after calls in a task of its own, while there are any.
+    """Watches over calls in a task of its own, while there are any.
 
     Args:
         lines: of the client.
@@ -82,26 +82,26 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, call: Waited) -> None:
-        """Look after a call until it is removed; who looks begins with the first."""
+        """Watch over a call until it is removed; the first call starts the task."""
         self._vigil.add(call)
         loop = asyncio.get_running_loop()
         if self._task is None or self._task.done() or self._task.get_loop() is not loop:
             self._task = loop.create_task(self._run(), name="cascade-watch")
 
     def remove(self, call: Waited) -> None:
-        """Look after it no more."""
+        """Stop watching over a call."""
         self._vigil.remove(call)
         if not self._vigil:
             self.close()
 
     def close(self) -> None:
-        """There is nothing more to look after."""
+        """Stop watching."""
         task, self._task = self._task, None
         if task is not None and not task.get_loop().is_closed():
             task.cancel()
 
     async def look(self) -> None:
-        """Look once, and ask where nothing has come."""
+        """Look once, and check the lines that are silent."""
         overdue, silent = self._vigil.look()
         for call in overdue:
             call.fails(self._vigil.overdue())
@@ -123,7 +123,7 @@ class Unary(Method):
     async def __call__(
         self, asked: Any, *, timeout: float | None = None, metadata: Metadata | None = None
     ) -> Any:
-        """Call it, as grpcio's own.
+        """Call the method, with the interface of grpcio's own.
 
         Raises:
             RuntimeError: the client was closed.
@@ -144,7 +144,7 @@ class Unary(Method):
             lines.failed(line, exc, timeout, heard)
             raise
         except grpc.aio.UsageError:
-            # What grpcio raises where another task has closed the client at this very moment.
+            # grpcio raises this if another task closes the client at this very moment.
             if lines.closed:
                 raise lines.refusal() from None
             raise
@@ -180,7 +180,7 @@ class Streaming(Method):
     def __call__(
         self, *asked: Any, timeout: float | None = None, metadata: Metadata | None = None
     ) -> Stream:
-        """Call it, as grpcio's own.
+        """Call the method, with the interface of grpcio's own.
 
         Raises:
             RuntimeError: the client was closed.
@@ -194,18 +194,18 @@ class Streaming(Method):
             if isinstance(exc, grpc.aio.UsageError) and lines.closed:
                 raise lines.refusal() from None
             raise
-        # Of a session nobody waits for the stream, but for the answers to requests.
+        # In a session, callers wait for the answers to their requests, not for the stream.
         return Stream(lines, line, call, timeout, self._kind == "unary_stream")
 
 
 class Stream:
-    """Messages that come over a line, and of a session those that are sent.
+    """A stream of messages over a line; for a session, also of messages to send.
 
     Args:
-        lines, line: that they come over.
+        lines, line: of the stream.
         call: grpcio's own.
-        timeout: seconds that it has.
-        is_watched: whether it is looked after while somebody waits for the next message.
+        timeout: in seconds.
+        is_watched: whether it is watched over while a caller waits for the next message.
     """
 
     def __init__(
@@ -219,12 +219,12 @@ class Stream:
 
     @property
     def heard(self) -> int:
-        """Signs of the server's so far."""
+        """Number of signs of life from the server."""
         return self._line.heard
 
     @property
     def is_retired(self) -> bool:
-        """Whether its line has been replaced: what is asked from now on is to go over another."""
+        """Whether its line has been replaced: new requests must use another."""
         return self._line.retired
 
     async def __aiter__(self) -> AsyncIterator[Any]:
@@ -256,23 +256,23 @@ class Stream:
             self._leave()
 
     async def write(self, message: Any) -> None:
-        """Send one of a session's; nothing where it has ended."""
+        """Send a message of a session; does nothing if the stream has ended."""
         if self._call is not None:
             await self._call.write(message)
 
     def cancel(self) -> None:
-        """End the stream: no more of it is wanted, and the server may stop."""
+        """End the stream, so that the server may stop."""
         if self._call is not None:
             self._call.cancel()
         self._leave()
 
     def late(self, timeout: float, heard: int) -> None:
-        """What was asked over it has not been answered in time; as `Lines.late`."""
+        """Record that a request over it was not answered in time; see `Lines.late`."""
         self._lines.late(self._line, timeout, heard)
 
     @contextlib.contextmanager
     def waiting(self, timeout: float | None) -> Iterator[None]:
-        """Look after it while somebody waits for the answer to what was asked over it."""
+        """Watch over the stream while a caller waits for an answer over it."""
         if not self._lines.bounds.is_long(timeout):
             yield
             return
@@ -290,15 +290,16 @@ class Stream:
             self._call.cancel()
 
     def _leave(self) -> None:
-        """It has ended, for whoever is first: who reads, or who cancels."""
+        """Record its end once, for the reader or for the canceller, whichever is first."""
         self._lines.watch.remove(self._waited)
-        # grpcio keeps a connection while anybody has one of its calls, as who was cancelled may.
+        # Drop the call: grpcio keeps a connection while anyone, such as a cancelled caller, holds
+        # one of its calls.
         call, self._call = self._call, None
         if call is not None:
             self._lines.left(self._line)
 
 
 def _is_own(why: str) -> bool:
-    """Whether a call was cancelled since it was given up, and not with its task."""
+    """Return whether a call was cancelled because it was given up, and not with its task."""
     task = asyncio.current_task()
     return bool(why) and (task is None or not task.cancelling())

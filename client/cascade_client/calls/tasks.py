@@ -1,4 +1,4 @@
-"""How the asyncio client asks: what `calls` is for the blocking one."""
+"""Calls of the asyncio client; the counterpart of `threads`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Ask = Callable[[Callable[..., Any], Any, float], Awaitable[Any]]
 
 
 class AsyncCalls(BaseClient):
-    """What `AsyncClient`'s methods are made of; arguments are `AsyncClient`'s."""
+    """Basis of `AsyncClient`'s methods; arguments are `AsyncClient`'s."""
 
     _channel: TaskLines
 
@@ -62,14 +62,14 @@ class AsyncCalls(BaseClient):
         showing: Showing,
     ) -> None:
         secured = checked_tls(tls, credentials)
-        # Of a caller's own channel it is a name and no more.
+        # With the caller's own channel, it is only a name.
         target = target if channel is not None else checked_target(target, credentials)
         super().__init__(target, timeout, retry, clock, rng, showing)
         self._sleep = sleep
         options = (*CHANNEL_OPTIONS, *(secured.options() if secured else ()))
-        # By what was given: credentials that are made of it are others each time.
+        # Compare the given settings: credentials built from them differ each time.
         key = (target, secured or credentials, showing.key)
-        # Read here, so that a file which is not there is told of at once.
+        # Read here, so that a missing file raises at once.
         if secured is not None and channel is None:
             credentials = secured.credentials()
 
@@ -83,7 +83,8 @@ class AsyncCalls(BaseClient):
         self._synthesize: Callable[..., Awaitable[Any]] = _announced(self._stub.Synthesize)
         self._close: Callable[[], Awaitable[object]] = self._channel.close
         limits = LEARNT_LIMITS if channel is None else GIVEN_LIMITS
-        # A channel that was given may be anybody's; who does not wait shares no queue either.
+        # A channel from the caller may be shared with others; and a client that does not wait
+        # shares no queue.
         shares = wait_for_turn and channel is None
         self._shared = Shared(key, clock, sleep, rng) if shares else None
         self._turns = TaskTurns(limits if wait_for_turn else None, clock, sleep, rng, self._shared)
@@ -93,7 +94,7 @@ class AsyncCalls(BaseClient):
         self._synthesize_turns = self._turns
 
     async def close(self) -> None:
-        """Drop the connection; calls under way are cancelled. Closing twice does no harm."""
+        """Close the connection and cancel the calls in flight. Closing twice does no harm."""
         self._closed = True
         if self._shared is not None:
             self._shared.leave(self._turns)
@@ -111,11 +112,13 @@ class AsyncCalls(BaseClient):
         await self.close()
 
     async def _call(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
-        """Ask, when it is this call's turn, and again as `retry` says."""
+        """Make a call when it is its turn, and retry as `retry` allows."""
         return await self._send(self._turns, method, request, expiry, "")
 
     async def _call_beside(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
-        """The same while a stream of this very caller holds a turn, which waits for the answer."""
+        """Make a call while a stream of the same caller, which waits for the answer, holds
+        a turn.
+        """
         return await self._send(self._beside, method, request, min(expiry, self._expiry(None)), "")
 
     async def _send(
@@ -138,9 +141,9 @@ class AsyncCalls(BaseClient):
         return await method(made, timeout=left)
 
     async def _in_parts(self, parts: Parts, expiry: float, fidelity: str) -> Synthesis[Any]:
-        """Ask for all parts, some at a time, and put them together; one that fails ends it all.
+        """Request all parts, some at a time, and merge them; a failed part ends them all.
 
-        Parts are read and put together in a thread, out of the event loop's way.
+        A thread reads and merges parts, to keep this work out of the event loop.
         """
         self._synthesize_turns.check(expiry, IN_PARTS)
         share = fidelity == "auto" and not math.isinf(expiry)
@@ -170,7 +173,7 @@ class AsyncCalls(BaseClient):
         return await asyncio.to_thread(parts.synthesis)
 
     async def _ahead(self, parts: Parts, expiry: float, share: bool) -> list[pb.SynthesizeResponse]:
-        """The answers of the part that goes ahead; see `BlockingCalls`."""
+        """Return the answers of the first part; see `BlockingCalls`."""
         left = self._left(expiry)
         if share and left is not None:
             try:
@@ -206,7 +209,9 @@ class AsyncCalls(BaseClient):
         seed: int | None,
         version: int | None,
     ) -> AsyncGenerator[tuple[pb.GenerateResponse, TableDescription], None]:
-        """The messages of a stream, which goes on if it breaks, and the schema of their rows."""
+        """Yield the messages of a stream, which is resumed if it breaks, and the schema of their
+        rows.
+        """
         schema = await self._schema(table, version, expiry)
         request = wire.generate_request(
             schema, n, given=given, columns=columns, seed=seed, version=version
@@ -239,13 +244,13 @@ class AsyncCalls(BaseClient):
         expiry: float,
         turns: TaskTurns,
     ) -> AsyncGenerator[Any, None]:
-        """The messages of a stream that is begun again where it ends before all has come.
+        """Yield the messages of a stream that is reopened if it ends before it is complete.
 
         Args:
-            stream: knows what has come, and is told of it by whoever reads the messages.
-            begin: asks for what has not, with so many seconds left; None: as many as it takes.
+            stream: tracks what was received; the consumer of the messages updates it.
+            begin: requests the missing part, with the given number of seconds; None: no limit.
             expiry: the caller's deadline.
-            turns: which it has while it is open.
+            turns: gives the stream a turn while it is open.
         """
         while not stream.complete:
             ended: grpc.RpcError | None = None
@@ -271,7 +276,8 @@ class AsyncCalls(BaseClient):
             if ended is not None and turns.waits and was_turned_away(ended):
                 stream.waited()
                 if stream.stands:
-                    # Those of others are open for long, and their turns say nothing of it.
+                    # Other streams stay open for long, and the end of their turns cannot be
+                    # predicted.
                     await self._sleep(RECONNECT)
                 continue
             failure = stream.why(ended)
@@ -299,7 +305,9 @@ class AsyncCalls(BaseClient):
         expiry: float,
         call: Ask | None = None,
     ) -> TableDescription:
-        """The schema of the release that answered, which may be newer than the one known."""
+        """Return the schema of the release that answered, which may be newer than the
+        cached one.
+        """
         if made.version in (0, schema.version):
             return schema
         newer = await self._schema(made.table, made.version, expiry, call)
@@ -307,7 +315,7 @@ class AsyncCalls(BaseClient):
 
 
 def _announced(synthesize: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """The method, with headers that say whose budget a refusal would spend."""
+    """Wrap the method to send headers that say whose error budget a refusal would spend."""
 
     def announced(request: pb.SynthesizeRequest, timeout: float) -> Awaitable[Any]:
         announcement = wire.announcement(request) + trace_headers()

@@ -19,37 +19,37 @@ CANCELLED = "the call was cancelled"
 
 
 class ThreadLines(Lines):
-    """What stubs of the blocking client are made on; a `grpc.Channel`, as far as they use one."""
+    """Lines for stubs of the blocking client; has the parts of `grpc.Channel` that stubs use."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.watch = Watch(self)
 
     def unary_unary(self, path: str, **codec: Any) -> Unary:
-        """A method of one message and one answer."""
+        """Return a method with one request and one answer."""
         return Unary(self, "unary_unary", path, codec)
 
     def unary_stream(self, path: str, **codec: Any) -> Streaming:
-        """A method that answers with a stream."""
+        """Return a method that answers with a stream."""
         return Streaming(self, "unary_stream", path, codec)
 
     def stream_stream(self, path: str, **codec: Any) -> Streaming:
-        """A method of two streams: a session's."""
+        """Return a method with two streams, as a session uses."""
         return Streaming(self, "stream_stream", path, codec)
 
     def close(self) -> None:
-        """Drop the connection; calls under way are cancelled. Closing twice does no harm."""
+        """Close the connection and cancel the calls in flight. Closing twice does no harm."""
         self.watch.close()
         for line in self._shut():
             line.channel.close()
 
     def left(self, line: Line) -> None:
-        """A call over a line has ended."""
+        """Record the end of a call over a line."""
         if self._left(line):
             line.channel.close()
 
     def answers(self, line: Line) -> bool:
-        """Whether the server that a line leads to says how it is; what it says does not matter."""
+        """Return whether the server behind a line answers a health check, whatever the status."""
         try:
             check = self.method(line, "unary_unary", health.CHECK, {})
             check(health.WHOLE_SERVER, timeout=self.bounds.answer)
@@ -63,7 +63,7 @@ class ThreadLines(Lines):
 
 
 class Watch:
-    """Looks after calls in a thread of its own, while there are any.
+    """Watches over calls in a thread of its own, while there are any.
 
     Args:
         lines: of the client.
@@ -77,7 +77,7 @@ class Watch:
         self._thread: threading.Thread | None = None
 
     def add(self, call: Waited) -> None:
-        """Look after a call until it is removed; who looks begins with the first."""
+        """Watch over a call until it is removed; the first call starts the thread."""
         self._vigil.add(call)
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
@@ -85,15 +85,15 @@ class Watch:
                 self._thread.start()
 
     def remove(self, call: Waited) -> None:
-        """Look after it no more."""
+        """Stop watching over a call."""
         self._vigil.remove(call)
 
     def close(self) -> None:
-        """There is nothing more to look after."""
+        """Stop watching."""
         self._closed.set()
 
     def look(self) -> None:
-        """Look once, and ask where nothing has come."""
+        """Look once, and check the lines that are silent."""
         overdue, silent = self._vigil.look()
         for call in overdue:
             call.fails(self._vigil.overdue())
@@ -118,7 +118,7 @@ class Unary(Method):
     def __call__(
         self, asked: Any, timeout: float | None = None, metadata: Metadata | None = None
     ) -> Any:
-        """Call it, as grpcio's own.
+        """Call the method, with the interface of grpcio's own.
 
         Raises:
             RuntimeError: the client was closed.
@@ -135,7 +135,7 @@ class Unary(Method):
             lines.failed(line, exc, timeout, heard)
             raise
         except ValueError:
-            # What grpcio raises where another thread has closed the client at this very moment.
+            # grpcio raises this if another thread closes the client at this very moment.
             if lines.closed:
                 raise lines.refusal() from None
             raise
@@ -175,7 +175,7 @@ class Streaming(Method):
     def __call__(
         self, asked: Any, timeout: float | None = None, metadata: Metadata | None = None
     ) -> Stream:
-        """Call it, as grpcio's own.
+        """Call the method, with the interface of grpcio's own.
 
         Raises:
             RuntimeError: the client was closed.
@@ -189,18 +189,18 @@ class Streaming(Method):
             if isinstance(exc, ValueError) and lines.closed:
                 raise lines.refusal() from None
             raise
-        # Of a session nobody waits for the stream, but for the answers to requests.
+        # In a session, callers wait for the answers to their requests, not for the stream.
         return Stream(lines, line, call, timeout, self._kind == "unary_stream")
 
 
 class Stream:
-    """Messages that come over a line.
+    """A stream of messages over a line.
 
     Args:
-        lines, line: that they come over.
+        lines, line: of the stream.
         call: grpcio's own.
-        timeout: seconds that it has.
-        is_watched: whether it is looked after while somebody waits for the next message.
+        timeout: in seconds.
+        is_watched: whether it is watched over while a caller waits for the next message.
     """
 
     def __init__(
@@ -215,12 +215,12 @@ class Stream:
 
     @property
     def heard(self) -> int:
-        """Signs of the server's so far."""
+        """Number of signs of life from the server."""
         return self._line.heard
 
     @property
     def is_retired(self) -> bool:
-        """Whether its line has been replaced: what is asked from now on is to go over another."""
+        """Whether its line has been replaced: new requests must use another."""
         return self._line.retired
 
     def __iter__(self) -> Iterator[Any]:
@@ -248,19 +248,19 @@ class Stream:
             self._leave()
 
     def cancel(self) -> None:
-        """End the stream: no more of it is wanted, and the server may stop."""
+        """End the stream, so that the server may stop."""
         call = self._call
         if call is not None:
             call.cancel()
         self._leave()
 
     def late(self, timeout: float, heard: int) -> None:
-        """What was asked over it has not been answered in time; as `Lines.late`."""
+        """Record that a request over it was not answered in time; see `Lines.late`."""
         self._lines.late(self._line, timeout, heard)
 
     @contextlib.contextmanager
     def waiting(self, timeout: float | None) -> Iterator[None]:
-        """Look after it while somebody waits for the answer to what was asked over it."""
+        """Watch over the stream while a caller waits for an answer over it."""
         if not self._lines.bounds.is_long(timeout):
             yield
             return
@@ -278,9 +278,9 @@ class Stream:
             call.cancel()
 
     def _leave(self) -> None:
-        """It has ended, for whoever is first: who reads, or who cancels."""
+        """Record its end once, for the reader or for the canceller, whichever is first."""
         self._lines.watch.remove(self._waited)
-        # grpcio keeps a connection while anybody has one of its calls.
+        # Drop the call: grpcio keeps a connection while anyone holds one of its calls.
         with self._leaving:
             call, self._call = self._call, None
         if call is not None:

@@ -1,4 +1,4 @@
-"""How the blocking client asks: channel, turns, retries, remembered schemas, resumed streams."""
+"""Calls of the blocking client: channel, turns, retries, cached schemas, resumed streams."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Ask = Callable[[Callable[..., Any], Any, float], Any]
 
 
 class BlockingCalls(BaseClient):
-    """What `Client`'s methods are made of; arguments are `Client`'s."""
+    """Basis of `Client`'s methods; arguments are `Client`'s."""
 
     _channel: ThreadLines
 
@@ -63,12 +63,12 @@ class BlockingCalls(BaseClient):
         showing: Showing,
     ) -> None:
         secured = checked_tls(tls, credentials)
-        # Of a caller's own channel it is a name and no more.
+        # With the caller's own channel, it is only a name.
         target = target if channel is not None else checked_target(target, credentials)
         super().__init__(target, timeout, retry, clock, rng, showing)
         self._sleep = sleep
         options = (*CHANNEL_OPTIONS, *(secured.options() if secured else ()))
-        # Read here, so that a file which is not there is told of at once.
+        # Read here, so that a missing file raises at once.
         if secured is not None and channel is None:
             credentials = secured.credentials()
 
@@ -89,7 +89,7 @@ class BlockingCalls(BaseClient):
         self._synthesize_turns = self._turns
 
     def close(self) -> None:
-        """Drop the connection; calls under way are cancelled. Closing twice does no harm."""
+        """Close the connection and cancel the calls in flight. Closing twice does no harm."""
         self._closed = True
         self._close()
 
@@ -105,11 +105,13 @@ class BlockingCalls(BaseClient):
         self.close()
 
     def _call(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
-        """Ask, when it is this call's turn, and again as `retry` says."""
+        """Make a call when it is its turn, and retry as `retry` allows."""
         return self._send(self._turns, method, request, expiry, "")
 
     def _call_beside(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
-        """The same while a stream of this very caller holds a turn, which waits for the answer."""
+        """Make a call while a stream of the same caller, which waits for the answer, holds
+        a turn.
+        """
         return self._send(self._beside, method, request, min(expiry, self._expiry(None)), "")
 
     def _send(
@@ -132,10 +134,10 @@ class BlockingCalls(BaseClient):
         return method(made, timeout=left)
 
     def _in_parts(self, parts: Parts, expiry: float, fidelity: str) -> Synthesis[Any]:
-        """Ask for all parts, some at a time, and put them together; one that fails ends it all.
+        """Request all parts, some at a time, and merge them; a failed part ends them all.
 
-        No thread outlives the call: when a part fails no other is begun, and those that are
-        underway end with their answers, or by the deadline.
+        No thread outlives the call: after a failure no other part is begun, and parts in flight end
+        with their answers, or by the deadline.
         """
         self._synthesize_turns.check(expiry, IN_PARTS)
         share = fidelity == "auto" and not math.isinf(expiry)
@@ -168,11 +170,11 @@ class BlockingCalls(BaseClient):
         return parts.synthesis()
 
     def _ahead(self, parts: Parts, expiry: float, share: bool) -> list[pb.SynthesizeResponse]:
-        """The answers of the part that goes ahead.
+        """Return the answers of the first part.
 
         Args:
-            share: whether it is to be answered within its share of the time, so that all parts are
-                by whoever can do that; where nobody can, it is the student that is asked.
+            share: whether it must be answered within its share of the time, so that all parts use a
+                tier that can keep this pace; if none can, the student is used.
         """
         left = self._left(expiry)
         if share and left is not None:
@@ -212,7 +214,9 @@ class BlockingCalls(BaseClient):
         seed: int | None,
         version: int | None,
     ) -> Iterator[tuple[pb.GenerateResponse, TableDescription]]:
-        """The messages of a stream, which goes on if it breaks, and the schema of their rows."""
+        """Yield the messages of a stream, which is resumed if it breaks, and the schema of their
+        rows.
+        """
         schema = self._schema(table, version, expiry)
         request = wire.generate_request(
             schema, n, given=given, columns=columns, seed=seed, version=version
@@ -243,13 +247,13 @@ class BlockingCalls(BaseClient):
         expiry: float,
         turns: ThreadTurns,
     ) -> Generator[Any, None, None]:
-        """The messages of a stream that is begun again where it ends before all has come.
+        """Yield the messages of a stream that is reopened if it ends before it is complete.
 
         Args:
-            stream: knows what has come, and is told of it by whoever reads the messages.
-            begin: asks for what has not, with so many seconds left; None: as many as it takes.
+            stream: tracks what was received; the consumer of the messages updates it.
+            begin: requests the missing part, with the given number of seconds; None: no limit.
             expiry: the caller's deadline.
-            turns: which it has while it is open.
+            turns: gives the stream a turn while it is open.
         """
         while not stream.complete:
             ended: grpc.RpcError | None = None
@@ -274,7 +278,8 @@ class BlockingCalls(BaseClient):
             if ended is not None and turns.waits and was_turned_away(ended):
                 stream.waited()
                 if stream.stands:
-                    # Those of others are open for long, and their turns say nothing of it.
+                    # Other streams stay open for long, and the end of their turns cannot be
+                    # predicted.
                     self._sleep(RECONNECT)
                 continue
             failure = stream.why(ended)
@@ -302,7 +307,9 @@ class BlockingCalls(BaseClient):
         expiry: float,
         call: Ask | None = None,
     ) -> TableDescription:
-        """The schema of the release that answered, which may be newer than the one known."""
+        """Return the schema of the release that answered, which may be newer than the
+        cached one.
+        """
         if made.version in (0, schema.version):
             return schema
         newer = self._schema(made.table, made.version, expiry, call)

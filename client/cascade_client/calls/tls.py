@@ -1,4 +1,4 @@
-"""How a client speaks TLS: whom it trusts, and what it shows."""
+"""TLS settings of a client: trusted authorities, and its own certificate."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ import grpc
 
 from cascade_client.errors import InvalidRequest
 
-# A file of PEM, or what is in one.
+# Path of a PEM file, or its content.
 Pem: TypeAlias = str | os.PathLike[str] | bytes
 
 
 @dataclass(frozen=True)
 class Tls:
-    """How to speak TLS with a server; `Tls()` trusts the public authorities and shows nothing.
+    """TLS settings; `Tls()` trusts the public authorities and sends no client certificate.
 
     >>> Client("cascade.bank:8470", tls=Tls(ca="ca.pem"))
     >>> Client("cascade.bank:8470", tls=Tls("ca.pem", certificate="me.crt", key="me.key"))
 
-    Files are read when a client is made. A program that outlives its certificate makes another
-    client when that is renewed: a connection stays as it was made.
+    Files are read when a client is created. After a certificate is renewed, a running program must
+    create a new client: an existing connection keeps the old one.
 
     Attributes:
-        ca: who vouches for the server, a file of PEM (a path) or its content (bytes); None: the
-            public authorities that gRPC knows.
-        certificate: what is shown to a server that asks who calls, likewise; None: nothing is.
+        ca: authorities that vouch for the server, as a PEM file (a path) or its content (bytes);
+            None: the public authorities that gRPC knows.
+        certificate: the client certificate, in the same form, for a server that requests one; None:
+            none.
         key: its private key, without a passphrase.
-        server_name: what the server's certificate is to name, where that is not the target's host:
-            a server that is reached by an address, or through a tunnel.
+        server_name: name expected in the server's certificate if it is not the target's host, for
+            example for a server that is reached by an address, or through a tunnel.
 
     Raises:
         InvalidRequest: a certificate without a key, or a key without a certificate; by the client
@@ -54,7 +55,7 @@ class Tls:
             raise InvalidRequest(f"tls.{has} is given and tls.{lacks} is not; each needs the other")
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """As gRPC takes them.
+        """Return the settings as gRPC's credentials.
 
         Raises:
             InvalidRequest: a file cannot be read, or is not PEM.
@@ -66,14 +67,15 @@ class Tls:
         )
 
     def options(self) -> tuple[tuple[str, Any], ...]:
-        """The channel arguments of gRPC that these settings need."""
+        """Return the gRPC channel arguments that these settings need."""
         if self.server_name is None:
             return ()
         return (("grpc.ssl_target_name_override", self.server_name),)
 
 
 def checked_tls(tls: Tls | bool, credentials: grpc.ChannelCredentials | None) -> Tls | None:
-    """What a client was given as `tls`; None: it speaks no TLS, or has credentials of its own.
+    """Check a client's `tls` argument; return None if it uses no TLS, or has credentials of its
+    own.
 
     Raises:
         InvalidRequest: it is neither, or both were given.
@@ -102,7 +104,7 @@ def _content(name: str, given: Pem | None, holds: str) -> bytes | None:
         except OSError as exc:
             why = exc.strerror or str(exc)
             raise InvalidRequest(f"tls.{name} is {where}, which cannot be read: {why}") from exc
-    # gRPC takes anything, and says so only when it connects.
+    # gRPC accepts anything, and fails only when it connects.
     if holds.encode() not in content:
         kind = "private key" if "KEY" in holds else "certificate"
         raise InvalidRequest(f"tls.{name} is {where}, which holds no {kind}; PEM is allowed")

@@ -1,1 +1,1 @@
-"""Two columns in one type: cells that came from a server, and those that a caller's column has."""
+"""Common types for two columns: cells from a server, and those of a caller's column."""

@@ -1,9 +1,9 @@
-"""How two columns come to one type, the same for frames of every kind.
+"""Unification of two columns' types, the same for frames of every kind.
 
-A caller's column may be in another type than its table has it in: date-times as text, as dates or
-as microseconds, categories that are numbers. What was drawn for its holes is written as the rest of
-the column is, where that can be; else the whole column is written as something that holds both. No
-column comes back with two types in it, which neither a file nor a sum takes.
+A caller's column may have another type than the table's: date-times as text, as dates or as
+microseconds, or categories that are numbers. Drawn values are written like the rest of the column
+if possible; otherwise the whole column is converted to a type that holds both. No column comes back
+with mixed types, which neither a file nor a sum accepts.
 """
 
 from __future__ import annotations
@@ -14,52 +14,55 @@ from cascade_client.columns.sorts import NUMBERS, TIMES, Sort
 
 
 class Columns(Protocol):
-    """What one kind of column can be asked for. None of it changes the column that is given."""
+    """Operations on one kind of column. None of them changes the given column."""
 
     def sort(self, column: Any) -> Sort:
-        """What its cells are."""
+        """Return the sort of its cells."""
 
     def declared(self, column: Any) -> Sort:
-        """What its type is for; EMPTY: for anything."""
+        """Return the sort that its type is for; EMPTY: any."""
 
     def cast(self, cells: Any, column: Any) -> Any | None:
-        """Cells in the type of a column; None: it does not hold all of them as they are."""
+        """Convert cells to the type of a column; None if it cannot hold all of them unchanged."""
 
     def common(self, column: Any, cells: Any) -> tuple[Any, Any] | None:
-        """Both in one type that holds each cell as it is; None: there is none."""
+        """Convert both to a type that holds each cell unchanged; None if there is none."""
 
     def blank(self, cells: Any, column: Any) -> Any:
-        """So many empty cells, in the type of a column in which there is `room`."""
+        """Return as many empty cells as `cells` has, in the type of a column in which there is
+        `room`.
+        """
 
     def room(self, column: Any) -> Any:
-        """A column in a type in which cells may be empty."""
+        """Convert a column to a type in which cells may be empty."""
 
     def text(self, cells: Any, like: Any) -> Any:
-        """Cells as text, as `sorts.text` has it; date-times with a zone where `like` has it."""
+        """Convert cells to text as `sorts.text` does; date-times have a zone if `like` has it."""
 
     def numbers(self, cells: Any) -> Any:
-        """Text as the numbers that it says; itself, where it says none."""
+        """Parse text as numbers; return it unchanged if it is not all numbers."""
 
     def decimals(self, cells: Any) -> Any:
-        """Numbers as decimals, where such are values and no type of the column's."""
+        """Convert numbers to decimals, if decimals are values and not the column's type."""
 
     def moments(self, cells: Any) -> Any:
         """Convert dates to date-times, at midnight."""
 
     def microseconds(self, cells: Any) -> Any:
-        """Date-times as microseconds since 1970-01-01 UTC, as the wire has them."""
+        """Convert date-times to microseconds since 1970-01-01 UTC, as on the wire."""
 
 
 def agreed(kind: Columns, column: Any, cells: Any) -> tuple[Any, Any]:
-    """A column, and cells that are to be in it, in one type.
+    """Convert a column, and cells to put into it, to one type.
 
-    The column's own, where that holds the cells, which are written as the rest of it is: date-times
-    as ISO 8601 where it has text, as microseconds where it has numbers, in its zone. Else one that
-    holds both: date-times for dates, wider numbers, and text for all that has nothing in common.
+    This is the column's own type if it can hold the cells, which are written like the rest:
+    date-times as ISO 8601 in text, as microseconds among numbers, in the column's zone. Otherwise
+    it is a type that holds both: date-times for dates, wider numbers, and text for everything
+    without a common type.
 
     Args:
-        kind: what can be done with such columns.
-        column: may have empty cells, or no others.
+        kind: operations on such columns.
+        column: some or all of its cells may be empty.
         cells: likewise.
     """
     had, come = kind.sort(column), kind.sort(cells)
@@ -89,7 +92,7 @@ def agreed(kind: Columns, column: Any, cells: Any) -> tuple[Any, Any]:
 
 
 def _as(had: Sort, kind: Columns, cells: Any, come: Sort, column: Any) -> Any:
-    """Cells as those of a column are written."""
+    """Write cells like those of a column."""
     if had is Sort.TEXT and come is not Sort.TEXT:
         return kind.text(cells, column)
     if had in (Sort.WHOLE, Sort.REAL) and come is Sort.MOMENT:
@@ -102,10 +105,12 @@ def _as(had: Sort, kind: Columns, cells: Any, come: Sort, column: Any) -> Any:
 
 
 def _in_empty(kind: Columns, column: Any, cells: Any, come: Sort) -> Any | None:
-    """Cells in the type of a column that has none: what that is for, nobody has shown, and so it
-    stays only where it is for such cells."""
+    """Convert cells to the type of an empty column.
+
+    No cell shows how that column is used, so its type stays only if it is made for such cells.
+    """
     declared = kind.declared(column)
-    # Categories whose names are whole numbers, of a column of these.
+    # The column is for whole numbers, and the categories' names are whole numbers.
     if declared is Sort.WHOLE and come is Sort.TEXT:
         return kind.cast(kind.numbers(cells), column)
     if declared in (Sort.EMPTY, come) or (declared in NUMBERS and come in NUMBERS - {Sort.BOOLEAN}):

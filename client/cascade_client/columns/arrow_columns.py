@@ -1,4 +1,4 @@
-"""Columns of Arrow: any type, dictionaries too."""
+"""Columns of Arrow: any type, including dictionaries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cascade_client.columns.sorts import NUMBERS, Sort
 
 
 def declared_of(type_: Any) -> Sort:
-    """What a type of Arrow's is for."""
+    """Return the sort that a type of Arrow's is for."""
     from pyarrow import types
 
     if types.is_dictionary(type_):
@@ -34,7 +34,7 @@ def declared_of(type_: Any) -> Sort:
 
 
 def agreed(column: Any, cells: Any) -> tuple[Any, Any]:
-    """Two ChunkedArrays as `agreeing.agreed` has columns."""
+    """Convert two ChunkedArrays to one type, as `agreeing.agreed` does."""
     from pyarrow import types
 
     if types.is_dictionary(cells.type):
@@ -45,16 +45,16 @@ def agreed(column: Any, cells: Any) -> tuple[Any, Any]:
     both = agreeing.agreed(CHUNKED, column.cast(wanted.value_type), cells)
     if both[0].type != wanted.value_type:
         return both
-    # Parts of a column may have dictionaries of their own, of which `joined` makes one.
+    # Chunks of a column may have different dictionaries, which `joined` unifies.
     return column, both[1].dictionary_encode().cast(wanted)
 
 
 def put(column: Any, into: Any, cells: Any) -> Any:
-    """A column with cells in the place of some of its own.
+    """Replace some of a column's cells.
 
     Args:
         column: a ChunkedArray.
-        into: places in it, as many as there are cells.
+        into: positions in it, as many as there are cells.
         cells: a ChunkedArray.
     """
     if not len(into):
@@ -65,7 +65,7 @@ def put(column: Any, into: Any, cells: Any) -> Any:
 
 
 def joined(column: Any, cells: Any) -> Any:
-    """One column after another, of one type."""
+    """Concatenate two columns of one type."""
     import pyarrow as pa
 
     both = pa.chunked_array([*column.chunks, *cells.chunks], column.type)
@@ -82,7 +82,7 @@ def joined(column: Any, cells: Any) -> Any:
 
 
 def empty(column: Any) -> NDArray[np.bool_]:
-    """Which cells of a ChunkedArray have no value: nulls, and NaN."""
+    """Return which cells of a ChunkedArray have no value: nulls, and NaN."""
     from pyarrow import types
 
     if types.is_dictionary(column.type):  # whose values may be such
@@ -91,7 +91,7 @@ def empty(column: Any) -> NDArray[np.bool_]:
 
 
 class ChunkedArrays:
-    """What `agreeing.Columns` asks for, of columns that are no dictionaries."""
+    """`agreeing.Columns` for columns that are no dictionaries."""
 
     def sort(self, column: Any) -> Sort:
         return Sort.EMPTY if empty(column).all() else self.declared(column)
@@ -103,12 +103,12 @@ class ChunkedArrays:
         import pyarrow as pa
 
         come, declared = self.declared(cells), self.declared(column)
-        # Arrow takes a whole number for a moment, and a moment for its date.
+        # Arrow would convert a whole number to a moment, and a moment to its date.
         if come is not declared and not {come, declared} <= NUMBERS:
             return None
         try:
             cast = cells.cast(column.type)
-            # Without the zone, which is no part of when it is.
+            # Compared without the zone, which does not change the moment.
             return cast if cast.cast(cells.type).equals(cells) else None
         except pa.ArrowException:
             return None
@@ -167,7 +167,7 @@ CHUNKED = ChunkedArrays()
 
 
 def _listed(column: Any) -> list[Any]:
-    """Cells as Python's values, and None; date-times in microseconds, as Python has them."""
+    """Return cells as Python's values, and None; date-times in microseconds, as in Python."""
     import pyarrow as pa
 
     if pa.types.is_timestamp(column.type):

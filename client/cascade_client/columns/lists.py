@@ -1,4 +1,4 @@
-"""Columns that are lists of Python's values, of dicts or of a column of objects; None is empty."""
+"""Columns that are lists of Python values, from dicts or object columns; None is empty."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Values = list[Any]
 
 
 class Lists:
-    """What `agreeing.Columns` asks for. A list holds anything: what it may hold, its cells say."""
+    """`agreeing.Columns` for lists. A list can hold anything, so its cells decide its sort."""
 
     def sort(self, column: Values) -> Sort:
         return sorts.sort_of(_known(column))
@@ -35,7 +35,7 @@ class Lists:
         return cells if alike or {had, come} == {Sort.WHOLE, Sort.REAL} else None
 
     def _zoned(self, cells: Values, column: Values) -> Values | None:
-        """Date-times in the zone that those of a column have; None: some of it are dates."""
+        """Convert date-times to the zone of a column's date-times; None if some are dates."""
         known = _known(column)
         if not all(isinstance(value, datetime) for value in known):
             return None
@@ -81,7 +81,7 @@ class Lists:
 
 
 def agreed(column: Values, cells: Values) -> tuple[Values, Values]:
-    """Lists as `agreeing.agreed` has columns."""
+    """Convert two lists to one type, as `agreeing.agreed` does."""
     return agreeing.agreed(LISTS, column, cells)
 
 

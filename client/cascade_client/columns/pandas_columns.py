@@ -1,4 +1,4 @@
-"""Columns of pandas: any dtype, extensions and categories too."""
+"""Columns of pandas: any dtype, including extensions and categories."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cascade_client.columns.lists import LISTS
 from cascade_client.columns.sorts import NUMBERS, Sort
 from cascade_client.values.date_times import to_microseconds
 
-# What pandas and Arrow raise of values that a dtype does not hold.
+# Exceptions of pandas and Arrow for values that a dtype cannot hold.
 DOES_NOT_HOLD = (TypeError, ValueError, OverflowError, ArithmeticError, NotImplementedError)
 DECLARED = {
     "b": Sort.BOOLEAN,
@@ -24,7 +24,7 @@ DECLARED = {
 
 
 def agreed(column: Any, cells: Any) -> tuple[Any, Any]:
-    """Two Series as `agreeing.agreed` has columns."""
+    """Convert two Series to one type, as `agreeing.agreed` does."""
     import pandas as pd
 
     if isinstance(cells.dtype, pd.CategoricalDtype):
@@ -39,12 +39,12 @@ def agreed(column: Any, cells: Any) -> tuple[Any, Any]:
 
 
 def put(column: Any, into: Any, cells: Any) -> Any:
-    """A column with cells in the place of some of its own; its index and its name stay.
+    """Replace some of a column's cells; its index and its name stay.
 
     Args:
         column: a Series.
-        into: places in it, as many as there are cells.
-        cells: a Series, whose index is not looked at.
+        into: positions in it, as many as there are cells.
+        cells: a Series, whose index is ignored.
     """
     if not cells.notna().any():
         return column.copy()  # Whatever stands for no value stays what it was.
@@ -58,8 +58,9 @@ def put(column: Any, into: Any, cells: Any) -> Any:
 
 
 class PandasSeries:
-    """What `agreeing.Columns` asks for: of columns that are neither categories nor objects, and of
-    cells that may be objects."""
+    """`agreeing.Columns` for columns that are neither categories nor objects, and cells that may be
+    objects.
+    """
 
     def sort(self, column: Any) -> Sort:
         known = column[column.notna()]
@@ -79,7 +80,7 @@ class PandasSeries:
 
     def cast(self, cells: Any, column: Any) -> Any | None:
         come, declared = self.sort(cells), self.declared(column)
-        # Pandas takes text for a moment, and a whole number.
+        # Pandas would convert text and whole numbers to moments.
         if come is not declared and not {come, declared} <= NUMBERS and not _has_objects(column):
             return None
         try:
@@ -164,7 +165,7 @@ SERIES = PandasSeries()
 
 
 def _agreed_objects(column: Any, cells: Any) -> tuple[Any, Any]:
-    """A column of Python's own values. Those that are date-times get a dtype for such."""
+    """Convert a column of Python objects. Date-times get a dtype of their own."""
     import pandas as pd
 
     given, drawn = _listed(column), _listed(cells)
@@ -180,7 +181,7 @@ def _agreed_objects(column: Any, cells: Any) -> tuple[Any, Any]:
 
 
 def _agreed_categories(column: Any, cells: Any) -> tuple[Any, Any]:
-    """A column of categories, to which those are added that the cells have."""
+    """Convert a column of categories, and add those that the cells have."""
     import pandas as pd
 
     known, cells = agreed(column.dtype.categories.to_series(), cells)
@@ -193,12 +194,14 @@ def _agreed_categories(column: Any, cells: Any) -> tuple[Any, Any]:
 
 
 def _are_real(values: list[Any]) -> bool:
-    """Whether numbers are still what they are as floats."""
+    """Return whether numbers are unchanged as floats."""
     return all(value is None or float(value) == value for value in values)
 
 
 def _moments_of(values: list[Any]) -> Any:
-    """Python's date-times, and None, as a Series: in their zone, or in UTC if they have several."""
+    """Return Python's date-times, and None, as a Series: in their zone, or in UTC if they have
+    several.
+    """
     import pandas as pd
 
     zones = {value.tzinfo for value in values if value is not None}
@@ -221,7 +224,7 @@ def _objects_of(values: list[Any], index: Any) -> Any:
 
 
 def _listed(column: Any) -> list[Any]:
-    """Cells as Python's values, and None."""
+    """Return cells as Python's values, and None."""
     pairs = zip(column.tolist(), column.isna().tolist(), strict=True)
     return [None if empty else value for value, empty in pairs]
 
@@ -241,7 +244,7 @@ def _zone_of(column: Any) -> Any | None:
 
 
 def _in_zone(cells: Any, zone: Any) -> Any:
-    """Date-times in a zone; those without one are UTC."""
+    """Convert date-times to a zone; those without one are UTC."""
     if _has_objects(cells):
         cells = _moments_of(_listed(cells)).set_axis(cells.index)
     zoned = cells if cells.dt.tz is not None else cells.dt.tz_localize("UTC")
@@ -249,12 +252,12 @@ def _in_zone(cells: Any, zone: Any) -> Any:
 
 
 def _same(cast: Any, cells: Any) -> bool:
-    """Whether all cells are what they were."""
+    """Return whether a conversion left all cells unchanged."""
     empty = cells.isna()
     if not cast.isna().equals(empty):
         return False
     one, other = (each[~empty].astype(object) for each in (cast, cells))
     if Sort.DECIMAL in {SERIES.sort(cast), SERIES.sort(cells)}:
-        # A float is what it is written as: 0.1 is a tenth.
+        # Compare a float as it is written: 0.1 is a tenth.
         one, other = (each.map(lambda value: Decimal(str(value))) for each in (one, other))
     return bool((one == other).all())

@@ -1,4 +1,4 @@
-"""Columns of polars: any type, categories too."""
+"""Columns of polars: any type, including categories."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from cascade_client.columns.sorts import NUMBERS, Sort
 
 
 def agreed(column: Any, cells: Any) -> tuple[Any, Any]:
-    """Two Series of polars as `agreeing.agreed` has columns."""
+    """Convert two Series of polars to one type, as `agreeing.agreed` does."""
     return agreeing.agreed(SERIES, column, cells)
 
 
 def put(column: Any, into: Any, cells: Any) -> Any:
-    """A column with cells in the place of some of its own, whose name it keeps.
+    """Replace some of a column's cells; it keeps its name.
 
     Args:
         column: a Series.
-        into: places in it, as many as there are cells.
+        into: positions in it, as many as there are cells.
         cells: a Series.
     """
     if not len(into):
@@ -32,14 +32,14 @@ def put(column: Any, into: Any, cells: Any) -> Any:
 
 
 def joined(column: Any, cells: Any) -> Any:
-    """One column after another, of one type."""
+    """Concatenate two columns of one type."""
     import polars as pl
 
     return pl.concat([column, cells.rename(column.name)])
 
 
 class PolarsSeries:
-    """What `agreeing.Columns` asks for."""
+    """`agreeing.Columns` for Series of polars."""
 
     def sort(self, column: Any) -> Sort:
         known = column.drop_nulls()
@@ -73,7 +73,7 @@ class PolarsSeries:
         come, declared, wanted = self.declared(cells), self.declared(column), column.dtype
         if cells.dtype == wanted:
             return cells
-        # Polars takes a whole number for a moment, and a moment for its date.
+        # Polars would convert a whole number to a moment, and a moment to its date.
         if come is not declared and not {come, declared} <= NUMBERS:
             return None
         try:
@@ -139,12 +139,12 @@ SERIES = PolarsSeries()
 
 
 def _listed(column: Any) -> list[Any]:
-    """Cells as Python's values, and None."""
+    """Return cells as Python's values, and None."""
     return [None if value != value else value for value in column.to_list()]
 
 
 def _in_zone(cells: Any, zone: str | None) -> Any:
-    """Date-times in a zone, or without one; those without one are UTC."""
+    """Convert date-times to a zone, or to none; those without one are UTC."""
     if cells.dtype.time_zone == zone:
         return cells
     if cells.dtype.time_zone is None:

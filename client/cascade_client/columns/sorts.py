@@ -1,5 +1,4 @@
-"""What the cells of a column are, whatever package holds them, and how one sort is written as
-another."""
+"""Sorts of a column's cells, independent of the package, and conversion of one sort to another."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ import numpy as np
 
 
 class Sort(StrEnum):
-    """What the cells of a column are, apart from those that are empty."""
+    """Sort of a column's cells, ignoring empty ones."""
 
     EMPTY = "empty"  # there are no others
     TEXT = "text"
@@ -33,7 +32,7 @@ TIMES = frozenset({Sort.MOMENT, Sort.DATE})
 
 
 def sort_of(values: Iterable[Any]) -> Sort:
-    """What Python's values are, none of which is empty."""
+    """Return the sort of Python's values, none of which is empty."""
     sorts = {_sort_of(type_) for type_ in set(map(type, values))}
     if not sorts:
         return Sort.EMPTY
@@ -60,11 +59,11 @@ def _sort_of(type_: type) -> Sort:
 
 
 def text(value: Any, zoned: bool = False) -> str:
-    """A value as text: ISO 8601 where it is a time, 2 for 2.0, as a category is called.
+    """Format a value as text: ISO 8601 for a time, 2 for 2.0, like a category's name.
 
     Args:
         value: not empty.
-        zoned: whether a date-time without a zone, which is UTC, says so.
+        zoned: whether to mark a date-time without a zone as UTC.
     """
     if isinstance(value, datetime) and zoned and value.tzinfo is None:
         value = value.replace(tzinfo=UTC)
@@ -76,7 +75,7 @@ def text(value: Any, zoned: bool = False) -> str:
 
 
 def is_zoned(value: str) -> bool:
-    """Whether text is a date-time with a zone."""
+    """Return whether text is a date-time with a zone."""
     try:
         return datetime.fromisoformat(value).tzinfo is not None
     except ValueError:
@@ -84,7 +83,7 @@ def is_zoned(value: str) -> bool:
 
 
 def numbers(values: Sequence[str]) -> list[Any] | None:
-    """Numbers that are written as text; None: not all of it is a number that is written so."""
+    """Parse numbers that are written as text; None if some text is not such a number."""
     for type_ in (int, float):
         try:
             found = [type_(value) for value in values]

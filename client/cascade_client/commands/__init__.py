@@ -1,1 +1,1 @@
-"""The commands of `cascade` that ask a running server: how it does, and what it is to do."""
+"""The commands of `cascade` that query or control a running server."""

@@ -137,11 +137,11 @@ def parse_all_given(given: Sequence[str], schema: TableDescription) -> dict[str,
 
 
 def parse_given(text: str, schema: TableDescription) -> tuple[str, Any]:
-    """Name and typed value of a ``COLUMN=VALUE``; of names that fit, the longest is meant.
+    """Parse ``COLUMN=VALUE`` to a name and a typed value; the longest matching name wins.
 
     Raises:
-        click.BadParameter: no "=", no such column, or a value that the column cannot hold;
-            names what is allowed.
+        click.BadParameter: no "=", no such column, or a value that the column cannot hold; names
+            what is allowed.
     """
     parts = text.split("=")
     if len(parts) == 1:
@@ -166,10 +166,10 @@ def parse_given(text: str, schema: TableDescription) -> tuple[str, Any]:
 
 
 def parse_columns(text: str, schema: TableDescription) -> list[str]:
-    """Names of an ``A,B,...``; of names that fit, the longest is meant.
+    """Parse the names of ``A,B,...``; the longest matching name wins.
 
     Raises:
-        click.BadParameter: there is no such column; names those that there are.
+        click.BadParameter: there is no such column; names the existing ones.
     """
     parts, found = text.split(","), []
     while parts:
@@ -185,12 +185,12 @@ def parse_columns(text: str, schema: TableDescription) -> list[str]:
 
 
 def named(name: str, schema: TableDescription) -> ColumnDescription | None:
-    """The column of that very name, or else of the name without surrounding blanks."""
+    """Return the column with exactly this name, or else with the name stripped of blanks."""
     return schema.column(name) or schema.column(name.strip())
 
 
 def no_column(name: str, schema: TableDescription, option: str) -> click.BadParameter:
-    """There is no column of that name; those that there are."""
+    """Build the error for an unknown column name; it lists the existing ones."""
     names = [column.name for column in schema.columns]
     near = get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -201,10 +201,10 @@ def no_column(name: str, schema: TableDescription, option: str) -> click.BadPara
 
 
 def parse_value(text: str, column: ColumnDescription) -> Any:
-    """The value that `text` is for this column; None for NULL.
+    """Parse `text` as a value of this column; None for NULL.
 
-    A category is taken as it is, with its blanks; all else without them. Whether a value is one
-    that was learnt, the server says.
+    A category is taken with its blanks; other values are stripped. The server decides whether the
+    value was learnt.
 
     Raises:
         ValueError: the column cannot hold it.
@@ -232,7 +232,9 @@ def parse_value(text: str, column: ColumnDescription) -> Any:
 
 
 def as_document(answer: Synthesis[list[dict[str, Any]]]) -> Mapping[str, Any]:
-    """The answer as what `--json` prints: rows, and where they come from; times in seconds."""
+    """Convert the answer to the output of `--json`: rows, and their provenance; times in
+    seconds.
+    """
     made = answer.provenance
     rows: Sequence[Mapping[str, Any]] = answer.data
     return {

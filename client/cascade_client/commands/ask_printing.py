@@ -1,4 +1,4 @@
-"""Rows on a terminal: one line a column and one column a row, which fits wide tables."""
+"""Printing of rows on a terminal: one line per column and one column per row, for wide tables."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rich.text import Text
 from cascade_client.values.answers import Synthesis
 from cascade_client.values.provenance import Routing
 
-# More rows than this are for --json.
+# More rows than this need --json.
 MOST_ROWS = 20
 SPACING = 2
-# Characters of a value that are printed.
+# Most characters of a value that are printed.
 LONGEST = 200
 GIVEN_STYLE, SYNTHETIC_STYLE = "cyan", "bold"
 
@@ -23,9 +23,9 @@ GIVEN_STYLE, SYNTHETIC_STYLE = "cyan", "bold"
 def print_rows(
     console: Console, answer: Synthesis[list[dict[str, Any]]], given: Mapping[str, Any]
 ) -> None:
-    """Print rows, as many beside each other as the terminal has room for, and their provenance.
+    """Print rows, as many side by side as fit the terminal, and their provenance.
 
-    Columns that were given are marked "given" and coloured apart from those that were drawn.
+    Given columns are marked "given" and coloured differently from drawn ones.
     """
     rows = answer.data[:MOST_ROWS]
     names = list(rows[0])
@@ -55,7 +55,7 @@ def print_rows(
 
 
 def explained(routing: Routing) -> list[str]:
-    """Why a tier answered, in lines."""
+    """Return lines that explain why a tier answered."""
     lines = [f"why: {routing.reason}"]
     for each in routing.considered:
         passes = f"{each.steps} step{'s' * (each.steps != 1)}"
@@ -65,7 +65,7 @@ def explained(routing: Routing) -> list[str]:
 
 
 def fitting(cells: list[list[str]], room: int) -> list[tuple[int, int]]:
-    """Ranges of rows that fit beside each other in `room` characters; at least one in each."""
+    """Return ranges of rows that fit side by side in `room` characters; at least one row each."""
     ranges, start, used = [], 0, 0
     for number, row in enumerate(cells):
         width = max(map(len, [*row, f"row {number + 1}"])) + SPACING
@@ -77,7 +77,7 @@ def fitting(cells: list[list[str]], room: int) -> list[tuple[int, int]]:
 
 
 def shown(value: Any) -> str:
-    """A value as text: NULL, numbers to six digits, the rest as it is, cut where it is long."""
+    """Format a value: NULL, numbers to six digits, other values unchanged, long ones cut."""
     if value is None:
         return "NULL"
     text = f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""How a command finds its server, and what it says when that does not answer."""
+"""Connection of a command to its server, and error messages if the server does not answer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cascade_client.errors import CascadeError, Unavailable
 from cascade_client.release_control import SOCKET
 
 TARGET_OF_GROUP = f"{__name__}.target"
-# Bytes of a Unix socket's path that Linux takes.
+# Longest path of a Unix socket in bytes on Linux.
 LONGEST_PATH = 107
 
 Command = Callable[..., None]
-# Of a command's context, and those of the groups that it is in: how to speak TLS, by option.
+# Key in the metadata of a command's context and of its groups: the TLS settings, by option.
 TLS_OPTIONS = f"{__name__}.tls"
 
 
@@ -36,12 +36,13 @@ def _keep_key_file(context: click.Context, _: click.Parameter, path: Path | None
 
 
 def command_key() -> str | None:
-    """The key of the file that the command was given; None: none, and CASCADE_API_KEY holds.
+    """Return the API key from the command's key file; None: there is none, and CASCADE_API_KEY
+    applies.
 
-    It is no argument, which all who list processes would see.
+    It is no argument, because everyone who lists processes would see it.
 
     Raises:
-        click.UsageError: the file cannot be read, or holds no text that could be one.
+        click.UsageError: the file cannot be read, or holds no text that could be a key.
     """
     path: Path | None = click.get_current_context().meta.get(API_KEY)
     if path is None:
@@ -69,7 +70,7 @@ _key_option = click.option(
 
 
 def _kept(context: click.Context, option: click.Parameter, value: Any) -> None:
-    """Remember how to speak TLS; what a command does not say, its group may have said."""
+    """Store a TLS option; options of a group apply to its commands unless they override them."""
     if value:
         assert option.name is not None
         context.meta.setdefault(TLS_OPTIONS, {})[option.name] = value
@@ -88,8 +89,9 @@ def _tls_option(*names: str, **more: Any) -> Callable[[Command], Command]:
 
 
 def target_option(command: Command) -> Command:
-    """Options that name a server, say how to speak TLS with it, and show it who asks; see
-    `connect`."""
+    """Add options for the server's address, its TLS settings and the caller's key; see
+    `connect`.
+    """
     options = (
         click.option(
             "--target",
@@ -117,14 +119,14 @@ def target_option(command: Command) -> Command:
 
 
 def connect(target: str, **options: Any) -> Client:
-    """A client of the server that a command names, over TLS and with a key as its options say.
+    """Return a client of the command's server, with TLS and a key as its options say.
 
     Args:
-        target: as `target_option` gives it. A Unix socket is this machine's, and speaks no TLS.
+        target: from `target_option`. A Unix socket is local, and uses no TLS.
         options: of the client.
 
     Raises:
-        CascadeError: the target is no address, or a file of TLS cannot be read.
+        CascadeError: the target is no address, or a TLS file cannot be read.
     """
     options = {"api_key": command_key(), **options}
     said: dict[str, Any] = click.get_current_context().meta.get(TLS_OPTIONS, {})
@@ -136,9 +138,9 @@ def connect(target: str, **options: Any) -> Client:
 
 
 def control_options(command: Command) -> Command:
-    """Options that name a server whose releases are to be changed; the command is given `target`.
+    """Add options for a server whose releases are controlled; the command receives `target`.
 
-    Given to the group they hold for its commands, which may name another server.
+    Options of a group apply to its commands, which may override the server.
     """
 
     @target_option
@@ -182,7 +184,7 @@ def control_options(command: Command) -> Command:
 
 
 def unix_target(path: Path) -> str:
-    """A Unix socket, as gRPC names it.
+    """Return gRPC's address of a Unix socket.
 
     Raises:
         click.UsageError: the path is longer than a socket's may be.
@@ -197,7 +199,7 @@ def unix_target(path: Path) -> str:
 
 
 class AskFailed(click.ClickException):
-    """What the server or the client said, in words for a terminal; exit code 1."""
+    """Error of the server or the client, worded for a terminal; exit code 1."""
 
     def __init__(self, error: CascadeError) -> None:
         if isinstance(error, Unavailable) and "no TLS could" in str(error):

@@ -20,7 +20,7 @@ from cascade_client.errors import CascadeError
 
 
 class CostFailed(click.ClickException):
-    """What is wrong with a file, in words for a terminal; exit code 1."""
+    """Error in a file, worded for a terminal; exit code 1."""
 
 
 @click.command(short_help="Show what a server's answers have cost.")
@@ -102,7 +102,7 @@ def cost(
 
 
 def kept_usage(path: Path) -> Usage:
-    """What `cascade cost --json` has printed.
+    """Read the output of `cascade cost --json`.
 
     Raises:
         CostError: it is not that.
@@ -118,10 +118,10 @@ def kept_usage(path: Path) -> Usage:
 
 
 def later(usage: Usage, before: Usage, path: Path | None) -> Usage:
-    """What was used after an earlier look.
+    """Return the usage since an earlier report.
 
     Raises:
-        CostError: the earlier look was at other counts.
+        CostError: the earlier report has other counters.
     """
     if before.until > usage.until or abs(before.since - usage.since) > 1:
         raise CostError(
@@ -132,7 +132,7 @@ def later(usage: Usage, before: Usage, path: Path | None) -> Usage:
 
 
 def as_document(bill: Statement, usage: Usage) -> Mapping[str, Any]:
-    """What `--json` prints: money as numbers in the prices' currency, times in seconds."""
+    """Return the output of `--json`: money as numbers in the prices' currency, times in seconds."""
     savings, prices = bill.savings, bill.prices
     total = bill.total
     return {
@@ -171,7 +171,7 @@ def as_document(bill: Statement, usage: Usage) -> Mapping[str, Any]:
 
 
 def of_line(line: Line) -> Mapping[str, Any]:
-    """One line of a bill as numbers."""
+    """Convert one line of a bill to numbers."""
     return {
         "cost": float(line.cost),
         "cost_per_10k_rows": None if line.per_10k is None else float(line.per_10k),

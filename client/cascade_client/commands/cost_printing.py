@@ -1,4 +1,4 @@
-"""A bill on a terminal: tiers, then tables and tenants, then what was saved."""
+"""Printing of a bill on a terminal: tiers, then tables and tenants, then savings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOBODY = "(not told apart)"
 
 
 def rendered(bill: Statement, target: str) -> RenderableType:
-    """The bill as it is printed: totals, then the parts by tier, table and tenant."""
+    """Return the printable bill: totals, then the parts by tier, table and tenant."""
     tenants = bill.by(lambda line: line.tenant)
     parts: list[RenderableType] = [headline(bill, target), Text("")]
     rest = {"idle": bill.idle} | ({} if bill.unused is None else {"unused": bill.unused})
@@ -31,7 +31,7 @@ def rendered(bill: Statement, target: str) -> RenderableType:
 
 
 def headline(bill: Statement, target: str) -> Text:
-    """Since when, and what all of it has cost."""
+    """Return the start of counting, and the total cost."""
     since = datetime.fromtimestamp(bill.since, UTC).strftime("%Y-%m-%d %H:%M")
     hours = bill.serving_seconds / 3600
     there = f"{hours:.1f} h" if hours >= 1 else f"{bill.serving_seconds / 60:.0f} min"
@@ -45,7 +45,7 @@ def headline(bill: Statement, target: str) -> Text:
 def lines(
     name: str, some: Mapping[str, Line], bill: Statement, rest: Mapping[str, Line] | None = None
 ) -> Table:
-    """A line each; `rest` is below a rule."""
+    """Return a table with one row per line of the bill; `rest` is below a rule."""
     currency = bill.prices.currency
     on_gpu = any(line.gpu_seconds for line in bill.lines)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -69,7 +69,7 @@ def lines(
 
 
 def saved(bill: Statement) -> str:
-    """What pool, cache and student have saved, or why that cannot be said."""
+    """Describe what pool, cache and student have saved, or why that is unknown."""
     savings, currency = bill.savings, bill.prices.currency
     without = ""
     if savings.without:
@@ -91,7 +91,7 @@ def saved(bill: Statement) -> str:
 
 
 def priced(bill: Statement) -> str:
-    """The prices, and where they are from."""
+    """Describe the prices and their source."""
     prices, currency = bill.prices, bill.prices.currency
     said = f"{prices.core_hour} {currency} a core hour, {prices.gib_hour} a GiB hour"
     if any(line.gpu_seconds for line in bill.lines):
@@ -100,7 +100,7 @@ def priced(bill: Statement) -> str:
 
 
 def money(amount: Decimal) -> str:
-    """To three digits that say something, and never fewer than two behind the point."""
+    """Format an amount with three significant digits, and at least two decimals."""
     if amount == 0:
         return "0"
     places = max(2, 2 - amount.copy_abs().adjusted())

@@ -11,7 +11,7 @@ from cascade_client.calls.health import SERVING
 from cascade_client.commands.connecting import connect, target_option
 from cascade_client.errors import CascadeError
 
-# What a table is called by the health service.
+# Prefix of a table's name in the health service.
 OF_TABLE = "cascade.v1.Synthesis/"
 NOT_SERVING_STATUS, NO_ANSWER_STATUS = 1, 2
 
@@ -62,8 +62,7 @@ def health(
         if as_json and not quiet:
             click.echo(json.dumps({"target": target, "serving": False, "error": str(exc)}))
         elif not quiet:
-            # Of a connection that fails the error names the target itself; of patience that ends
-            # it does not.
+            # A connection error names the target itself; a timeout does not.
             said = str(exc) if target in str(exc) else f"{target} in {timeout:g} s: {exc}"
             click.echo(f"no answer from {said}", err=True)
         raise SystemExit(NO_ANSWER_STATUS) from exc
@@ -82,7 +81,7 @@ def health(
 
 
 def tables_in(found: Mapping[str, str]) -> dict[str, str]:
-    """The statuses of tables, by table."""
+    """Return the statuses of tables, by table."""
     return {
         name.removeprefix(OF_TABLE): status
         for name, status in found.items()
@@ -91,13 +90,13 @@ def tables_in(found: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_serving(found: Mapping[str, str], tables: Sequence[str]) -> bool:
-    """Whether the server is, or each of the tables that were named."""
+    """Return whether the server, or each of the named tables, is serving."""
     names = [OF_TABLE + table for table in tables] or [""]
     return all(found.get(name) == SERVING for name in names)
 
 
 def lines(found: Mapping[str, str]) -> list[str]:
-    """The server, its tables, and its services, a line each."""
+    """Return one line each for the server, its tables, and its services."""
     tables = tables_in(found)
     others = {
         name: status

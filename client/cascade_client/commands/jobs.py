@@ -333,7 +333,7 @@ def _watch(target: str, job: str, as_json: bool) -> None:
 
 
 def _tell_of(held: Jobs, job: str, as_json: bool) -> Job:
-    """A line whenever the job has gone on by a hundredth, or waits."""
+    """Print a line whenever the job has advanced by a hundredth, or waits."""
     told: tuple[object, ...] = ()
     found = None
     for found in held.watch(job):
@@ -347,7 +347,7 @@ def _tell_of(held: Jobs, job: str, as_json: bool) -> Job:
 
 @contextmanager
 def _bar(what: str, unit: str) -> Iterator[Callable[[int, int], object]]:
-    """A bar on a terminal; elsewhere nobody is told."""
+    """Show a bar on a terminal; otherwise show nothing."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return

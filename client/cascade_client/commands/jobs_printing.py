@@ -1,4 +1,4 @@
-"""Offline jobs on a terminal, and as JSON."""
+"""Printing of offline jobs on a terminal, and as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STYLES = {
 
 
 def listed(jobs: Sequence[Job]) -> Table:
-    """Jobs, one a line; why one does not go on stands below it."""
+    """Return a table of jobs, one per row; below it, why any job cannot continue."""
     out = Table(box=None, pad_edge=False)
     for name in ("job", "state", "table", "tier"):
         out.add_column(name)
@@ -47,12 +47,12 @@ def listed(jobs: Sequence[Job]) -> Table:
 
 
 def percent(job: Job) -> int:
-    """Of the job's rows, how many are made; 100 only where all are."""
+    """Return the percentage of the job's rows that are made; 100 only if all are."""
     return 100 * job.rows_done // job.rows if job.rows else 0
 
 
 def line(job: Job) -> str:
-    """Where a job is, on a line."""
+    """Describe a job's state in one line."""
     out = f"{job.id} {job.state} {job.rows_done:,} of {job.rows:,} rows"
     if job.state is JobState.DONE:
         return f"{out}, {job.files} files of {job.bytes:,} bytes at {job.output}"
@@ -60,7 +60,7 @@ def line(job: Job) -> str:
 
 
 def shown_in_full(job: Job) -> str:
-    """All of a job, a thing a line."""
+    """Describe a job in full, one property per line."""
     made = job.specification
     rows = [
         ("job", line(job)),
@@ -93,7 +93,7 @@ def shown(time: datetime | None) -> str:
 
 
 def as_document(job: Job) -> Mapping[str, Any]:
-    """A job as what `--json` prints; times in ISO 8601, UTC."""
+    """Convert a job to the output of `--json`; times in ISO 8601, UTC."""
     content = asdict(job)
     for name in ("created", "started", "finished"):
         time = content[name]

@@ -20,7 +20,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def timeout_option(default: float) -> Callable[[Any], Any]:
-    """Patience, which is longer for what loads."""
+    """Add a timeout option; loading needs a longer default."""
     return click.option(
         "--timeout",
         default=default,
@@ -155,7 +155,7 @@ def rollback(table: str, target: str, timeout: float, as_json: bool) -> None:
 
 
 def share_of(text: str) -> float:
-    """ "5%" or "0.05".
+    """Parse "5%" or "0.05".
 
     Raises:
         BadParameter: it is neither.
@@ -170,11 +170,11 @@ def share_of(text: str) -> float:
 
 
 def not_loaded(report: ReleaseReport, table: str, version: int) -> str:
-    """Why what was to be loaded is not; empty where it is.
+    """Return why the requested release is not loaded; empty if it is.
 
     Args:
-        report: how things are after the load.
-        table, version: what was to be loaded, as given: empty and 0 where they were left out.
+        report: the state after the load.
+        table, version: the request, as given: empty and 0 if left out.
     """
     wanted = [
         each
@@ -194,7 +194,7 @@ def not_loaded(report: ReleaseReport, table: str, version: int) -> str:
 
 
 def _do(target: str, as_json: bool, ask: Callable[[Releases], ReleaseReport]) -> ReleaseReport:
-    """Ask, and print how things are then."""
+    """Make a change, and print the state after it."""
     try:
         with connect(target) as client:
             report = ask(client.releases)
@@ -209,5 +209,5 @@ def _do(target: str, as_json: bool, ask: Callable[[Releases], ReleaseReport]) ->
 
 
 def as_document(report: ReleaseReport) -> Mapping[str, Any]:
-    """The report as what `--json` prints; times in ISO 8601, UTC."""
+    """Convert the report to the output of `--json`; times in ISO 8601, UTC."""
     return {**asdict(report), "since": report.since.isoformat() + "Z"}

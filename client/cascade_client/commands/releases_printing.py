@@ -1,4 +1,4 @@
-"""A server's releases on a terminal, one a line."""
+"""Printing of a server's releases on a terminal, one per line."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ NOTHING = "–"
 
 
 def rendered(report: ReleaseReport, target: str) -> RenderableType:
-    """The whole report.
+    """Return the printable report.
 
     Args:
-        report: what the server said.
-        target: who said it.
+        report: the server's answer.
+        target: the server.
     """
     since = report.since.isoformat(sep=" ", timespec="seconds")
     policies = ", ".join(f"{table} {policy}" for table, policy in report.policies.items())
@@ -40,7 +40,7 @@ def rendered(report: ReleaseReport, target: str) -> RenderableType:
 
 
 def lines(report: ReleaseReport) -> Table:
-    """A release a line; a table's name stands on its first."""
+    """Return a table with one row per release; a table's name is on its first row."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("table", no_wrap=True)
     table.add_column("version", justify="right", no_wrap=True)
@@ -65,7 +65,7 @@ def lines(report: ReleaseReport) -> Table:
 
 
 def role(release: Release) -> str:
-    """What a version is for."""
+    """Return the role of a version."""
     if release.canary:
         return "canary"
     if release.share:

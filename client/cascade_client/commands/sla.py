@@ -57,7 +57,7 @@ def sla(target: str, watch: bool, every: float, timeout: float, as_json: bool) -
                 for level, trouble in seen:
                     print_json(level, trouble)
             elif not watch or not console.is_terminal:
-                # A file or a log, where nothing is drawn over, has a table a look.
+                # A file or a log cannot be redrawn, so it gets one table per query.
                 for level, trouble in seen:
                     console.print(rendered(level, target, console, trouble))
             else:
@@ -72,14 +72,14 @@ def sla(target: str, watch: bool, every: float, timeout: float, as_json: bool) -
 def looks(
     fetch: Callable[[], ServiceLevel], wait: Callable[[], object] | None
 ) -> Iterator[tuple[ServiceLevel, str]]:
-    """The latest level that is known, and why it is not the very latest; again after each wait.
+    """Yield the latest known level, and why it is outdated, if it is; again after each wait.
 
     Args:
-        fetch: asks the server.
-        wait: passes the time between two looks; None: one look is enough.
+        fetch: queries the server.
+        wait: waits for the next query; None: query only once.
 
     Raises:
-        CascadeError: the first look fails.
+        CascadeError: the first query fails.
     """
     level, trouble = fetch(), ""
     yield level, trouble
@@ -93,7 +93,7 @@ def looks(
 
 
 def print_json(level: ServiceLevel, trouble: str) -> None:
-    """One line of JSON on standard output, or the trouble on standard error."""
+    """Print one line of JSON on standard output, or the trouble on standard error."""
     if trouble:
         click.echo(trouble, err=True)
     else:
@@ -101,7 +101,7 @@ def print_json(level: ServiceLevel, trouble: str) -> None:
 
 
 def as_document(level: ServiceLevel) -> Mapping[str, Any]:
-    """What `--json` prints; times in seconds."""
+    """Return the output of `--json`; times in seconds."""
     document = asdict(level)
     document["since"] = level.since.isoformat() + "Z"
     for objective, source in zip(document["objectives"], level.objectives, strict=True):

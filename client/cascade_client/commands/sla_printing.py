@@ -1,4 +1,4 @@
-"""Service levels on a terminal: an objective a line, then the latencies."""
+"""Printing of service levels on a terminal: one line per objective, then the latencies."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from cascade_client.values.service_level import (
 )
 
 ALERT_STYLES = {Alert.OK: "green", Alert.TICKET: "yellow", Alert.PAGE: "bold red"}
-# Below so much of its budget an objective is worth a look.
+# An objective with less than this share of its budget is highlighted.
 LOW_BUDGET = 0.25
-# What is shown, the first that there is room for: events, and windows of burn rates in seconds.
+# Layouts, of which the first that fits is used: whether to show events, and windows of burn rates
+# in seconds.
 LAYOUTS = (
     (True, (300, 1800, 3600, 21_600, 86_400, 259_200)),
     (True, (300, 3600, 21_600, 259_200)),
@@ -34,13 +35,13 @@ NOTHING = "–"
 def rendered(
     level: ServiceLevel, target: str, console: Console, trouble: str = ""
 ) -> RenderableType:
-    """The whole report.
+    """Return the printable report.
 
     Args:
-        level: what the server said.
-        target: who said it.
-        console: what it is for; as many columns are shown as it has room for.
-        trouble: why this is not the latest.
+        level: the server's answer.
+        target: the server.
+        console: the terminal; shows as many columns as fit.
+        trouble: why this is not the latest level.
     """
     tables = (objectives(level.objectives, *layout) for layout in LAYOUTS)
     boundless = console.options.update(max_width=10_000)
@@ -65,7 +66,7 @@ def rendered(
 
 
 def headline(level: ServiceLevel, target: str) -> Text:
-    """Whose objectives they are, and what needs a person."""
+    """Return whose objectives they are, and which need attention."""
     alerts = [each.alert for each in level.objectives]
     pages, tickets = alerts.count(Alert.PAGE), alerts.count(Alert.TICKET)
     words = [f"{n} {name}{'s' * (n != 1)}" for n, name in ((pages, "page"), (tickets, "ticket"))]
@@ -81,7 +82,7 @@ def headline(level: ServiceLevel, target: str) -> Text:
 def objectives(
     statuses: Collection[ObjectiveStatus], with_events: bool, windows: Collection[int]
 ) -> Table:
-    """An objective a line; a table's name stands on its first line."""
+    """Return a table with one row per objective; a table's name is on its first row."""
     table = _table()
     for name in ("table", "class", "objective"):
         table.add_column(name, no_wrap=True)
@@ -111,7 +112,9 @@ def objectives(
 
 
 def latencies(quantiles: Collection[LatencyQuantiles]) -> Table:
-    """How long answers took over the last hour: a line a table, class and tier, in milliseconds."""
+    """Return the latencies over the last hour: one row per table, class and tier, in
+    milliseconds.
+    """
     table = _table()
     for name in ("last hour", "class", "tier"):
         table.add_column(name, no_wrap=True)

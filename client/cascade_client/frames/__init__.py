@@ -1,1 +1,1 @@
-"""What is done with whole frames: holes found and filled, rows added, draws summed up; no I/O."""
+"""Operations on whole frames without I/O: find and fill holes, add rows, summarise draws."""

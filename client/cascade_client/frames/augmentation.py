@@ -1,4 +1,4 @@
-"""Rows added to a frame, so that the values of a column are as frequent as they are to be."""
+"""Augmentation of a frame: added rows that give a column's values the wanted frequencies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cascade_client.values.answers import Synthesis
 from cascade_client.values.provenance import Provenance, Tier
 
 T = TypeVar("T")
-# Values of a target: more are no classes.
+# Most values of a target: a column with more does not hold classes.
 MOST_VALUES = 1000
 
 
@@ -30,14 +30,14 @@ class Augmentation(Synthesis[T]):
     """A frame with rows added; what `Client.augment` returns.
 
     Attributes:
-        data: the frame, and the new rows after its own; it has the frame's columns and dtypes.
-        rows: the frame's own: all rows from this one on are synthetic.
-        added: how many rows are new, by value of the target.
+        data: the frame followed by the new rows, with the frame's columns and dtypes.
+        rows: number of the frame's own rows: all rows from this one on are synthetic.
+        added: number of new rows, by value of the target.
     """
 
     rows: int = 0
     added: Mapping[Any, int] | None = None
-    # `data` in the form for which there are operations; `data` itself may be there to be read once.
+    # `data` in the form that supports operations; `data` itself may be readable only once.
     _whole: Opened | None = field(default=None, repr=False)
 
     @property
@@ -62,7 +62,7 @@ def augmenting(
     timeout: float | None,
     progress: Progress | bool | None,
 ) -> Flow[Augmentation[T]]:
-    """`Client.augment`, for both clients."""
+    """Implement `Client.augment` for both clients."""
     given = opened(data)
     operations = given.operations
     names = operations.names(given.frame)
@@ -114,7 +114,8 @@ def augmenting(
 
 
 def balanced(present: Mapping[Any, int], ratio: float) -> dict[Any, int]:
-    """Rows to add of each value, for there to be `ratio` times as many as of the most frequent.
+    """Return the rows to add of each value to reach `ratio` times the count of the most frequent
+    one.
 
     >>> balanced({0: 70, 1: 30}, 0.5)
     {0: 0, 1: 5}
@@ -129,7 +130,7 @@ def balanced(present: Mapping[Any, int], ratio: float) -> dict[Any, int]:
 
 
 def _values(given: Opened, target: str) -> tuple[dict[Any, int], dict[Any, int]]:
-    """A row of each value of the target, and how many there are; empty cells are of no value."""
+    """Return one row and the row count for each value of the target; skip empty cells."""
     cells = given.operations.cells(given.frame, target)
     known = np.flatnonzero(~without_value(cells))
     examples: dict[Any, int] = {}

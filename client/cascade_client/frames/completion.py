@@ -1,4 +1,4 @@
-"""Holes of a frame, filled: what is sent, what comes back, and what many draws say together."""
+"""Completion of a frame's holes: building requests, merging answers, summarising draws."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from cascade_client.values.descriptions import ColumnDescription, TableDescripti
 from cascade_client.values.provenance import Provenance, Tier
 
 T = TypeVar("T")
-# A hole that is drawn as NULL is drawn again, so often at once, until it has a value: of a column
-# of which 92 in 100 cells are NULL, all but one in a million holes get one.
+# If a hole is drawn as NULL, it is redrawn until it has a value, in rounds of this many draws. In a
+# column with 92 % NULLs, all but one in a million holes get a value.
 REDRAWS = (8, 32, 128)
 
 
 @dataclass(frozen=True)
 class Holes:
-    """A frame, and the cells of it that are to be filled.
+    """A frame and its cells to fill.
 
     Attributes:
         opened: the frame.
-        columns: of the table: what is to be filled.
-        empty: by column, rows of the frame in which it is.
-        rows: of the frame, those with a hole.
-        known: columns of the frame that the table has: what is conditioned on.
-        others: columns of the frame that the table has not.
+        columns: the table's columns to fill.
+        empty: by column, the rows of the frame in which it is empty.
+        rows: the frame's rows that have a hole.
+        known: the frame's columns that the table has, which condition the draws.
+        others: the frame's columns that the table lacks.
     """
 
     opened: Opened
@@ -52,8 +52,10 @@ class Holes:
     others: tuple[Any, ...]
 
     def by_column(self, draws: int) -> Iterator[tuple[ColumnDescription, Places]]:
-        """Columns with holes, and these holes, as rows of a frame with all draws: row by row,
-        draw by draw."""
+        """Yield each column with holes, and the positions of its holes in a frame with all draws.
+
+        Positions are row by row, draw by draw.
+        """
         for column in self.columns:
             places = np.flatnonzero(self.empty[column.name])
             yield column, (places[:, None] * draws + np.arange(draws)).reshape(-1)
@@ -64,20 +66,21 @@ class Completion(Synthesis[T]):
     """A frame whose holes are filled; what `Client.complete` returns.
 
     Attributes:
-        data: the frame, with its columns, dtypes, index and order; draw d of row i is row
-            ``i * draws + d``. Cells that had a value have it still.
-        holes: how many cells were filled, of one draw.
+        data: the frame, with its columns, dtypes, index and order; draw d of row i is row ``i *
+            draws + d``. Cells that had a value keep it.
+        holes: number of filled cells per draw.
     """
 
     holes: int = 0
     _filled: Holes | None = field(default=None, repr=False)
-    # `data` in the form for which there are operations; `data` itself may be there to be read once.
+    # `data` in the form that supports operations; `data` itself may be readable only once.
     _whole: Any = field(default=None, repr=False)
 
     def mean(self) -> T:
-        """The frame as it was given, each hole filled with what its draws say together: the mean of
-        numbers and date-times, of categories and booleans the most frequent. Beside it, `spread`
-        says how far apart the draws are.
+        """Return the given frame with each hole filled by a summary of its draws.
+
+        The summary is the mean for numbers and date-times, and the most frequent value for
+        categories and booleans. `spread` says how much the draws vary.
 
         >>> client.complete(frame, draws=32).mean()
 
@@ -95,13 +98,15 @@ class Completion(Synthesis[T]):
         return holes.opened.closed(out)
 
     def spread(self) -> T:
-        """How uncertain each filled cell is, as a frame of the columns that were filled, one row
-        for each row of the request: of numbers the standard deviation over the draws (of
-        date-times in seconds), of categories and booleans the share of draws that are not the most
-        frequent. 0 where the cell had a value.
+        """Return how uncertain each filled cell is, as a frame of the filled columns, one row per
+        row of the request.
+
+        The value is the standard deviation over the draws for numbers (for date-times in seconds),
+        and for categories and booleans the share of draws that are not the most frequent. It is 0
+        where the cell had a value.
 
         Raises:
-            ValueError: there is one draw, which says nothing of it.
+            ValueError: there is only one draw, which says nothing about the spread.
         """
         if self.draws == 1:
             raise ValueError("one draw has no spread; ask for more: complete(frame, draws=32)")
@@ -142,8 +147,8 @@ def completing(
     timeout: float | None,
     progress: Progress | bool | None,
 ) -> Flow[Completion[T]]:
-    """`Client.complete`, for both clients."""
-    # The frame first: who gives the table before it is told so.
+    """Implement `Client.complete` for both clients."""
+    # Open the frame first: a caller who passes the table in its place gets a clear error.
     given, draws = opened(data), checked_draws(draws)
     schema = yield from described(table, given.operations.names(given.frame), version, timeout)
     holes = find(given, schema, columns)
@@ -191,17 +196,17 @@ def completing(
 
 
 def find(given: Opened, schema: TableDescription, columns: Sequence[str] | None) -> Holes:
-    """The holes of a frame.
+    """Find the holes of a frame.
 
     Args:
         given: the frame.
         schema: of its table.
-        columns: to fill; those that the frame has not are holes from end to end. None: all that the
-            frame has of the table.
+        columns: to fill; a column that the frame lacks is a hole in every row. None: all columns
+            that frame and table share.
 
     Raises:
         InvalidRequest: the frame has no column of the table, or one twice; `columns` has none of
-            the table's; a value has no place in a table.
+            the table's; a value cannot be stored in a table.
     """
     names = given.operations.names(given.frame)
     own = [name for name in names if isinstance(name, str) and schema.column(name)]
@@ -240,7 +245,7 @@ def find(given: Opened, schema: TableDescription, columns: Sequence[str] | None)
 
 
 def _unknown(holes: Holes, schema: TableDescription) -> tuple[str, ...]:
-    """In words, what is empty in columns that the table has not: a name may be misspelt."""
+    """Describe empty columns that the table lacks: their names may be misspelt."""
     operations, frame = holes.opened.operations, holes.opened.frame
     words, times = [], Counter(holes.others)
     for name in holes.others:
@@ -264,8 +269,10 @@ def _asked(client: Any, table: str, data: Any, options: Mapping[str, Any]) -> An
 def _without_nulls(
     holes: Holes, whole: Any, draws: int, table: str, options: Mapping[str, Any]
 ) -> Flow[tuple[Any, list[str]]]:
-    """The frame, holes that were drawn as NULL drawn again until they have a value; and in words
-    what is left empty all the same."""
+    """Redraw holes that were drawn as NULL until they have a value.
+
+    Returns the frame, and a description of what is left empty.
+    """
     operations = holes.opened.operations
     left: dict[str, Places] = {}
     for times in (*REDRAWS, 0):

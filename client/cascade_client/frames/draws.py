@@ -1,4 +1,4 @@
-"""What the draws of one column's holes say together."""
+"""Summaries of the draws of one column's holes."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Draws:
 
     Attributes:
         kind: of the column.
-        numbers: float64 [holes, draws]: numbers, microseconds of date-times, places in `labels`;
-            NaN: the draw is NULL.
-        labels: of what has no distances; else none.
+        numbers: float64 [holes, draws]: numbers, microseconds of date-times, or indices into
+            `labels`; NaN: the draw is NULL.
+        labels: values that have no distances; empty for other columns.
     """
 
     kind: str
@@ -34,11 +34,11 @@ class Draws:
 
     @property
     def is_named(self) -> bool:
-        """Whether values have no distances."""
+        """Whether the values have no distances."""
         return self.kind in ("categorical", "boolean")
 
     def centre(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """The mean of each hole's draws, or the most frequent; and where there is none."""
+        """Return the mean or most frequent value of each hole's draws, and where there is none."""
         null: NDArray[np.bool_] = np.asarray(np.isnan(self.numbers).all(axis=1))
         if self.is_named:
             codes, _ = self._most_frequent()
@@ -51,8 +51,9 @@ class Draws:
         return means, null
 
     def distance(self) -> NDArray[np.float64]:
-        """The standard deviation of each hole's draws, or the share of those that are not the most
-        frequent."""
+        """Return the standard deviation of each hole's draws, or the share of those that are not
+        the most frequent.
+        """
         if self.is_named:
             _, times = self._most_frequent()
             return 1 - times / self._counts()
@@ -69,9 +70,10 @@ class Draws:
         return np.maximum((~np.isnan(self.numbers)).sum(axis=1), 1)
 
     def _most_frequent(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """The place of each hole's most frequent label, and how often it was drawn; of several
-        that are, the one that was drawn first anywhere."""
-        # Draw by draw, and not label by label: of labels there may be as many as draws in all.
+        """Return the index of each hole's most frequent label, and its count; ties go to the label
+        that was drawn first anywhere.
+        """
+        # Loop over draws and not over labels: there may be as many labels as draws in total.
         best, most, run = (np.zeros(len(self.numbers), np.intp) for _ in range(3))
         before = np.full(len(self.numbers), np.nan)
         for codes in np.sort(self.numbers, axis=1).T:  # NULL, which is NaN, comes last
@@ -83,12 +85,12 @@ class Draws:
 
 
 def draws_of(column: ColumnDescription, cells: Cells, draws: int) -> Draws:
-    """The draws of a column's holes.
+    """Collect the draws of a column's holes.
 
     Args:
-        column: as the table has it.
-        cells: those that were holes, hole by hole, draw by draw.
-        draws: of each hole.
+        column: of the table's schema.
+        cells: the filled cells, hole by hole, draw by draw.
+        draws: per hole.
     """
     numbers = np.full(len(cells.states), np.nan)
     known = np.frombuffer(cells.states, np.uint8) == OBSERVED_STATE
@@ -104,7 +106,7 @@ def draws_of(column: ColumnDescription, cells: Cells, draws: int) -> Draws:
 
 
 def _microseconds(value: Any) -> float:
-    """A date-time as it stands in the frame: as such, as text, or as what this returns."""
+    """Convert a date-time in a frame, as a date-time or as text, to microseconds."""
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     return to_microseconds(value) if isinstance(value, datetime) else float(value)

@@ -1,7 +1,7 @@
-"""What takes several calls, written once for both clients.
+"""Operations of several calls, written once for both clients.
 
-A flow is a generator: it yields what to ask of a client, as a function of it, and is sent what came
-of it. `run` asks a `Client`, `run_async` awaits what an `AsyncClient` gives.
+A flow is a generator: it yields functions that call a client, and receives the results. `run` calls
+a `Client`; `run_async` awaits an `AsyncClient`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Flow = Generator[Step, Any, T]
 
 
 def run(flow: Flow[T], client: Any) -> T:
-    """What a flow returns, once a blocking client has answered all of its steps."""
+    """Run a flow with a blocking client and return its result."""
     try:
         step = next(flow)
         while True:
@@ -33,7 +33,7 @@ def run(flow: Flow[T], client: Any) -> T:
 
 
 async def run_async(flow: Flow[T], client: Any) -> T:
-    """The same with an asyncio client, whose answers are awaited."""
+    """Run a flow with an asyncio client and return its result."""
     try:
         step = next(flow)
         while True:

@@ -1,4 +1,4 @@
-"""What a caller gives, in a form for which there are operations, and given back as what it was."""
+"""Conversion of a caller's data to a form that supports operations, and back."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from cascade_client.messages.given import hold
 
 
 class Opened(NamedTuple):
-    """A caller's data, in a form for which there are operations.
+    """A caller's data in a form that supports operations.
 
     Attributes:
         frame: the data; batches and streams of Arrow are a Table here.
-        operations: on it.
-        kind: of what the caller gave, which says what it is to be given back as; None: a list of
-            dicts.
+        operations: for this kind of frame.
+        kind: of the caller's data, which the result is converted back to; None: a list of dicts.
     """
 
     frame: Any
@@ -26,12 +25,12 @@ class Opened(NamedTuple):
     kind: FrameKind | None
 
     def closed(self, frame: Any) -> Any:
-        """A frame as the caller's kind of data."""
+        """Convert a frame back to the caller's kind of data."""
         return self.kind.given_back(frame) if isinstance(self.kind, Arrow) else frame
 
 
 def opened(data: Any) -> Opened:
-    """A caller's frame, or list of dicts.
+    """Open a caller's frame or list of dicts.
 
     Raises:
         InvalidRequest: it is neither.

@@ -1,8 +1,9 @@
-"""Frames of every kind by what completing and augmenting need of them: which cells are empty, some
-rows, cells put in place, rows put after others. Dtypes stay where they hold what comes, and widen
-where they do not; what is not touched keeps every bit.
+"""Frame operations that completion and augmentation need, for every kind of frame.
 
-No package of frames is imported here but by who has one in hand, as in `messages.frames`.
+They find empty cells, select rows, replace cells and append rows. Dtypes stay if they can hold the
+new values, and widen otherwise; untouched cells keep every bit.
+
+As in `messages.frames`, a package of frames is imported only once a caller passes such a frame.
 """
 
 from __future__ import annotations
@@ -24,57 +25,64 @@ Places = NDArray[np.intp]
 
 
 class Source(NamedTuple):
-    """Where cells of a column come from, and where they go: rows of the one and of the other."""
+    """Source and target rows of the cells of a column."""
 
     into: Places
     out_of: Places
 
 
 class Operations(Protocol):
-    """What is done with one kind of frame. None of it changes the frame that is given."""
+    """Operations on one kind of frame. None of them changes the given frame."""
 
     def names(self, frame: Any) -> list[Any]:
-        """Its columns' names, in order."""
+        """Return its columns' names, in order."""
 
     def count(self, frame: Any) -> int:
-        """How many rows a frame has."""
+        """Return a frame's number of rows."""
 
     def cells(self, frame: Any, name: str) -> Cells:
-        """A column as it travels.
+        """Return a column in the form for the wire.
 
         Raises:
-            InvalidRequest: a value has no place in a table.
+            InvalidRequest: a value cannot be stored in a table.
         """
 
     def empty(self, frame: Any, name: str) -> NDArray[np.bool_]:
-        """Which cells of a column have no value; for which no cell is made a value of Python's."""
+        """Return which cells of a column have no value, without making Python values."""
 
     def take(self, frame: Any, rows: Places, names: Sequence[str] | None = None) -> Any:
-        """Some rows, in the order in which they are named, of all columns or of some: `Bare` where
-        it is none, and such a frame would have no rows."""
+        """Return some rows in the given order, with all columns or some.
+
+        With no columns the result is `Bare`, because such a frame would lose its rows.
+        """
 
     def filled(self, frame: Any, cells: Any, sources: Mapping[str, Source]) -> Any:
-        """The frame with cells of another put into it; a column that it has not comes after all
-        others, and is to be given whole."""
+        """Return the frame with cells of another put into it.
+
+        A column that the frame lacks is appended, and must have a cell for every row.
+        """
 
     def made(self, columns: Sequence[Column], like: Any) -> Any:
-        """A frame of columns, with the dtypes and the labels of rows of another; None: of none."""
+        """Build a frame of columns, with the dtypes and row labels of another frame, if one is
+        given.
+        """
 
     def bare(self, frame: Any, rows: Places) -> Any:
-        """What `made` takes labels of rows from, and nothing else."""
+        """Return only the row labels that `made` needs from a frame."""
 
     def extended(self, frame: Any, more: Any) -> Any:
-        """The frame, and after its rows those of another with some of its columns; the cells of the
-        other columns are empty there."""
+        """Append the rows of another frame that may have only some of the columns; other cells are
+        empty.
+        """
 
 
 def without_value(cells: Cells) -> NDArray[np.bool_]:
-    """Which cells of a column have no value."""
+    """Return which cells of a column have no value."""
     return np.frombuffer(cells.states, np.uint8) != OBSERVED_STATE
 
 
 class Rows:
-    """Lists of dicts. A key that is left out is an empty cell."""
+    """Operations on lists of dicts. A missing key is an empty cell."""
 
     def names(self, frame: Any) -> list[Any]:
         return list(dict.fromkeys(name for row in frame for name in row))
@@ -125,7 +133,9 @@ class Rows:
 
 
 class Pandas:
-    """`pandas.DataFrame`s. Columns that no table has may have any name, also twice."""
+    """Operations on `pandas.DataFrame`s. Columns that no table has may have any name, and duplicate
+    ones.
+    """
 
     def names(self, frame: Any) -> list[Any]:
         return list(frame.columns)
@@ -175,8 +185,10 @@ class Pandas:
         return out
 
     def _longer(self, index: Any, more: int) -> Any:
-        """Labels for further rows: numbers go on where they end; others, which nobody can make up,
-        are missing there."""
+        """Extend an index by labels for further rows.
+
+        Numbers continue where they end; other labels cannot be invented, and are missing.
+        """
         import pandas as pd
 
         if isinstance(index, pd.RangeIndex):
@@ -185,7 +197,7 @@ class Pandas:
         if not isinstance(index, pd.MultiIndex) and pd.api.types.is_integer_dtype(index.dtype):
             known = index.dropna()
             first = int(known.max()) + 1 if len(known) else 0
-            # A narrow dtype may be full.
+            # A narrow dtype may overflow.
             for dtype in (getattr(index.dtype, "numpy_dtype", index.dtype), np.dtype("int64")):
                 if first + more - 1 <= np.iinfo(dtype).max:
                     labels = pd.Index(np.arange(first, first + more, dtype=dtype), name=index.name)
@@ -198,7 +210,9 @@ class Pandas:
 
 
 class Arrow:
-    """`pyarrow.Table`s, and what becomes one: a RecordBatch, any stream of Arrow's C interface."""
+    """Operations on `pyarrow.Table`s, and on what converts to one: a RecordBatch, or any stream of
+    Arrow's C interface.
+    """
 
     def names(self, frame: Any) -> list[Any]:
         return list(frame.column_names)
@@ -251,7 +265,7 @@ class Arrow:
 
 
 class Polars:
-    """`polars.DataFrame`s."""
+    """Operations on `polars.DataFrame`s."""
 
     def names(self, frame: Any) -> list[Any]:
         return list(frame.columns)

@@ -1,5 +1,4 @@
-"""A job's result files as frames, and on their way to where somebody wants them; no network of our
-own: stores behind URLs are fsspec's."""
+"""Result files of a job: read as frames, or copied to a target; fsspec does any network access."""
 
 from __future__ import annotations
 
@@ -11,12 +10,12 @@ from urllib.parse import unquote, urlparse
 from cascade_client.errors import InvalidRequest, MissingDependency
 from cascade_client.values.jobs import Job, ResultFile
 
-# Names of files that a folder is not meant by.
+# File names that cannot mean a folder.
 OTHER_FILES = (".csv", ".csv.gz", ".arrow", ".feather", ".ipc", ".json", ".pq")
 
 
 def local_folder(uri: str | Path) -> Path | None:
-    """The folder of this machine that a URI names; None: it is a store's."""
+    """Return the local folder that a URI names; None: it is in a store."""
     if isinstance(uri, Path) or "://" not in uri:
         return Path(uri)
     parsed = urlparse(uri)
@@ -24,10 +23,10 @@ def local_folder(uri: str | Path) -> Path | None:
 
 
 def is_one_file(uri: str | Path) -> bool:
-    """Whether a URI is that of one Parquet file, and not of a folder for a job's files.
+    """Return whether a URI names one Parquet file rather than a folder for a job's files.
 
     Raises:
-        InvalidRequest: it is that of a file of another kind.
+        InvalidRequest: it names a file of another kind.
     """
     name = str(uri).lower()
     if name.endswith(OTHER_FILES):
@@ -39,10 +38,10 @@ def is_one_file(uri: str | Path) -> bool:
 
 
 def write_file(uri: str | Path, paths: Sequence[Path]) -> list[str]:
-    """Write the rows of a job's files to one, whole or not at all, and give its name.
+    """Write the rows of a job's files to one file, whole or not at all, and return its name.
 
     Raises:
-        InvalidRequest: a file is there, or it cannot be written.
+        InvalidRequest: the file exists, or it cannot be written.
         MissingDependency: pyarrow is not installed.
     """
     try:
@@ -60,7 +59,7 @@ def write_file(uri: str | Path, paths: Sequence[Path]) -> list[str]:
 
 
 def arrow_table(paths: Sequence[Path]) -> Any:
-    """The rows of Parquet files, one after another; others, such as a manifest, are passed over.
+    """Return the rows of Parquet files, concatenated; other files, such as a manifest, are skipped.
 
     Raises:
         MissingDependency: pyarrow is not installed.
@@ -70,13 +69,13 @@ def arrow_table(paths: Sequence[Path]) -> Any:
         import pyarrow.parquet as pq
     except ImportError as exc:
         raise MissingDependency("pyarrow is not installed; pip install pyarrow") from exc
-    # Not as one data set, whose partitions would be guessed from the folder's name.
+    # Not read as one data set: Arrow would guess partitions from the folder's name.
     files = [path for path in paths if path.suffix == ".parquet"]
     return pa.concat_tables([pq.ParquetFile(path).read() for path in files])
 
 
 def pandas_frame(paths: Sequence[Path]) -> Any:
-    """The same as a DataFrame of pandas.
+    """Return the same rows as a DataFrame of pandas.
 
     Raises:
         MissingDependency: pandas or pyarrow is not installed.
@@ -89,7 +88,7 @@ def pandas_frame(paths: Sequence[Path]) -> Any:
 
 
 def polars_frame(paths: Sequence[Path]) -> Any:
-    """The same as a DataFrame of polars.
+    """Return the same rows as a DataFrame of polars.
 
     Raises:
         MissingDependency: polars or pyarrow is not installed.
@@ -102,17 +101,17 @@ def polars_frame(paths: Sequence[Path]) -> Any:
 
 
 class Store:
-    """A folder behind a URL that result files are put into; those that are there are left alone.
+    """A folder behind a URL for result files; existing files are kept.
 
-    A store shows a file under its name once all of it has come, or with fewer bytes than it is to
-    have: so what has as many is whole.
+    A store shows a file under its name only when it is complete, or with fewer bytes than its final
+    size. A file of full size is therefore complete.
 
     Args:
-        uri: such as ``s3://bucket/folder``; any that fsspec knows.
+        uri: such as ``s3://bucket/folder``; any that fsspec supports.
 
     Raises:
-        InvalidRequest: fsspec knows no such URLs.
-        MissingDependency: fsspec, or what it needs for such URLs, is not installed.
+        InvalidRequest: fsspec does not support such URLs.
+        MissingDependency: fsspec, or a package that it needs for such URLs, is not installed.
     """
 
     def __init__(self, uri: str) -> None:
@@ -129,12 +128,11 @@ class Store:
             ) from exc
 
     def missing(self, job: Job) -> list[ResultFile]:
-        """The files that are not there, in their order: the manifest is the last."""
+        """Return the files that are missing, in their order: the manifest is the last."""
         return [file for file in job.result_files if self._size(file) != file.bytes]
 
     def put(self, path: Path, file: ResultFile) -> None:
-        """Copy a file that has been fetched into the folder, or that folder of it which its name
-        says."""
+        """Copy a downloaded file into the folder, or into the subfolder that its name gives."""
         stored = f"{self._root}/{file.name}"
         self._files.makedirs(stored.rpartition("/")[0], exist_ok=True)
         self._files.put_file(str(path), stored)

@@ -1,5 +1,4 @@
-"""Which of a server's tables a frame has columns of, where its caller does not say; and whether
-what is drawn for its columns can be written as they are."""
+"""Match of a frame to a server's table, and a check that drawn values fit its text columns."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from cascade_client.frames.flows import Flow
 from cascade_client.frames.opened import Opened
 from cascade_client.values.descriptions import ColumnDescription, TableDescription
 
-# What text is to be, to stand for a value of a kind.
+# How to parse text as a value of each kind.
 READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "integer": (float, "numbers"),
     "continuous": (float, "numbers"),
@@ -26,17 +25,17 @@ READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
 def described(
     table: str | None, names: Sequence[Any], version: int | None, timeout: float | None
 ) -> Flow[TableDescription]:
-    """The table of a frame.
+    """Return the description of a frame's table.
 
     Args:
-        table: its name; None: the one that `chosen` takes.
+        table: its name; None: the one that `chosen` selects.
         names: the frame's columns.
         version: of the release; None: the latest.
         timeout: seconds for each call; None: the client's.
 
     Raises:
         NotFound: the server has no such table or version.
-        InvalidRequest: no name was given, and several tables may be meant, or none.
+        InvalidRequest: no name was given, and several tables match, or none.
     """
 
     def ask(name: str) -> Flow[TableDescription]:
@@ -55,7 +54,8 @@ def described(
 
 
 def chosen(names: Sequence[Any], tables: Sequence[TableDescription]) -> TableDescription:
-    """The table that has all of a frame's columns that any of the tables has, if it is one.
+    """Select the table that has all of those frame columns which any of the tables has, if it is
+    unique.
 
     Raises:
         InvalidRequest: says how many columns of which tables the frame has.
@@ -79,14 +79,15 @@ def chosen(names: Sequence[Any], tables: Sequence[TableDescription]) -> TableDes
 def check_written(
     given: Opened, columns: Iterable[ColumnDescription], empty: Mapping[str, NDArray[np.bool_]]
 ) -> None:
-    """Refuse columns of text whose cells are written as no value of the table is: "5%" and "12:30"
-    are numbers to whoever learnt them from a file, and what is drawn for the cells below them are
-    5.0 and 45000.
+    """Refuse text columns whose cells are not written as values of the table.
+
+    For example, "5%" and "12:30" were learnt as numbers from a file, but the values drawn for the
+    empty cells below them would be 5.0 and 45000.
 
     Args:
         given: the frame.
-        columns: of the table and of the frame, for which something is drawn.
-        empty: by column, which cells have no value; where there is nothing, it is looked for.
+        columns: columns of both table and frame that have values to draw.
+        empty: by column, which cells have no value; missing entries are computed.
 
     Raises:
         InvalidRequest: names the first column, such a cell, and what can be done.

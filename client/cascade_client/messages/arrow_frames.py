@@ -1,4 +1,4 @@
-"""What is a `pyarrow.Table`, or becomes one, taken apart and made again; as `frames` says."""
+"""Conversion of `pyarrow.Table`s, and of what becomes one, to columns and back; see `frames`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Arrow:
         for name, column in zip(frame.column_names, frame.columns, strict=True):
             empty = arrow_columns.empty(column)
             known = column.filter(column.is_valid())
-            # A nanosecond time becomes a pandas Timestamp where pandas is there; microseconds not.
+            # With pandas installed, Arrow returns nanosecond times as Timestamps; microseconds
+            # avoid that.
             if str(known.type).startswith("timestamp[ns"):
                 pa = _arrow("")
                 known = known.cast(pa.timestamp("us", known.type.tz), safe=False)
@@ -58,11 +59,11 @@ class Arrow:
         return self.given_back(self._made(columns, like, put_into))
 
     def fitted(self, columns: Sequence[Column], like: Any) -> Any:
-        """A Table of columns in the types of another, where these hold them."""
+        """Build a Table of columns in the types of another, if these can hold them."""
         return self._made(columns, like, lambda own, cells: arrow_columns.agreed(own, cells)[1])
 
     def given_back(self, table: Any) -> Any:
-        """A Table as the caller's kind of data."""
+        """Convert a Table back to the caller's kind of data."""
         return table
 
     def _made(
@@ -81,11 +82,12 @@ class Arrow:
 
 
 def table_of(columns: Iterable[tuple[Any, Any]], schema: Any) -> Any:
-    """A Table of columns.
+    """Build a Table of columns.
 
     Args:
-        columns: each with a field that says what it is but for its type and whether it has nulls.
-        schema: what is said there of a table, is said of this one.
+        columns: each with a field whose name and metadata it keeps; its type and nullability may
+            change.
+        schema: provides the table's metadata.
     """
     pa = _arrow("")
     fields, arrays, others = [], [], set()
@@ -97,7 +99,7 @@ def table_of(columns: Iterable[tuple[Any, Any]], schema: Any) -> Any:
         arrays.append(column)
     metadata = dict(schema.metadata or {})
     if others and b"pandas" in metadata:
-        # It says which dtypes columns had in pandas, and is believed.
+        # These metadata give the columns' dtypes in pandas, and pandas trusts them.
         told = json.loads(metadata[b"pandas"])
         told["columns"] = [each for each in told["columns"] if each.get("field_name") not in others]
         metadata[b"pandas"] = json.dumps(told).encode()
@@ -124,24 +126,23 @@ class Batch(Arrow):
 
 @dataclass(frozen=True)
 class Streamed(Arrow):
-    """Whatever else gave a stream of Arrow's C interface, once it is a `pyarrow.Table`.
+    """Any other object with a stream of Arrow's C interface, after conversion to a `pyarrow.Table`.
 
-    A stream may be there to be read once, and what computes it anew may give other rows, or the
-    same in another order. So it is read when it is first looked at, and never again; of what gave
-    it no more is kept than how its type is made.
+    A stream may be readable only once, and recomputing it may give other rows, or another order. So
+    it is read on first use and never again, and only the way to rebuild its type is kept.
 
     Attributes:
-        source: the type of what gave the stream. Its own `from_arrow` makes what comes back; where
-            it has none, that is the Table.
+        source: type of the object that provided the stream. Its own `from_arrow` makes the result;
+            without that method, the result is the Table.
     """
 
     source: type
 
     def table(self, data: Any) -> Any:
-        """All that a stream gives.
+        """Read a whole stream.
 
         Raises:
-            InvalidRequest: it is a single column's, as a Series is.
+            InvalidRequest: it is a single column's, like that of a Series.
             MissingDependency: pyarrow is not installed.
         """
         pa = _arrow("to read data that comes as a stream of Arrow's")

@@ -1,4 +1,4 @@
-"""Cells as they travel, and the dicts that callers hold them in; `frames` has all other forms."""
+"""Cells in the form for the wire, and conversion of dicts; `frames` has all other forms."""
 
 from __future__ import annotations
 
@@ -43,28 +43,28 @@ MISSING: Final = _Missing()
 """Marks a cell of a dict as absent, like leaving its key out: it is to be synthesised."""
 
 
-# What a value is that stands for none: NaN, NaT or NA.
+# Result for a value that means "no value": NaN, NaT or NA.
 EMPTY: Final = object()
 
 
-# A column that was answered: its name, its values and which of them are NULL.
+# A column of an answer: its name, its values and which of them are NULL.
 Column = tuple[str, NDArray[Any], NDArray[np.bool_]]
 
 
 class Form(StrEnum):
-    """What the caller's rows are held in, and so what the answer's are, where that is no frame."""
+    """Form of the caller's rows, and so of the answer's, if they are no frame."""
 
     ROW = "row"
     ROWS = "rows"
 
 
 class Cells(NamedTuple):
-    """One column of a request; a tuple, since a real-time call makes one a column.
+    """One column of a request; a tuple, because a real-time call creates one per column.
 
     Attributes:
         name: the column's name.
         observed: its observed values in row order, each a bool, int, float, str or datetime.
-        states: one byte a row: OBSERVED, NULL or ABSENT.
+        states: one byte per row: OBSERVED, NULL or ABSENT.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Cells(NamedTuple):
 
 
 def of_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[Cells, ...]:
-    """The columns of dicts, each a row."""
+    """Return the columns of rows given as dicts."""
     if len(rows) == 1:
         return tuple([_cell(name, value) for name, value in rows[0].items()])
     names = dict.fromkeys(name for row in rows for name in row)
@@ -102,7 +102,7 @@ def _cell(name: str, value: Any) -> Cells:
 
 
 def name_of(name: Any) -> str:
-    """The name of a column.
+    """Check the name of a column.
 
     Raises:
         InvalidRequest: it is no string.
@@ -113,10 +113,10 @@ def name_of(name: Any) -> str:
 
 
 def plain(name: str, value: Any) -> Any:
-    """The value as a bool, int, float, str or datetime, or EMPTY.
+    """Return the value as a bool, int, float, str or datetime, or EMPTY.
 
     Raises:
-        InvalidRequest: it has no place in a table.
+        InvalidRequest: it cannot be stored in a table.
     """
     if type(value) in PLAIN_TYPES:
         return value if value == value else EMPTY  # NaN is not equal to itself
@@ -142,12 +142,12 @@ def plain(name: str, value: Any) -> Any:
 
 
 def with_holes(name: Any, values: list[Any], empty: Any) -> Cells:
-    """A column of a frame.
+    """Build a column of a frame.
 
     Args:
         name: its name.
         values: of the cells that have one, in order.
-        empty: bool a row, which have none.
+        empty: bool per row, whether the cell has no value.
     """
     states = np.where(empty, np.uint8(NULL_STATE), np.uint8(OBSERVED_STATE)).tobytes()
     return Cells(name_of(name), [plain(name, value) for value in values], states)

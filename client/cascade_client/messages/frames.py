@@ -1,8 +1,7 @@
-"""Frames of every kind: how they are taken apart, cut, and made again as they were; each kind has
-a module of its own.
+"""Frames of every kind: reading, slicing and rebuilding; each kind has its own module.
 
-No package of frames is imported there but by who has one in hand: a value of one of their types can
-only exist where the caller has imported them already. Plain rows come by none of this.
+No package of frames is imported before a caller passes such a frame: a value of its types can only
+exist if the caller has imported the package already. Plain rows do not use this module.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from cascade_client.messages.polars_frames import Polars
 
 
 class ArrowStream(Protocol):
-    """Data that gives itself away as a stream of Arrow's C interface, as all frames do."""
+    """Data that provides a stream of Arrow's C interface, as all frames do."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
@@ -32,39 +31,39 @@ class FrameKind(Protocol):
     """One kind of frame."""
 
     def count(self, frame: Any) -> int:
-        """How many rows a frame has."""
+        """Return a frame's number of rows."""
 
     def part(self, frame: Any, begin: int, end: int) -> Any:
-        """The rows `begin` to `end` (exclusive) of a frame, as a frame of the same kind."""
+        """Return the rows `begin` to `end` (exclusive) of a frame, as a frame of the same kind."""
 
     def read(self, frame: Any) -> tuple[Cells, ...]:
-        """Its columns, as they travel; None, NaN, NaT, NA and nulls are NULL.
+        """Return its columns in the form for the wire; None, NaN, NaT, NA and nulls are NULL.
 
         Raises:
-            InvalidRequest: a name that is no string; a value that has no place in a table.
+            InvalidRequest: a name that is no string; a value that cannot be stored in a table.
         """
 
     def labels(self, frame: Any, rows: Sequence[int]) -> list[Any] | None:
-        """What the caller calls some of its rows; None: their places."""
+        """Return the caller's labels of some rows; None: they have only positions."""
 
     def make(self, columns: Sequence[Column], like: Any, draws: int) -> Any:
-        """A frame of answered columns.
+        """Build a frame of an answer's columns.
 
         Args:
             columns: rows of `like`, each `draws` times.
-            like: the frame that was asked. Its cells that have a value come back as they are, and
-                its columns' dtypes where they hold what was drawn too; None: there is none.
-            draws: of each row.
+            like: the frame of the request. Cells that had a value keep it, and columns keep their
+                dtypes if these can hold the drawn values; None: there is none.
+            draws: per row.
         """
 
 
 @dataclass(frozen=True)
 class Bare:
-    """Rows of which nothing is known: frames of polars and of Arrow have none without a column.
+    """Rows without any column, which frames of polars and of Arrow cannot represent.
 
     Attributes:
         count: rows.
-        kind: of the frame that is to be made of them.
+        kind: of the frame to build from them.
     """
 
     count: int
@@ -91,10 +90,10 @@ class BareRows:
 
 
 def kind_of(data: object) -> FrameKind | None:
-    """The kind of a frame; None: it is no frame.
+    """Return the kind of a frame; None: it is no frame.
 
     Raises:
-        InvalidRequest: a frame of polars that is yet to be computed.
+        InvalidRequest: a lazy frame of polars.
     """
     pandas, pyarrow, polars = (sys.modules.get(name) for name in ("pandas", "pyarrow", "polars"))
     if pandas is not None and isinstance(data, pandas.DataFrame):

@@ -1,4 +1,4 @@
-"""Rows the caller holds, in any form: read into columns of observed values, whole or in part."""
+"""The caller's rows in any form, read into columns of observed values, whole or in part."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from cascade_client.messages.arrow_frames import Streamed
 from cascade_client.messages.cells import Cells, Form, of_rows
 from cascade_client.messages.frames import FrameKind, kind_of
 
-# How servers name rows in what they say of values; there are a dozen of them at most.
+# Row numbers in server messages about values; there are at most a dozen of them.
 ROWS_NAMED = re.compile(r"\brow (\d{1,12})\b")
 Failed = TypeVar("Failed", bound=CascadeError)
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a caller asks to have completed.
+    """Rows of the caller to complete.
 
     Attributes:
-        cells: the columns with anything known about them.
+        cells: the columns with any known values.
         count: rows.
-        form: what they were held in.
-        frame: what they were read of, where that is a frame: the answer is one like it.
+        form: the form that they came in.
+        frame: the frame that they came from, if any: the answer has the same form.
     """
 
     cells: tuple[Cells, ...]
@@ -39,10 +39,10 @@ class Given:
 
 @dataclass(frozen=True)
 class Held:
-    """Rows as the caller holds them; nothing has been read of them.
+    """Rows in the caller's form, not read yet.
 
     Attributes:
-        data: a list of dicts or a frame; of what gave a stream of Arrow's, a `pyarrow.Table`.
+        data: a list of dicts or a frame; for a stream of Arrow's, a `pyarrow.Table`.
         kind: of the frame; None: a list of dicts.
         count: rows.
     """
@@ -53,7 +53,7 @@ class Held:
 
     @property
     def form(self) -> Form | FrameKind:
-        """What they are held in."""
+        """The form of the rows."""
         return Form.ROWS if self.kind is None else self.kind
 
     @property
@@ -62,24 +62,24 @@ class Held:
         return None if self.kind is None else self.data
 
     def read(self, begin: int, end: int) -> Given:
-        """Some of the rows; raises as `read`."""
+        """Read some of the rows; raises as `read`."""
         if self.kind is None:
             return read(self.data[begin:end])
         return read(self.kind.part(self.data, begin, end))
 
     def labels(self, rows: Sequence[int]) -> list[Any] | None:
-        """What the caller calls some of the rows; None: their places."""
+        """Return the caller's labels of some rows; None: they have only positions."""
         labels = None if self.kind is None else self.kind.labels(self.data, rows)
         if labels is None or labels == list(rows):
             return None
-        # As their reader writes them: 3 rather than np.int64(3).
+        # Plain numbers, for the user to read: 3 rather than np.int64(3).
         return [each.item() if isinstance(each, np.number) else each for each in labels]
 
     def explained(self, error: Failed, begin: int, end: int) -> Failed:
-        """An error of a request for rows [begin, end), which names rows as the caller knows them.
+        """Translate an error of a request for rows [begin, end) to the caller's row labels.
 
-        A server names rows by their places, in words: what it says is kept, and what the caller's
-        index calls them is said beside it.
+        A server names rows by their positions in its message. The message is kept, and the caller's
+        index labels are added.
         """
         message, is_part = str(error), (begin, end) != (0, self.count)
         places = dict.fromkeys(int(place) for place in ROWS_NAMED.findall(message))
@@ -97,13 +97,13 @@ class Held:
 
 
 def hold(data: object) -> Held | None:
-    """Look at what a caller has; None: one dict, which is a row.
+    """Identify the caller's data; None: one dict, which is a row.
 
-    A stream of Arrow's is read here, and is not to be read again: whoever holds rows goes on with
-    these, and not with what the caller gave.
+    A stream of Arrow's is read here and must not be read again: use the returned rows from now on,
+    and not the caller's object.
 
     Raises:
-        InvalidRequest: a type that is none of those that `read` allows.
+        InvalidRequest: a type that `read` does not allow.
     """
     if isinstance(data, Mapping):
         return None
@@ -122,7 +122,7 @@ def hold(data: object) -> Held | None:
 
 
 def check_once(names: Sequence[str]) -> None:
-    """That columns which are to travel have a name each.
+    """Check that each column to send has its own name.
 
     Raises:
         InvalidRequest: two have the same.
@@ -135,16 +135,15 @@ def check_once(names: Sequence[str]) -> None:
 def read(data: object) -> Given:
     """Read a dict, a list of dicts or a frame.
 
-    What an empty cell means, its column decides; see `pack`.
+    The meaning of an empty cell depends on its column; see `pack`.
 
     Args:
-        data: the rows, or what `hold` made of them. In dicts a key left out, or `MISSING`, is
-            absent. In frames a column left out is absent. None, NaN, NaT, NA and a null of Arrow
-            are NULL.
+        data: the rows, or the result of `hold`. In dicts a missing key, or `MISSING`, is absent. In
+            frames a missing column is absent. None, NaN, NaT, NA and a null of Arrow are NULL.
 
     Raises:
-        InvalidRequest: another type; no rows; a column name that is not a string or comes
-            twice; a value that has no place in a table.
+        InvalidRequest: another type; no rows; a column name that is not a string or comes twice; a
+            value that cannot be stored in a table.
     """
     held = data if isinstance(data, Held) else hold(data)
     if held is None:

@@ -1,4 +1,4 @@
-"""Offline jobs as protobuf messages: what is asked for."""
+"""Requests for offline jobs as protobuf messages."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from cascade_client.messages.wire import (
 from cascade_client.values.descriptions import TableDescription
 from cascade_client.values.jobs import Job
 
-# What the wire can carry.
+# Largest number that the wire can carry.
 MOST = 2**63 - 1
-# Who draws a job; it has no deadline that "auto" would look at.
+# Tier that draws a job; "auto" has no deadline to consider.
 TIERS: Mapping[Fidelity, synthesis_pb2.Tier.ValueType] = {
     "auto": synthesis_pb2.TIER_TEACHER,
     "fast": synthesis_pb2.TIER_STUDENT,
@@ -38,13 +38,13 @@ TIERS: Mapping[Fidelity, synthesis_pb2.Tier.ValueType] = {
 def not_ended(
     name: str, last: Job | None, timeout: float | None, error: DeadlineExceeded
 ) -> DeadlineExceeded:
-    """What is said of a job that did not end while it was waited for.
+    """Build the error for a job that did not end in the time that the caller waited.
 
     Args:
         name: its id.
-        last: how it was when the server last told; None: it never did.
-        timeout: seconds that it was waited for.
-        error: of the call, which says nothing of the job.
+        last: the server's last report of its state; None: there was none.
+        timeout: seconds that the caller waited.
+        error: of the call, which says nothing about the job.
     """
     how = "" if last is None else f": {last.state}, {last.rows_done:,} of {last.rows:,} rows"
     waited = "in time" if timeout is None else f"within {timeout:g} seconds"
@@ -68,10 +68,10 @@ def submit_request(
     token: str | None,
     fresh: bool,
 ) -> pb.SubmitJobRequest:
-    """The message for `Jobs.submit`, whose arguments these are.
+    """Build the message for `Jobs.submit`; the arguments are the same.
 
     Raises:
-        InvalidRequest: a value has no place in a table, or an argument is none that can be sent.
+        InvalidRequest: a value cannot be stored in a table, or an argument cannot be sent.
     """
     seed = checked_seed(seed)
     weights = {} if shares is None else dict(shares)

@@ -1,4 +1,4 @@
-"""`pandas.DataFrame`s, taken apart and made again; as `frames` says."""
+"""Conversion of `pandas.DataFrame`s to columns and back; see `frames`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ class Pandas:
         return self._framed(made, out, like)
 
     def fitted(self, columns: Sequence[Column], like: Any) -> Any:
-        """A frame of columns with the index and the dtypes of another, where these hold them."""
+        """Build a frame of columns with the index and the dtypes of another, if these can hold
+        them.
+        """
         out = self._plain(columns, like.index)
         made = [
             agreed(like[name], out[name])[1] if name in like.columns else out[name]
@@ -73,7 +75,7 @@ class Pandas:
         return frame
 
     def _plain(self, columns: Sequence[Column], index: Any) -> Any:
-        """A frame of columns in the dtypes in which they came."""
+        """Build a frame of columns in the dtypes in which they came."""
         try:
             import pandas as pd
         except ImportError as exc:

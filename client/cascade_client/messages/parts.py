@@ -1,9 +1,8 @@
-"""Rows beyond what one request may ask for, cut into parts and put together again; no I/O.
+"""Requests too large for one message, split into parts and merged again; no I/O.
 
-The first part goes ahead: it says which release and which tier answer, and the others are asked of
-these. A seed is chosen where the caller named none, and each part says how many rows come before
-its own, so that the rows do not depend on where they are cut. Parts are work that nobody waits for
-as for a payment: they yield to calls that somebody does.
+The first part goes ahead: its answer fixes the release and the tier for the other parts. If the
+caller named no seed, one is chosen. Each part says how many rows come before its own, so that the
+rows do not depend on the split. Parts are offline work: they yield to real-time calls.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ from cascade_client.values.answers import Synthesis
 from cascade_client.values.descriptions import TableDescription
 from cascade_client.values.provenance import OutsideKind, OutsideTotal, Provenance, Tier, Timings
 
-# Rows x draws of a part, and its values: few enough for others to get a turn between two parts and
-# for progress to be seen, so many that a request's own cost is small beside them.
+# Rows x draws of a part, and its values: few enough that other calls get a turn between parts and
+# progress is visible, and enough that the fixed cost of a request is small.
 PART_ROWS, PART_VALUES = 4096, 1_000_000
-# Values of an answer, above which what one request may ask for is asked for in parts all the same:
-# a client takes answers of 256 MiB.
+# Values of an answer above which even a request of allowed size is split: clients accept answers of
+# at most 256 MiB.
 MOST_VALUES = 4_000_000
-# Values outside of what was learnt that are named one by one, as by a server.
+# Values outside the learnt range that are named one by one, as by a server.
 MOST_NAMED = 100
-# Parts on their way at once: a server draws one while the caller's process reads one and makes the
-# next. More than two brought nothing, and are in the way of others.
+# Concurrent parts: a server draws one while the caller's process reads one and builds the next.
+# More than two gained nothing, and delay other callers.
 IN_FLIGHT = 2
 
 OUTSIDE_WORDS: Mapping[OutsideKind, str] = {
@@ -51,43 +50,45 @@ OUTSIDE_WORDS: Mapping[OutsideKind, str] = {
 
 
 class Part(NamedTuple):
-    """Rows [begin, end) of the caller's."""
+    """The caller's rows [begin, end)."""
 
     begin: int
     end: int
 
 
 def fits(rows: int, draws: int, schema: TableDescription) -> bool:
-    """Whether one request may ask for rows, as far as their number says; one row always goes by
-    itself, and it is for the server to say what is wrong with it."""
+    """Return whether one request may ask for this many rows.
+
+    One row always fits: the server reports what is wrong with it.
+    """
     values = rows * draws * len(schema.columns)
     return rows == 1 or (rows * draws <= schema.max_rows and values <= MOST_VALUES)
 
 
 def cut(rows: int, draws: int, schema: TableDescription) -> list[Part]:
-    """Rows in parts of about the same size, each of which one request may ask for."""
+    """Split rows into parts of about the same size, each of which fits one request."""
     most = min(PART_ROWS, PART_VALUES // max(1, len(schema.columns)), schema.max_rows) // draws
     most = max(1, most)
     return [Part(begin, min(begin + most, rows)) for begin in range(0, rows, most)]
 
 
 class Parts:
-    """A caller's rows on their way in parts.
+    """The parts of a caller's request, and their answers so far.
 
     >>> parts.pin(ask(parts.requests(parts.ahead, timeout)))
     >>> for part in parts.rest: parts.add(part, ask(parts.requests(part, timeout)))
     >>> parts.synthesis()
 
     Attributes:
-        ahead, rest: the parts.
+        ahead, rest: the first part, and the others.
         schema: of the release that answers, once it is known.
-        done: rows that are there.
+        done: rows received.
 
     Args:
         held: the rows.
         schema: of the table.
-        draws: answers a row.
-        progress: told how many rows are there, and of how many.
+        draws: answers per row.
+        progress: called with the rows received and the total.
         options: of `synthesize_request`, for all parts.
     """
 
@@ -110,18 +111,18 @@ class Parts:
 
     @property
     def first_share(self) -> float:
-        """The share of all rows that the first part has."""
+        """The first part's share of all rows."""
         return (self.ahead.end - self.ahead.begin) / self._held.count
 
     def requests(self, part: Part, timeout: float | None) -> Iterator[pb.SynthesizeRequest]:
-        """A part as requests: one, unless its message would be larger than a server takes.
+        """Yield a part as requests: one, unless its message would exceed the server's size limit.
 
         Raises:
-            InvalidRequest: a value has no place in a table, or an argument is wrong.
+            InvalidRequest: a value cannot be stored in a table, or an argument is wrong.
         """
         given, one_row = self._held.read(*part), part.end - part.begin == 1
         request = self._request(given, part, timeout)
-        # Those on their way at once go in one message, if they go over a session.
+        # Concurrent requests share one message if they go over a session.
         if request.ByteSize() <= self.schema.max_message_bytes // (IN_FLIGHT + 1) or one_row:
             yield request
             return
@@ -141,11 +142,13 @@ class Parts:
         )
 
     def choose(self, fidelity: str) -> None:
-        """Ask all parts of one tier."""
+        """Set the tier of all parts."""
         self._options["fidelity"] = fidelity
 
     def pin(self, answers: Sequence[pb.SynthesizeResponse]) -> None:
-        """Take the answers of the part that went ahead; the others are asked of who gave them."""
+        """Take the answers of the first part, and direct the other parts to the same release and
+        tier.
+        """
         made = provenance(answers[0].provenance)
         self._options["version"] = made.version or self._options.get("version")
         if self._options.get("fidelity") == "auto" and made.tier is not Tier.UNKNOWN:
@@ -153,31 +156,31 @@ class Parts:
         self.add(self.ahead, answers)
 
     def add(self, part: Part, answers: Sequence[pb.SynthesizeResponse]) -> None:
-        """Take a part's answers, and tell of progress."""
+        """Take a part's answers, and report progress."""
         self._answers[part] = list(answers)
         self.done += part.end - part.begin
         if self._progress is not None:
             self._progress(self.done, self._held.count)
 
     def delay(self, error: Overloaded, done: int, retry: Retry) -> float:
-        """Seconds until a part is asked for again that was refused as often as `retry` allows.
+        """Return the seconds until a refused part is sent again, after `retry` is exhausted.
 
         Args:
-            error: as it was refused in the end; raised, unless other parts were answered meanwhile:
-                then the server has much to do, and goes on with these rows.
-            done: rows that were there before it was asked.
-            retry: as the client is told to.
+            error: the last refusal; raised unless other parts were answered meanwhile: in that case
+                the server is busy, but still serves these rows.
+            done: rows received before the part was sent.
+            retry: the client's retry settings.
         """
         if error.retry_after is None or self.done == done or retry.attempts == 1:
             raise error
         return error.retry_after
 
     def explained(self, error: Failed, part: Part) -> Failed:
-        """An error of a part, which names the rows that it is about as the caller knows them."""
+        """Translate an error of a part to the caller's row labels."""
         return self._held.explained(error, *part)
 
     def synthesis(self) -> Synthesis[Any]:
-        """All rows, in the order in which they were given."""
+        """Return all rows, in the caller's order."""
         parts = sorted(self._answers)
         answers = [answer for part in parts for answer in self._answers[part]]
         data = unpack(
@@ -193,7 +196,7 @@ class Parts:
         return Synthesis(data, self._provenance(answers), scores, self._draws)
 
     def _provenance(self, answers: Sequence[pb.SynthesizeResponse]) -> Provenance:
-        """Where the rows come from, of all parts; times are sums."""
+        """Merge the provenance of all parts; times are sums."""
         begin, made = 0, []
         for answer in answers:
             each = provenance(answer.provenance)

@@ -1,4 +1,4 @@
-"""`polars.DataFrame`s, taken apart and made again; as `frames` says."""
+"""Conversion of `polars.DataFrame`s to columns and back; see `frames`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Polars:
         return self._made(columns, like, put_into)
 
     def fitted(self, columns: Sequence[Column], like: Any) -> Any:
-        """A frame of columns in the types of another, where these hold them."""
+        """Build a frame of columns in the types of another, if these can hold them."""
         return self._made(columns, like, lambda own, cells: polars_columns.agreed(own, cells)[1])
 
     def _made(
@@ -71,7 +71,7 @@ class Polars:
 
 
 def empty(column: Any) -> NDArray[np.bool_]:
-    """Which cells of a column have no value: nulls, and NaN."""
+    """Return which cells of a column have no value: nulls, and NaN."""
     null = column.is_null()
     if column.dtype.is_float():
         null |= column.is_nan().fill_null(True)

@@ -1,4 +1,4 @@
-"""Where rows come from: the message as a value."""
+"""Conversion of provenance messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cascade_client.values.provenance import (
 
 
 def provenance(message: pb.Provenance) -> Provenance:
-    """The message as a value; times in seconds."""
+    """Convert the message to a value; times are in seconds."""
     times = message.timings
     return Provenance(
         synthetic=message.synthetic,

@@ -1,11 +1,11 @@
-"""Columns between the caller's forms and the wire: how values are packed and how they come back.
+"""Conversion of columns between the caller's forms and the wire: packing and unpacking of values.
 
-The server is the authority on what a column may hold. The schema is used here only to choose how
-a value travels: an int for a continuous column as a double, 25.0 for an integer one as an integer;
-whatever does not fit goes as it is, for the server to refuse by name. A continuous column's numbers
-are doubles on the server too, and an int beyond 2**53 is the nearest of them to it. In a frame it
-comes back as it was given all the same, since cells that had a value are the frame's own; in dicts
-it is that double.
+The server decides what a column may hold. The schema is used here only to choose how a value is
+sent: an int for a continuous column as a double, 25.0 for an integer column as an integer. A value
+that does not fit is sent unchanged, for the server to refuse by name. The server also stores a
+continuous column's numbers as doubles, so an int beyond 2**53 becomes the nearest double. A frame
+still returns it unchanged, since cells that had a value are the frame's own; dicts return the
+double.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DTYPES: Mapping[str, Any] = {
     "booleans": np.bool_,
 }
 
-# Arrow's names of the dtypes that hold less than the wire's; the rest come back as they travel.
+# Arrow's names of the dtypes that are narrower than the wire's; others keep the wire's dtype.
 NARROW: Mapping[str, Any] = {
     "int8": np.int8,
     "int16": np.int16,
@@ -48,7 +48,7 @@ NARROW: Mapping[str, Any] = {
 
 
 def no_text(what: str, name: str, why: UnicodeEncodeError) -> InvalidRequest:
-    """The error of a name that cannot be sent, as half of a surrogate pair cannot."""
+    """Build the error for a name that cannot be sent, for example half of a surrogate pair."""
     return InvalidRequest(f"{what} {name!r} cannot be sent ({why.reason}); Unicode is allowed")
 
 
@@ -58,17 +58,17 @@ def pack(
     into: pb.Rows,
     nulls: Nulls | None = None,
 ) -> None:
-    """Write rows, as they travel, into a message.
+    """Write rows into a message.
 
     Args:
         given: the rows.
         schema: the table's columns.
         into: an empty message.
-        nulls: whether NULL is observed where its column has NULLs to learn, and absent elsewhere
+        nulls: whether NULL is observed in columns with NULLs in training, and absent elsewhere
             ("observed"), or absent everywhere ("fill"); None: it is observed everywhere.
 
     Raises:
-        InvalidRequest: a column mixes types, or a value fits nothing on the wire.
+        InvalidRequest: a column mixes types, or the wire cannot carry a value.
     """
     into.count = given.count
     add = into.columns.add  # in place: protobuf would copy a column made elsewhere
@@ -108,7 +108,7 @@ def _pack_column(
 
 
 def _encode(cells: Cells, column: ColumnDescription | None) -> tuple[str, list[Any]]:
-    """The field of pb.Column that the values go into, and the values for it."""
+    """Return the field of pb.Column for the values, and the values to write."""
     kind = None if column is None else column.kind
     values = cells.observed
     field = _natural_field(cells, kind)
@@ -139,7 +139,7 @@ def _encode(cells: Cells, column: ColumnDescription | None) -> tuple[str, list[A
 
 
 def _check_times(name: str, values: Sequence[int]) -> None:
-    """Microseconds that are a date-time: what is given comes back as one."""
+    """Check that microseconds are a valid date-time, so that the value can be returned as one."""
     least, most = to_microseconds(datetime.min), to_microseconds(datetime.max)
     for value in values:
         if not least <= value <= most:
@@ -150,7 +150,7 @@ def _check_times(name: str, values: Sequence[int]) -> None:
 
 
 def _natural_field(cells: Cells, kind: str | None) -> str:
-    """Where values go by their Python type alone; "times" stands for date-times."""
+    """Return the field for values by their Python type alone; "times" stands for date-times."""
     fields = {_field_of(type_) for type_ in set(map(type, cells.observed))}
     if len(fields) == 1:
         return fields.pop()
@@ -174,7 +174,7 @@ def _field_of(type_: type) -> str:
 
 
 def _label(value: Any, categories: Container[str]) -> str:
-    """A category as text; pandas writes 2 as 2.0 in a column with holes."""
+    """Format a category as text; pandas writes 2 as 2.0 in a column with holes."""
     if isinstance(value, datetime):
         return value.isoformat()
     text = str(value)
@@ -190,18 +190,18 @@ def unpack(
     like: Any = None,
     draws: int = 1,
 ) -> Any:
-    """The rows of one or more answers, one after another, in the form asked for.
+    """Convert the rows of one or more answers, concatenated, to the requested form.
 
-    Columns of frames have the dtype that they have in `like`, and its cells where it has a value;
-    those that it has not, and numbers where there is none, the dtype of the column's source. Where
-    a column holds NULL, a pandas DataFrame has pandas' nullable integers and booleans, NaN, NaT or
-    None; dicts have None. Date-times are naive, in UTC, where `like` has no zone for them.
+    A frame's columns keep the dtype of `like`, and its cells that have a value. Columns that `like`
+    lacks, and numbers where it has no value, get the dtype of the column's source. For a column
+    with NULL, a pandas DataFrame has pandas' nullable integers and booleans, NaN, NaT or None;
+    dicts have None. Date-times are naive, in UTC, if `like` has no zone for them.
 
     Args:
         answers: with the same columns in the same order; at least one.
         schema: says which integers are date-times.
-        form: what to return; `Form.ROW` wants a single row.
-        like: the frame that was asked; None: there is none.
+        form: what to return; `Form.ROW` requires a single row.
+        like: the frame of the request; None: there is none.
         draws: answers for each of its rows.
 
     Raises:
@@ -240,7 +240,7 @@ def _is_time(name: str, schema: TableDescription) -> bool:
 def _to_arrays(
     answers: Sequence[pb.Rows], schema: TableDescription
 ) -> list[tuple[str, NDArray[Any], NDArray[np.bool_]]]:
-    """Name, values and NULL mask of each column."""
+    """Return name, values and NULL mask of each column."""
     columns = []
     for parts in zip(*(answer.columns for answer in answers), strict=True):
         name = parts[0].name
@@ -264,7 +264,7 @@ def _to_arrays(
 
 
 def _narrowed(values: NDArray[Any], column: ColumnDescription | None) -> NDArray[Any]:
-    """Numbers in the dtype of the column's source, where it holds them all."""
+    """Convert numbers to the dtype of the column's source, if it holds them all."""
     dtype = None if column is None else NARROW.get(column.dtype)
     if dtype is None or values.dtype.kind != np.dtype(dtype).kind.replace("u", "i"):
         return values
@@ -273,7 +273,7 @@ def _narrowed(values: NDArray[Any], column: ColumnDescription | None) -> NDArray
         if values.min() < bounds.min or values.max() > bounds.max:
             return values
     if values.dtype.kind == "f":
-        # A value that a caller gave may be beyond all that the column ever had.
+        # A caller's value may exceed the range of the column's source.
         known = values[np.isfinite(values)]
         if len(known) and np.abs(known).max() > np.finfo(dtype).max:
             return values
@@ -287,7 +287,7 @@ def _to_array(part: pb.Column, field: str, count: int) -> NDArray[Any]:
 
 
 def _expected_field(column: ColumnDescription | None) -> str:
-    """What a column of nothing but NULL would have held."""
+    """Return the field that a column of only NULLs would have used."""
     kind = "categorical" if column is None else column.kind
-    # A kind that only newer servers have travels as a number, for all that is known here.
+    # A kind that only newer servers have is assumed to be a number.
     return FIELDS.get(kind, "integers")

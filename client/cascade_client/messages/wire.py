@@ -95,13 +95,13 @@ def synthesize_request(
     first_row: int = 0,
     offline: bool = False,
 ) -> pb.SynthesizeRequest:
-    """The message for `Client.synthesize`, or for a part of it that begins at `first_row`.
+    """Build the message for `Client.synthesize`, or for a part of it that begins at `first_row`.
 
-    The timeout goes along in microseconds, since gRPC rounds its own up, by milliseconds at the
-    short end. A retry that has less time left is held to that by gRPC's.
+    The message carries the timeout in microseconds, because gRPC rounds its own timeout up, by
+    milliseconds for short ones. A retry with less time left is bounded by gRPC's own deadline.
 
     Raises:
-        InvalidRequest: an argument outside what the wire can carry, by its name.
+        InvalidRequest: an argument that the wire cannot carry, by its name.
     """
     fidelity = checked_fidelity(fidelity)
     if nulls not in NULLS:
@@ -124,15 +124,15 @@ def synthesize_request(
     return request
 
 
-# Visible ASCII, as headers have it.
+# Visible ASCII, as in headers.
 ANNOUNCED = re.compile(r"[!-~]{1,128}")
 
 
 def announcement(request: pb.SynthesizeRequest) -> tuple[tuple[str, str], ...]:
-    """The headers that say what a request will ask for, before a server has read it.
+    """Return headers that announce a request's content before the server reads it.
 
-    A server that has too much to do refuses calls at their headers; these say whose error budget
-    the refusal spends. A name that no header may have is not announced.
+    An overloaded server refuses calls at their headers; these say whose error budget the refusal
+    spends. A name that no header may carry is not announced.
     """
     if not ANNOUNCED.fullmatch(request.table):
         return ()
@@ -153,10 +153,10 @@ def generate_request(
     seed: int | None = None,
     version: int | None = None,
 ) -> pb.GenerateRequest:
-    """The message for `Client.generate` and `Client.stream`.
+    """Build the message for `Client.generate` and `Client.stream`.
 
     Raises:
-        InvalidRequest: an argument outside what the wire can carry, by its name.
+        InvalidRequest: an argument that the wire cannot carry, by its name.
     """
     if given is not None and not isinstance(given, Mapping):
         raise InvalidRequest(f"given is a {type(given).__name__}; a dict or None is allowed")
@@ -173,7 +173,7 @@ def generate_request(
 
 
 def describe_request(table: str, version: int | None) -> pb.DescribeTableRequest:
-    """The message for `Client.describe`.
+    """Build the message for `Client.describe`.
 
     Raises:
         InvalidRequest: a table that is no string of Unicode, or a version below 1.
@@ -189,10 +189,10 @@ def describe_request(table: str, version: int | None) -> pb.DescribeTableRequest
 
 
 def form_of(kind: str) -> Form | FrameKind:
-    """The form that `Client.generate`'s `kind` names.
+    """Return the form for the `kind` argument of `Client.generate`.
 
     Raises:
-        InvalidRequest: it names none.
+        InvalidRequest: there is no such kind.
     """
     if kind not in FORMS:
         raise InvalidRequest(f"kind is {kind!r}; {_listed(FORMS)} is allowed")
@@ -202,7 +202,7 @@ def form_of(kind: str) -> Form | FrameKind:
 def synthesis(
     response: pb.SynthesizeResponse, schema: TableDescription, given: Given, draws: int
 ) -> Synthesis[Any]:
-    """What `Client.synthesize` returns: rows in the form in which the request's came."""
+    """Build the result of `Client.synthesize`, with rows in the form of the request's."""
     form = given.form
     if form is Form.ROW and draws > 1:
         form = Form.ROWS
@@ -214,13 +214,13 @@ def synthesis(
 def chunk(
     response: pb.GenerateResponse, schema: TableDescription, form: Form | FrameKind
 ) -> Chunk[Any]:
-    """What `Client.stream` yields for one message of the stream."""
+    """Build what `Client.stream` yields for one message of the stream."""
     rows = unpack([response.rows], schema, form)
     return Chunk(rows, response.done, response.total, provenance(response.provenance))
 
 
 class Collection:
-    """The messages of a stream, kept packed until `synthesis` makes rows of them all."""
+    """The messages of a stream, kept packed until `synthesis` converts them all to rows."""
 
     def __init__(
         self, form: Form | FrameKind, progress: Callable[[int, int], object] | None
@@ -231,26 +231,26 @@ class Collection:
         self._schema: TableDescription | None = None
 
     def add(self, response: pb.GenerateResponse, schema: TableDescription) -> None:
-        """Keep one message, and report how far the stream is."""
+        """Keep one message, and report the stream's progress."""
         self._responses.append(response)
         self._schema = schema
         if self._progress is not None:
             self._progress(response.done, response.total)
 
     def synthesis(self) -> Synthesis[Any]:
-        """What `Client.generate` returns, once all messages have come."""
+        """Return the result of `Client.generate`, once all messages have come."""
         assert self._schema is not None
         rows = unpack([response.rows for response in self._responses], self._schema, self._form)
         return Synthesis(rows, provenance(self._responses[-1].provenance))
 
 
 def tables(response: pb.ListTablesResponse) -> tuple[TableSummary, ...]:
-    """The answer of `Client.tables` as values, in the order in which the server lists them."""
+    """Return the answer of `Client.tables` as values, in the server's order."""
     return tuple(TableSummary(t.table, tuple(t.versions), t.columns) for t in response.tables)
 
 
 def description(response: pb.DescribeTableResponse, version: int | None) -> TableDescription:
-    """What `Client.describe` returns; without a version the schema is the latest release's."""
+    """Return the result of `Client.describe`; without a version, the latest release's schema."""
     releases = tuple(_release(release) for release in response.releases)
     return TableDescription(
         table=response.table,
@@ -264,7 +264,7 @@ def description(response: pb.DescribeTableResponse, version: int | None) -> Tabl
 
 
 def service_level(response: pb.GetServiceLevelResponse) -> ServiceLevel:
-    """The answer of `Client.service_level` as values; times in seconds."""
+    """Return the answer of `Client.service_level` as values; times are in seconds."""
     return ServiceLevel(
         service=response.service,
         window=response.window_seconds,
@@ -339,7 +339,7 @@ def _release(message: pb.ReleaseDescription) -> ReleaseDescription:
 
 
 def checked_names(columns: Sequence[str] | None) -> list[str]:
-    """Columns that are asked for; none: all.
+    """Check requested column names; empty: all columns.
 
     Raises:
         InvalidRequest: they are no names.
@@ -360,12 +360,12 @@ def checked_names(columns: Sequence[str] | None) -> list[str]:
 
 
 def checked_fidelity(fidelity: str) -> Fidelity:
-    """Who is to draw.
+    """Check the requested tier.
 
     Raises:
-        InvalidRequest: there is nobody of that name.
+        InvalidRequest: there is no tier of that name.
     """
-    # What cannot be looked up is none of them either.
+    # An unhashable value is not a tier either.
     if not isinstance(fidelity, str) or fidelity not in FIDELITIES:
         raise InvalidRequest(
             f"fidelity is {fidelity!r}; 'auto', 'fast' (the student) or 'full' (the teacher) is "
@@ -375,7 +375,7 @@ def checked_fidelity(fidelity: str) -> Fidelity:
 
 
 def checked_draws(draws: int) -> int:
-    """Answers a row.
+    """Check the number of answers per row.
 
     Raises:
         InvalidRequest: it is not a number that the wire can carry.
@@ -384,15 +384,15 @@ def checked_draws(draws: int) -> int:
 
 
 def checked_seed(seed: int | None) -> int | None:
-    """A seed; raises as `checked_integer`."""
+    """Check a seed; raises as `checked_integer`."""
     return None if seed is None else checked_integer("seed", seed, 0, 2**64 - 1)
 
 
 def checked_integer(name: str, value: int, least: int, most: int) -> int:
-    """A number of whole things.
+    """Check an integer argument.
 
     Raises:
-        InvalidRequest: it is none, or less or more than is allowed.
+        InvalidRequest: it is no integer, or outside the allowed range.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise InvalidRequest(f"{name} is {value!r}; an integer is allowed")

@@ -1,5 +1,4 @@
-"""Real-time requests over one standing stream: what `Client.session` and `AsyncClient.session` are
-made of.
+"""Real-time requests over one standing stream, for `Client.session` and `AsyncClient.session`.
 
-`messages` says what is sent and what an answer means; `threads` and `tasks` send and wait.
+`messages` builds messages and interprets answers; `threads` and `tasks` send and wait.
 """

@@ -1,4 +1,4 @@
-"""What a session sends and receives over `SynthesizeStream`; no I/O here."""
+"""Messages of a session over `SynthesizeStream`; no I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_client.errors import CallError
 from cascade_client.turns.outcomes import was_turned_away
 
-# Requests of one message at most: others on the connection get their turn.
+# Most requests in one message, so that others on the connection get their turn.
 MESSAGE_REQUESTS = 64
 LATE = "no answer came within the timeout"
 ENDED = "the server ended the stream"
@@ -22,31 +22,31 @@ CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class StreamedError(CallError):
-    """One request of a stream has failed; it reads as a failed call of its own does."""
+    """Failure of one request of a stream; it has the interface of a failed call's error."""
 
 
 class Future(Protocol):
-    """Of `concurrent.futures` or of asyncio."""
+    """Common interface of futures of `concurrent.futures` and of asyncio."""
 
     def done(self) -> bool:
-        """Whether nobody waits any more."""
+        """Return whether the caller no longer waits."""
 
     def set_result(self, result: pb.SynthesizeResponse, /) -> None:
-        """Hand the answer to who waits for it."""
+        """Pass the answer to the waiting caller."""
 
     def set_exception(self, exception: BaseException, /) -> None:
-        """Have the failure raised where it is waited for."""
+        """Raise the failure in the waiting caller."""
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """One request on its way.
+    """A pending request.
 
     Attributes:
         id: within its stream.
-        request: what is asked.
-        expiry: seconds on the clock; infinite where there is no deadline.
-        answer: what its caller waits for.
+        request: its message.
+        expiry: seconds on the clock; infinite without a deadline.
+        answer: the future that its caller waits for.
     """
 
     id: int
@@ -56,9 +56,10 @@ class Asked:
 
 
 def message_of(some: Sequence[Asked], clock: Callable[[], float]) -> pb.SynthesizeStreamRequest:
-    """One message with requests that somebody still waits for.
+    """Build one message of the requests whose callers still wait.
 
-    The server counts a request's time from when it reads it: what has passed here is taken off.
+    The server measures a request's time from when it reads it, so the time already spent here is
+    subtracted.
     """
     out = pb.SynthesizeStreamRequest()
     for asked in some:
@@ -72,15 +73,15 @@ def message_of(some: Sequence[Asked], clock: Callable[[], float]) -> pb.Synthesi
 
 
 def fail(asked: Asked, error: StreamedError) -> None:
-    """Tell who waits for a request that it has failed, if anybody still does."""
-    # Another thread may give up at this very moment.
+    """Report a failed request to its caller, if it still waits."""
+    # The caller may give up in another thread at this very moment.
     with contextlib.suppress(InvalidStateError):
         if not asked.answer.done():
             asked.answer.set_exception(error)
 
 
 def settle(asked: Asked | None, answer: pb.StreamedAnswer) -> None:
-    """Hand an answer to who waits for it, if anybody still does."""
+    """Pass an answer to its caller, if it still waits."""
     if asked is None:
         return
     if answer.WhichOneof("outcome") == "failure":
@@ -97,10 +98,10 @@ def settle(asked: Asked | None, answer: pb.StreamedAnswer) -> None:
 
 
 def broken(exc: grpc.RpcError | None) -> StreamedError:
-    """How the requests of a stream that has ended have failed."""
+    """Return the error for the pending requests of a stream that has ended."""
     if exc is None:
         return StreamedError(grpc.StatusCode.UNAVAILABLE, ENDED)
     if was_turned_away(exc):
-        # The stream is to be opened again, when a call of this connection has ended.
+        # The stream must be reopened when a call of this connection has ended.
         return StreamedError(grpc.StatusCode.UNAVAILABLE, exc.details())
     return StreamedError(exc.code(), exc.details() or "")

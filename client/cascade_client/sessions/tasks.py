@@ -27,7 +27,7 @@ class AsyncStandingStream:
     """Requests of any number of tasks over one stream, which is opened when it is needed.
 
     Args:
-        method: `SynthesisStub.SynthesizeStream`, of a client's own lines.
+        method: `SynthesisStub.SynthesizeStream`, on a client's own lines.
         clock: monotonic seconds.
     """
 
@@ -39,10 +39,10 @@ class AsyncStandingStream:
     async def __call__(
         self, request: pb.SynthesizeRequest, timeout: float | None = None
     ) -> pb.SynthesizeResponse:
-        """Ask, as the unary method does, and wait.
+        """Send a request and wait for its answer, as the unary method does.
 
         Raises:
-            grpc.RpcError: how the request, or the stream with it, has failed.
+            grpc.RpcError: the failure of the request or of the stream.
         """
         if self._closed:
             raise StreamedError(grpc.StatusCode.CANCELLED, "the session is closed")
@@ -67,7 +67,7 @@ class AsyncStandingStream:
             stream.retire()
 
     async def close(self) -> None:
-        """End the stream; what is under way is cancelled."""
+        """End the stream, and cancel pending requests."""
         self._closed, stream, self._stream = True, self._stream, None
         if stream is not None:
             await stream.end()
@@ -91,13 +91,13 @@ class _Stream:
 
     @property
     def heard(self) -> int:
-        """Signs of the server's so far."""
+        """Number of signs of life from the server."""
         heard: int = self._call.heard
         return heard
 
     @property
     def is_retired(self) -> bool:
-        """Whether what is asked from now on is to go over another."""
+        """Whether new requests must use another stream."""
         is_retired: bool = self._call.is_retired
         return is_retired
 
@@ -112,7 +112,7 @@ class _Stream:
         return answer
 
     def retire(self) -> None:
-        """End it, if others are asked over another and nobody waits for what was asked over it."""
+        """End the stream if it is retired and no caller waits for an answer over it."""
         if self.is_retired and all(asked.answer.done() for asked in self._open.values()):
             self._call.cancel()
 
@@ -121,7 +121,7 @@ class _Stream:
         await asyncio.gather(self._reader, self._writer, return_exceptions=True)
 
     async def _write(self) -> None:
-        """What has gathered while a message was on its way goes as the next one."""
+        """Send the requests that gathered while a message was being sent as the next message."""
         while True:
             await self._wake.wait()
             some = self._unsent[:MESSAGE_REQUESTS]

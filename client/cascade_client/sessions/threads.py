@@ -31,7 +31,7 @@ class StandingStream:
     """Requests of any number of threads over one stream, which is opened when it is needed.
 
     Args:
-        method: `SynthesisStub.SynthesizeStream`, of a client's own lines.
+        method: `SynthesisStub.SynthesizeStream`, on a client's own lines.
         clock: monotonic seconds.
     """
 
@@ -44,10 +44,10 @@ class StandingStream:
     def __call__(
         self, request: pb.SynthesizeRequest, timeout: float | None = None
     ) -> pb.SynthesizeResponse:
-        """Ask, as the unary method does, and wait.
+        """Send a request and wait for its answer, as the unary method does.
 
         Raises:
-            grpc.RpcError: how the request, or the stream with it, has failed.
+            grpc.RpcError: the failure of the request or of the stream.
         """
         answer: Future[pb.SynthesizeResponse] = Future()
         expiry = float("inf") if timeout is None else self._clock() + timeout
@@ -66,7 +66,7 @@ class StandingStream:
             with stream.waiting(timeout):
                 return answer.result(timeout)
         except LateError:
-            # What has not been sent will not be; an answer that still comes is dropped.
+            # An unsent request will not be sent; a late answer is dropped.
             answer.cancel()
             stream.late(timeout, heard)
             raise StreamedError(grpc.StatusCode.DEADLINE_EXCEEDED, LATE) from None
@@ -74,7 +74,7 @@ class StandingStream:
             stream.retire()
 
     def close(self) -> None:
-        """End the stream; what is under way is cancelled."""
+        """End the stream, and cancel pending requests."""
         with self._lock:
             self._closed, stream, self._stream = True, self._stream, None
         if stream is not None:
@@ -97,13 +97,13 @@ class _Stream:
 
     @property
     def heard(self) -> int:
-        """Signs of the server's so far."""
+        """Number of signs of life from the server."""
         heard: int = self._call.heard
         return heard
 
     @property
     def is_retired(self) -> bool:
-        """Whether what is asked from now on is to go over another."""
+        """Whether new requests must use another stream."""
         is_retired: bool = self._call.is_retired
         return is_retired
 
@@ -117,7 +117,7 @@ class _Stream:
         answer.set_exception(broken(None))
 
     def retire(self) -> None:
-        """End it, if others are asked over another and nobody waits for what was asked over it."""
+        """End the stream if it is retired and no caller waits for an answer over it."""
         if self.is_retired and all(asked.answer.done() for asked in list(self._open.values())):
             self.end()
 
@@ -126,7 +126,9 @@ class _Stream:
         self._queue.put(None)  # there is nothing more to send
 
     def _messages(self) -> Iterator[pb.SynthesizeStreamRequest]:
-        """Read by a thread of gRPC's: what has gathered while it sent goes as one message."""
+        """Yield messages to gRPC's sending thread: the requests that gathered during one send form
+        the next message.
+        """
         while (first := self._queue.get()) is not None:
             some = [first]
             with contextlib.suppress(Empty):

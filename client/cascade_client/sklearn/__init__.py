@@ -1,13 +1,13 @@
-"""Estimators of scikit-learn and imbalanced-learn that ask a Cascade server, or learn a table of
-their own from what they are fitted with.
+"""Estimators of scikit-learn and imbalanced-learn that call a Cascade server, or train a table of
+their own.
 
 >>> from cascade_client.sklearn import CascadeImputer
 >>> imputer = CascadeImputer("127.0.0.1:8470", "credit", random_state=0)
 >>> filled = imputer.fit_transform(frame)
 
-`CascadeImputer` is a transformer that fills empty cells; `CascadeSampler` a sampler that adds rows
-of rare classes. Needs scikit-learn, pandas and pyarrow; `CascadeSampler` imbalanced-learn too;
-learning a table of one's own the extras `distill` and `server`. docs/sdk.md has more.
+`CascadeImputer` is a transformer that fills empty cells; `CascadeSampler` is a sampler that adds
+rows of rare classes. Needs scikit-learn, pandas and pyarrow; `CascadeSampler` also
+imbalanced-learn; training a table also the extras `distill` and `server`. See docs/sdk.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # imbalanced-learn is for who samples; not everybody who imputes has it.
+    # Imported late: imbalanced-learn is only needed for sampling.
     if name == "CascadeSampler":
         from cascade_client.sklearn.sampler import CascadeSampler
 

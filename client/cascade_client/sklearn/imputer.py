@@ -1,4 +1,6 @@
-"""`CascadeImputer`: empty cells filled with what is plausible beside the rest of their row."""
+"""`CascadeImputer`: fills empty cells with values that are plausible given the rest of
+their row.
+"""
 
 from __future__ import annotations
 
@@ -17,30 +19,30 @@ from cascade_client.sklearn.learner import Learner, Learnt, LocalLearner, Served
 class CascadeImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Fills empty cells with draws from p(empty | the rest of the row).
 
-    For pipelines whose features are missing at random moments. Where a median stands for any row, a
-    draw is of this very row; the mean of several is what it says on average. A model that is to
-    score what is missing well averages its scores over draws instead: see `Client.complete`.
+    For pipelines whose features are sometimes missing. A median is the same for every row; a draw
+    is specific to the row, and the mean of several draws is its expectation. To score rows with
+    missing features well, average a model's scores over draws instead: see `Client.complete`.
 
     >>> imputer = CascadeImputer("127.0.0.1:8470", "credit", draws=8, random_state=0)
     >>> imputer.fit_transform(frame)
 
-    Without `client` a table is learnt from the rows of `fit`, and served by a process of its own
-    which ends with the estimator; this needs no server, and minutes. What was learnt goes along
-    where the estimator is pickled or copied to. NaN, None, NaT, NA and null are empty. Frames come
-    back as frames, arrays as arrays.
+    Without `client`, `fit` trains a table on its rows and serves it from a separate process, which
+    ends with the estimator; this needs no server, but minutes. The trained table is part of a
+    pickled or copied estimator. NaN, None, NaT, NA and null are empty. Frames come back as frames,
+    arrays as arrays.
 
     Args:
-        client: host and port of a server, or a function that makes a client; None: learn a table.
+        client: host and port of a server, or a function that makes a client; None: train a table.
         table: of the server; None: the one that has the frame's columns.
-        draws: 1: one draw for each empty cell; more: their mean, of categories the most frequent.
+        draws: 1: one draw for each empty cell; more: their mean, for categories the most frequent.
         fidelity: "fast", the student, or "full", the teacher.
-        learner: what learns a table; None: `LocalLearner()`.
-        random_state: of learning and of draws; an int gives equal results each time.
+        learner: trains a table; None: `LocalLearner()`.
+        random_state: of training and of draws; an int gives equal results each time.
 
     Attributes:
-        learnt_: the table that is asked.
-        typical_: a value of each column, for cells for which nothing could be drawn: the table has
-            no such column, since it was constant, or it was an identifier.
+        learnt_: the table in use.
+        typical_: a default value per column, for cells that cannot be drawn because the table lacks
+            the column: it was constant, or an identifier.
         n_features_in_, feature_names_in_: as of any transformer.
     """
 
@@ -62,14 +64,14 @@ class CascadeImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn a table of X, or look at what the server's has.
+        """Train a table on X, or look up the server's table.
 
         Args:
             X: a frame, or an array of numbers; may have empty cells.
-            y: is not looked at.
+            y: ignored.
 
         Raises:
-            ValueError: X is no such thing, or nothing can be learnt of it.
+            ValueError: X has the wrong type, or nothing can be learnt from it.
             CascadeError: the server does not answer, or has no such table.
         """
         if self.client is not None:
@@ -85,13 +87,13 @@ class CascadeImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> Any:
-        """X with its empty cells filled.
+        """Return X with its empty cells filled.
 
         Args:
-            X: as `fit` had it.
+            X: in the form given to `fit`.
 
         Raises:
-            ValueError: it is not.
+            ValueError: its form differs.
             CascadeError: the server refused values, or does not answer.
         """
         check_is_fitted(self)
@@ -107,7 +109,7 @@ class CascadeImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return given.like_given(with_typical(filled, self.typical_))
 
     def _names(self) -> list[str] | None:
-        """The table's columns, for arrays, which have no names."""
+        """Return the table's columns, for arrays, which have no names."""
         if self.client is None or self.table is None:
             return None
         described = self.learnt_.client().describe(self.table)

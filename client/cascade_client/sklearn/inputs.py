@@ -1,4 +1,4 @@
-"""What estimators are given, arrays and frames, as frames whose columns have names; and back."""
+"""Conversion of estimators' inputs, arrays and frames, to frames with named columns, and back."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Input:
     """An estimator's X, as a frame.
 
     Attributes:
-        frame: with names that are strings.
-        columns: pandas' own names, where they are none; else None.
-        dtype: of the array that it was; None: it was a frame.
+        frame: its column names are strings.
+        columns: pandas' own names, if they are no strings; else None.
+        dtype: of the original array; None: it was a frame.
     """
 
     frame: Any
@@ -37,23 +37,24 @@ class Input:
     dtype: Any = None
 
     def like_given(self, frame: Any) -> Any:
-        """Rows as an array or a frame, as X was."""
+        """Convert rows to an array or a frame, as X was."""
         if self.dtype is not None:
             return frame.to_numpy(dtype=self.dtype)
         return frame if self.columns is None else frame.set_axis(self.columns, axis=1)
 
 
 def checked(estimator: Any, X: Any, *, reset: bool, names: Sequence[str] | None = None) -> Input:
-    """X as scikit-learn checks it: frames of any columns, arrays of numbers; both with holes.
+    """Validate X as scikit-learn does: frames of any columns, or arrays of numbers; both with
+    holes.
 
     Args:
-        estimator: whose `n_features_in_` and `feature_names_in_` it is held to.
-        X: a DataFrame of pandas or polars, a pyarrow Table, or what is an array of numbers.
-        reset: whether these are of this X.
+        estimator: whose `n_features_in_` and `feature_names_in_` X must match.
+        X: a DataFrame of pandas or polars, a pyarrow Table, or array-like numbers.
+        reset: whether to set these attributes from this X.
         names: of an array's columns; None: x0, x1 and so on.
 
     Raises:
-        ValueError: it is neither, has no rows or no columns, or is not as the one of `fit`.
+        ValueError: it has the wrong type, no rows or no columns, or differs from the one of `fit`.
     """
     if kind_of(X) in (PANDAS, POLARS, ARROW):
         operations = opened(X).operations
@@ -90,7 +91,7 @@ def checked(estimator: Any, X: Any, *, reset: bool, names: Sequence[str] | None 
 
 
 def _dense(frame: Any) -> Any:
-    """A frame without sparse columns, which no file of rows has."""
+    """Return a frame without sparse columns, which no file of rows supports."""
     sparse = [
         place for place, dtype in enumerate(frame.dtypes) if isinstance(dtype, pandas().SparseDtype)
     ]
@@ -102,7 +103,7 @@ def _dense(frame: Any) -> Any:
 
 
 def sparse_as(frame: Any, like: Any) -> Any:
-    """A frame whose columns are sparse where those of another are, if they hold what is in it."""
+    """Make columns sparse like those of another frame, if these can hold the values."""
     for place, dtype in enumerate(like.dtypes):
         if isinstance(dtype, pandas().SparseDtype):
             with suppress(TypeError, ValueError):  # an empty cell among whole numbers
@@ -111,7 +112,7 @@ def sparse_as(frame: Any, like: Any) -> Any:
 
 
 def pandas() -> Any:
-    """pandas itself.
+    """Import pandas.
 
     Raises:
         MissingDependency: it is not installed.
@@ -124,10 +125,10 @@ def pandas() -> Any:
 
 
 def arrow_of(frame: Any) -> Any:
-    """A frame as a pyarrow Table, to learn from.
+    """Convert a frame to a pyarrow Table, for training.
 
     Raises:
-        ValueError: a column mixes types, as no file of rows can.
+        ValueError: a column mixes types, which no file of rows supports.
         MissingDependency: pyarrow is not installed.
     """
     try:
@@ -143,15 +144,15 @@ def arrow_of(frame: Any) -> Any:
 
 
 def seed_of(random_state: Any) -> int:
-    """A seed, of what scikit-learn calls a random state."""
+    """Derive a seed from scikit-learn's random state."""
     return int(check_random_state(random_state).randint(MOST_SEED))
 
 
 def typical(frame: Any) -> dict[str, Any]:
-    """A value of each column that may stand for any: the mean of floats, else the most frequent.
+    """Return a default value for each column: the mean of floats, else the most frequent value.
 
     Raises:
-        ValueError: a column has none.
+        ValueError: a column has no values.
     """
     given = opened(frame)
     out: dict[str, Any] = {}
@@ -173,7 +174,7 @@ def _is_time(value: Any) -> bool:
 
 
 def with_typical(frame: Any, values: dict[str, Any]) -> Any:
-    """A frame whose empty cells have the values of their columns."""
+    """Fill a frame's empty cells with the default values of their columns."""
     given = opened(frame)
     return given.closed(_filled(given, values))
 

@@ -1,7 +1,7 @@
-"""Tables that an estimator asks: one of a server that runs, or one learnt from what it is given.
+"""Tables for estimators: one of a running server, or one trained on the estimator's rows.
 
-Learning and serving are the `cascade` program's, in processes of its own: no torch is in this one,
-and what is learnt goes wherever the estimator is pickled to, as files.
+Training and serving run the `cascade` program in separate processes: this process does not load
+torch. The trained table is kept as files, which are part of the pickled estimator.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ PROGRAM = (
     "import json, sys; from cascade_cli.program import main\n"
     "for words in json.loads(sys.argv[1]): main(words, standalone_mode=False)"
 )
-# Stands between an estimator's process and one of ours: ends that when the former is there no more,
-# however it ended. An interrupted cell of a notebook is none of its affairs (a session of its own).
+# Runs between an estimator's process and one of ours, and ends the latter when the former has gone,
+# however it ended. It has its own session, so that interrupting a notebook cell does not stop it.
 WATCHER = """
 import os, subprocess, sys, threading
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
@@ -39,12 +39,12 @@ sys.stdin.buffer.read()
 server.terminate()
 server.wait()
 """
-# How many of the last lines of a program that failed are told.
+# How many of the last output lines of a failed program to show.
 LINES_TOLD = 12
 
 
 class Learnt(Protocol):
-    """A table that is served; may be pickled.
+    """A served table; may be pickled.
 
     Attributes:
         table: its name; None: the client finds it by columns.
@@ -54,28 +54,28 @@ class Learnt(Protocol):
     def table(self) -> str | None: ...
 
     def client(self) -> Client:
-        """A client of who serves it."""
+        """Return a client of the server that serves it."""
 
 
 class Learner(Protocol):
-    """Makes a table of rows; an estimator's `learner`."""
+    """Trains a table on rows; an estimator's `learner`."""
 
     def learn(self, rows: Any, classes: Sequence[str], seed: int) -> Learnt:
-        """Learn a table.
+        """Train a table.
 
         Args:
             rows: a pyarrow Table.
-            classes: columns whose values are all to be kept, however rare.
-            seed: of learning: equal seeds and rows give equal tables.
+            classes: columns whose values are all kept, however rare.
+            seed: of training: equal seeds and rows give equal tables.
 
         Raises:
-            ValueError: nothing can be learnt of these rows.
+            ValueError: nothing can be learnt from these rows.
         """
 
 
 @dataclass
 class Served:
-    """A table of a server that runs.
+    """A table of a running server.
 
     Attributes:
         source: host and port of the server, or a function that makes a client.
@@ -100,15 +100,15 @@ class Served:
 
 @dataclass(frozen=True)
 class LocalLearner:
-    """Learns a table on this machine, and serves it to the estimator that was fitted with it.
+    """Trains a table on this machine, and serves it to the fitted estimator.
 
-    For a notebook without a server. Takes some ten seconds and as long as is allowed; needs
+    For a notebook without a server. Takes some ten seconds plus the allowed training time; needs
     ``pip install 'cascade-synthesis[distill,server]'``.
 
     Attributes:
-        minutes: of training at most, of teacher and student each.
-        steps: of training at most, of both; None: by the table's size.
-        teacher_rows: that the student learns from; None: by the table's size.
+        minutes: of training at most, for teacher and student each.
+        steps: of training at most, for both; None: by the table's size.
+        teacher_rows: rows for the student's training; None: by the table's size.
         threads: of training; None: all cores.
     """
 
@@ -118,14 +118,14 @@ class LocalLearner:
     threads: int | None = None
 
     def learn(self, rows: Any, classes: Sequence[str], seed: int) -> LearntTable:
-        """Learn a table; see `Learner.learn`."""
+        """Train a table; see `Learner.learn`."""
         import pyarrow.parquet as pq
 
         with tempfile.TemporaryDirectory(prefix="cascade-learning-") as name:
             folder = Path(name)
             pq.write_table(rows, folder / "rows.parquet")
-            # Rare categories are learnt by name: nobody sees them who has not these rows. And JSON
-            # is YAML.
+            # Keep rare categories by name: only the owner of these rows will see them. JSON is
+            # valid YAML.
             columns = {each: {"kind": "categorical"} for each in classes}
             schema = {"defaults": {"min_count": 1}, "columns": columns}
             (folder / "schema.yaml").write_text(json.dumps(schema))
@@ -145,14 +145,14 @@ class LocalLearner:
         return [
             ["fit", str(folder / "rows.parquet"), "--out", run_folder, *schema, *shared],
             ["distill", run_folder, *shared, *lessons],
-            # It is served to who has the rows.
+            # Only the owner of the rows can call this server.
             ["release", run_folder, *release, "--accept-memorisation"],
         ]
 
 
 class LearntTable:
-    """A table that was learnt on this machine, as its files; served once it is asked for, until
-    nobody holds it.
+    """A table trained on this machine, held as files; served on first use until it is no longer
+    referenced.
 
     Args:
         files: of a model repository, as a ZIP file.
@@ -173,14 +173,14 @@ class LearntTable:
         self.process: subprocess.Popen[str] | None = None
 
     def client(self) -> Client:
-        """A client of a server of its own, which ends with this object."""
+        """Return a client of this table's own server, which ends with this object."""
         with self._lock:
             if self._client is None:
                 self._client = self._serve()
             return self._client
 
     def close(self) -> None:
-        """End the server; asked again, another is started."""
+        """Stop the server; the next use starts another."""
         with self._lock:
             if self._client is not None:
                 self._client.close()
@@ -206,11 +206,11 @@ class LearntTable:
 
 
 def run(words: Sequence[Sequence[str]]) -> None:
-    """Run commands of the `cascade` program, one after another, in a process of its own.
+    """Run commands of the `cascade` program, one after another, in a separate process.
 
     Raises:
-        ValueError: one of them failed; has its last words.
-        MissingDependency: what learns is not installed.
+        ValueError: one of them failed; has its last output lines.
+        MissingDependency: the training packages are not installed.
     """
     process = _watched(words)
     assert process.stdin is not None
@@ -229,7 +229,7 @@ def run(words: Sequence[Sequence[str]]) -> None:
             "learning a table of one's own needs pip install 'cascade-synthesis[distill,server]', "
             f"or name a server that has one: client='127.0.0.1:8470'\n{said}"
         )
-    # Of an error that was foreseen, its words; else all that was said.
+    # For an expected error, show its message; else all output.
     found = re.search(
         r"(?:ClickException|UsageError|BadParameter|Refused|Error): (.+)\Z", said, re.S
     )
@@ -237,7 +237,9 @@ def run(words: Sequence[Sequence[str]]) -> None:
 
 
 def _watched(words: Sequence[Sequence[str]]) -> subprocess.Popen[str]:
-    """Commands of the `cascade` program in a process that ends when its standard input does."""
+    """Start commands of the `cascade` program in a process that ends when its standard
+    input does.
+    """
     program = [sys.executable, "-c", PROGRAM, json.dumps(words)]
     return subprocess.Popen(
         [sys.executable, "-c", WATCHER, *program],
@@ -250,8 +252,7 @@ def _watched(words: Sequence[Sequence[str]]) -> subprocess.Popen[str]:
 
 
 def _address(process: subprocess.Popen[str]) -> str:
-    """Where a server that was started listens; reads on what it says, so that it is never in the
-    way of it."""
+    """Return the address of a started server; keep reading its output, so that it never blocks."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
@@ -272,7 +273,7 @@ def _drain(stream: IO[str]) -> None:
 def _end(
     process: subprocess.Popen[str], folder: tempfile.TemporaryDirectory[str], owner: int
 ) -> None:
-    """End a server; in a process that was forked of the one that started it, nothing."""
+    """Stop a server; do nothing in a forked copy of the process that started it."""
     if os.getpid() != owner:
         return
     assert process.stdin is not None
@@ -282,7 +283,7 @@ def _end(
 
 
 def _packed(folder: Path) -> bytes:
-    """A folder as a ZIP file; what compresses is for whoever compresses the pickle."""
+    """Pack a folder as an uncompressed ZIP file; a caller may compress the pickle."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as files:
         for path in sorted(folder.rglob("*")):

@@ -1,4 +1,4 @@
-"""`CascadeSampler`: synthetic rows of rare classes, as samplers of imbalanced-learn add them."""
+"""`CascadeSampler`: adds synthetic rows of rare classes, as an imbalanced-learn sampler."""
 
 from __future__ import annotations
 
@@ -33,28 +33,29 @@ FRAMES = (PANDAS, POLARS, ARROW)
 class CascadeSampler(BaseOverSampler):
     """Adds synthetic rows of rare classes, drawn from p(features | class).
 
-    For a pipeline of imbalanced-learn, in the place of SMOTE: rows of a class are drawn anew, not
-    between two that there are, and may have categories, dates and empty cells as X has them.
+    For a pipeline of imbalanced-learn, as a replacement for SMOTE: rows of a class are drawn from
+    the model, not interpolated between two existing ones, and may have categories, dates and empty
+    cells like X.
 
     >>> sampler = CascadeSampler("127.0.0.1:8470", "credit", target="default_payment_next_month")
     >>> X_resampled, y_resampled = sampler.fit_resample(X, y)
 
-    Without `client` a table is learnt from X and y, and served by a process of its own while rows
-    are drawn: of the rows of a pipeline's fold, and of no others.
+    Without `client`, a table is trained on X and y, and served from a separate process while rows
+    are drawn: in a pipeline, only on the rows of the current fold.
 
     Args:
-        client: host and port of a server, or a function that makes a client; None: learn a table.
+        client: host and port of a server, or a function that makes a client; None: train a table.
         table: of the server; None: the one that has the frame's columns.
-        target: the column of the table that y is; None: y's own name.
+        target: the table's column for y; None: y's own name.
         sampling_strategy: as of any over-sampler: "auto" (all classes as many as the most frequent
             has), a ratio, or rows by class.
         fidelity: "fast", the student, or "full", the teacher.
-        learner: what learns a table; None: `LocalLearner()`.
-        random_state: of learning and of draws; an int gives equal results each time.
+        learner: trains a table; None: `LocalLearner()`.
+        random_state: of training and of draws; an int gives equal results each time.
 
     Attributes:
-        sampling_strategy_: how many rows of which class were added.
-        learnt_: the table that was asked.
+        sampling_strategy_: number of added rows by class.
+        learnt_: the table in use.
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -87,25 +88,26 @@ class CascadeSampler(BaseOverSampler):
         self.random_state = random_state
 
     def fit_resample(self, X: Any, y: Any, **params: Any) -> Any:
-        """X and y, and after their rows new ones of the rare classes.
+        """Return X and y with new rows of the rare classes appended.
 
         Args:
             X: a frame, or an array of numbers; may have empty cells.
             y: the class of each row.
 
         Returns:
-            Both as they came: frames and Series of pandas or polars, Tables, arrays. A column whose
-            dtype does not hold what was drawn is in one that does.
+            Both in their original form: frames and Series of pandas or polars, Tables, arrays. A
+            column whose dtype cannot hold the drawn values gets one that can.
 
         Raises:
-            InvalidRequest: y's name is none that a column of a server's table has.
-            ValueError: X is no such thing, or nothing can be learnt of it.
+            InvalidRequest: y's name cannot be a column of a server's table.
+            ValueError: X has the wrong type, or nothing can be learnt from it.
             CascadeError: the server refused values, or does not answer.
         """
         is_polars = _is_polars_series(y)
         of_pandas = pandas().Series(y.to_numpy(), name=y.name) if is_polars else y
-        # What imbalanced-learn takes for a frame of pandas' it puts into the dtypes of X, come what
-        # may: a category that was drawn would be empty, and an empty cell no whole number.
+        # imbalanced-learn forces what it recognises as a pandas frame into the dtypes of X: a newly
+        # drawn category would become empty, and an empty cell does not fit a column of whole
+        # numbers.
         given = _Frame(X) if kind_of(X) in FRAMES else X
         more, classes = super().fit_resample(given, of_pandas, **params)
         if kind_of(X) is PANDAS:
@@ -128,7 +130,7 @@ class CascadeSampler(BaseOverSampler):
         return (X if is_frame else np.asarray(self._given.frame)), np.asarray(y), binarize_y
 
     def _named(self, y: Any) -> str:
-        """The column that y is: of a table that is learnt it may have any name."""
+        """Return the column for y: in a trained table it may have any name."""
         name = getattr(y, "name", None)
         if self.target or (isinstance(name, str) and name):
             return self.target or str(name)
@@ -177,7 +179,7 @@ class CascadeSampler(BaseOverSampler):
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame that nobody is to take for one of pandas'."""
+    """Wrapper that keeps imbalanced-learn from recognising a pandas frame."""
 
     frame: Any
 
@@ -197,7 +199,7 @@ def _count(frame: Any) -> int:
 
 
 def _with_column(frame: Any, name: str, y: Any, *, by_name: bool) -> Any:
-    """The frame and its classes; `by_name`: as text, so that they are categories."""
+    """Return the frame with its classes; `by_name`: as text, so that they are categories."""
     values = [_label(value) for value in y.tolist()] if by_name else y.tolist()
     kind = kind_of(frame)
     if kind is PANDAS:

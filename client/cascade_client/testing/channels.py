@@ -1,4 +1,4 @@
-"""gRPC channels to a `FakeServer`: what `Client` and `AsyncClient` use of one, and no more."""
+"""gRPC channels to a `FakeServer`, with only the parts that `Client` and `AsyncClient` use."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ CANCELLED = "the call was cancelled"
 
 
 class FakeChannel(grpc.Channel):
-    """What `Client` uses of a `grpc.Channel`; every call is answered in the caller's thread."""
+    """The parts of `grpc.Channel` that `Client` uses; every call is answered in the caller's
+    thread.
+    """
 
     def __init__(self, server: FakeServer) -> None:
         self._server = server
 
     def unary_unary(self, method: str, *codec: Any, **named: Any) -> Callable[..., Any]:
-        """A method that answers once."""
+        """Return a method that answers once."""
         to_bytes, from_bytes = _codec(*codec, **named)
 
         def call(request: Any, timeout: float | None = None, **_: Any) -> Any:
@@ -36,7 +38,7 @@ class FakeChannel(grpc.Channel):
         return call
 
     def unary_stream(self, method: str, *codec: Any, **named: Any) -> Callable[..., Any]:
-        """A method that answers with a stream, such as `Generate`."""
+        """Return a method that answers with a stream, such as `Generate`."""
         to_bytes, _ = _codec(*codec, **named)
 
         def call(request: Any, timeout: float | None = None, **_: Any) -> BlockingStream:
@@ -45,7 +47,7 @@ class FakeChannel(grpc.Channel):
         return call
 
     def stream_stream(self, method: str, *codec: Any, **named: Any) -> Callable[..., Any]:
-        """A stream of requests and one of answers: a session's."""
+        """Return a method with two streams, as a session uses."""
 
         def call(messages: Iterable[Any], **_: Any) -> BlockingStream:
             return BlockingStream(self._streamed(messages))
@@ -53,17 +55,17 @@ class FakeChannel(grpc.Channel):
         return call
 
     def stream_unary(self, method: str, *codec: Any, **named: Any) -> Any:
-        """No method of Cascade's is of this kind."""
+        """Raise: Cascade has no method of this kind."""
         raise NotImplementedError(method)
 
     def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:
-        """There is no connection whose state could change."""
+        """Do nothing: there is no connection whose state could change."""
 
     def unsubscribe(self, callback: Any) -> None:
-        """As `subscribe`: there is nothing to forget."""
+        """Do nothing, as `subscribe`."""
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is nothing to close."""
 
     def __enter__(self) -> FakeChannel:
         return self
@@ -99,23 +101,23 @@ class BlockingStream:
             raise StreamedError(grpc.StatusCode.CANCELLED, CANCELLED)
 
     def cancel(self) -> None:
-        """End the stream: no more of it is wanted, and whoever reads it is told so."""
+        """End the stream; its reader gets an error."""
         self._is_cancelled = True
 
 
 class AsyncFakeChannel:
-    """What `AsyncClient` uses of a `grpc.aio.Channel`."""
+    """The parts of `grpc.aio.Channel` that `AsyncClient` uses."""
 
     def __init__(self, server: FakeServer) -> None:
         self._server = server
 
     def unary_unary(self, method: str, *codec: Any, **named: Any) -> Callable[..., Any]:
-        """A method that answers once, to be awaited."""
+        """Return a method that answers once, to be awaited."""
         to_bytes, from_bytes = _codec(*codec, **named)
 
         async def call(request: Any, timeout: float | None = None, **_: Any) -> Any:
             body, there = self._server.unary(method, to_bytes(request), timeout)
-            # Calls of other tasks begin before the time passes that this one takes.
+            # Let calls of other tasks begin before the time that this one takes has passed.
             await asyncio.sleep(0)
             self._server.passes(there)
             return from_bytes(body)
@@ -123,7 +125,7 @@ class AsyncFakeChannel:
         return call
 
     def unary_stream(self, method: str, *codec: Any, **named: Any) -> Callable[..., Any]:
-        """A method that answers with a stream, such as `Generate`."""
+        """Return a method that answers with a stream, such as `Generate`."""
         to_bytes, _ = _codec(*codec, **named)
 
         def call(request: Any, timeout: float | None = None, **_: Any) -> AsyncStream:
@@ -132,7 +134,7 @@ class AsyncFakeChannel:
         return call
 
     def stream_stream(self, method: str, *codec: Any, **named: Any) -> Callable[..., Any]:
-        """A stream of requests and one of answers: a session's."""
+        """Return a method with two streams, as a session uses."""
 
         def call(**_: Any) -> AsyncStream:
             return AsyncStream(self._server, None)
@@ -140,7 +142,7 @@ class AsyncFakeChannel:
         return call
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is nothing to close."""
 
     async def _streaming(
         self, method: str, body: bytes, timeout: float | None
@@ -152,7 +154,7 @@ class AsyncFakeChannel:
 
 
 class AsyncStream:
-    """As `BlockingStream`; of a session, what is written is answered."""
+    """As `BlockingStream`; in a session, it also answers what is written."""
 
     def __init__(self, server: FakeServer, answers: AsyncIterator[Any] | None) -> None:
         self._server = server
@@ -161,7 +163,7 @@ class AsyncStream:
         self._is_cancelled = False
 
     async def write(self, message: Any) -> None:
-        """Requests of a session."""
+        """Send requests of a session."""
         self._written.put_nowait(message)
 
     async def __aiter__(self) -> AsyncIterator[Any]:
@@ -183,7 +185,7 @@ class AsyncStream:
             yield answers
 
     def cancel(self) -> None:
-        """End the stream: no more of it is wanted, and whoever reads it is told so."""
+        """End the stream; its reader gets an error."""
         self._is_cancelled = True
         self._written.put_nowait(None)
 
@@ -197,7 +199,7 @@ def _codec(
 def _answers(
     server: FakeServer, message: pb.SynthesizeStreamRequest
 ) -> tuple[pb.SynthesizeStreamResponse, float]:
-    """Each request of a session's message answered, and when all of it is there."""
+    """Answer each request of a session's message; also return when the answer is complete."""
     out, latest = pb.SynthesizeStreamResponse(), server.clock()
     for each in message.requests:
         answer = out.answers.add(id=each.id)

@@ -1,4 +1,4 @@
-"""Offline jobs of a `FakeServer`: made at once, told bit by bit, kept in memory."""
+"""Offline jobs of a `FakeServer`: completed at once, reported step by step, kept in memory."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from cascade_client.testing.tables import Asked, FakeTable, Row, read_rows
 from cascade_client.values.descriptions import ColumnDescription, TableDescription
 
 JOBS = pb.DESCRIPTOR.services_by_name["Jobs"].full_name
-# Bytes of a message of a file: few, so that a file takes several.
+# Bytes per message of a file: few, so that a file takes several.
 BLOCK = 1024
-# Rows of a column that is balanced without naming its values may be of so many.
+# Most distinct values of a column that can be balanced without naming its values.
 MOST_VALUES = 20
 
 
 @dataclass
 class FakeJob:
-    """A job: what is told of it, and its files, of which the last is the manifest.
+    """A job: its reported state, and its files, of which the last is the manifest.
 
-    Whenever it is told of, it has gone on by a file.
+    Each report advances it by one file.
     """
 
     message: pb.Job
@@ -38,13 +38,13 @@ class FakeJob:
     token: str = ""
 
     def now(self) -> pb.Job:
-        """How it is, as it is told."""
+        """Return its current state for a report."""
         out = pb.Job()
         out.CopyFrom(self.message)
         return out
 
     def goes_on(self) -> pb.Job:
-        """How it is now, and no more as it was."""
+        """Advance the job and return its new state."""
         job = self.message
         if job.state == pb.JOB_STATE_PENDING:
             job.state = pb.JOB_STATE_RUNNING
@@ -62,7 +62,7 @@ class FakeJob:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more happens to it."""
+        """Whether the job has ended."""
         return _is_final(self.message)
 
 
@@ -71,8 +71,8 @@ class FakeJobs:
     """The jobs of a server.
 
     Attributes:
-        file_rows: rows of a file.
-        fails: reasons for which the next jobs are to fail; "": that one does not.
+        file_rows: rows per file.
+        fails: failure reasons of the next jobs; "": the job does not fail.
     """
 
     file_rows: int
@@ -80,7 +80,7 @@ class FakeJobs:
     fails: list[str] = field(default_factory=list)
 
     def submit(self, body: bytes, asked: Asked, seed: int, table: FakeTable) -> pb.Job:
-        """The job of a request, made now or there before."""
+        """Return the job of a request, either new or an existing one."""
         request = pb.SubmitJobRequest.FromString(body)
         same = pb.SubmitJobRequest.FromString(body)
         same.ClearField("token")
@@ -120,7 +120,7 @@ class FakeJobs:
         return made.now()
 
     def get(self, body: bytes) -> pb.Job:
-        """Answer `GetJob`: a job that has not ended is a step further each time."""
+        """Answer `GetJob`: each call advances a job that has not ended."""
         request = pb.GetJobRequest.FromString(body)
         job = self._find(request.id)
         out = job.goes_on()
@@ -130,13 +130,13 @@ class FakeJobs:
         return out
 
     def list(self, body: bytes) -> pb.ListJobsResponse:
-        """The newest jobs, newest first."""
+        """Return the newest jobs, newest first."""
         limit = pb.ListJobsRequest.FromString(body).limit or 100
         newest = list(self.jobs.values())[::-1][:limit]
         return pb.ListJobsResponse(jobs=[job.now() for job in newest])
 
     def cancel(self, body: bytes) -> pb.Job:
-        """Answer `CancelJob`; a job that has ended is refused, as by a server."""
+        """Answer `CancelJob`; refuse a job that has ended, as a server does."""
         job = self._find(pb.CancelJobRequest.FromString(body).id)
         if job.has_ended:
             state = pb.JobState.Name(job.message.state).removeprefix("JOB_STATE_")
@@ -148,17 +148,17 @@ class FakeJobs:
         return job.now()
 
     def watch(self, body: bytes) -> Iterator[tuple[pb.Job, int]]:
-        """A job until it has ended, and how many rows of it there are."""
+        """Yield a job's states until it has ended, each with its number of rows."""
         job = self._find(pb.WatchJobRequest.FromString(body).id)
         out = job.now()
         yield out, out.rows_done
-        # Until it was told that it has: somebody else may have moved it on meanwhile.
+        # Until its end was reported: another call may have advanced it meanwhile.
         while not _is_final(out):
             out = job.goes_on()
             yield out, out.rows_done
 
     def read(self, body: bytes) -> Iterator[tuple[pb.ReadResultResponse, int]]:
-        """A file from a byte on, and how many bytes have come with each message."""
+        """Yield a file from a byte offset, with the number of bytes sent after each message."""
         request = pb.ReadResultRequest.FromString(body)
         job = self._find(request.id)
         data = job.files.get(request.name)
@@ -178,7 +178,7 @@ class FakeJobs:
 
 
 def asked_of(body: bytes, describe: Callable[[str, int], TableDescription]) -> Asked:
-    """What a job is asked for, each of its rows told by itself.
+    """Parse a job's request, with each of its rows separate.
 
     Raises:
         StreamedError: INVALID_ARGUMENT.
@@ -215,7 +215,7 @@ def asked_of(body: bytes, describe: Callable[[str, int], TableDescription]) -> A
 def _balanced(
     request: pb.SubmitJobRequest, column: ColumnDescription | None, described: TableDescription
 ) -> list[Row]:
-    """A row for each, with its value of the balanced column, one value after another."""
+    """Return one row per value of the balanced column, in turn."""
     balance = request.balance
     if balance.HasField("values"):
         values: list[Any] = [row[balance.column] for row in read_rows(balance.values, described)]

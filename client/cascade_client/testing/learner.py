@@ -1,4 +1,4 @@
-"""A learner for tests of estimators that learn a table of their own: what it learns is the rows."""
+"""A learner for tests of estimators that train a table: it only stores the rows."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ TABLE = "learnt"
 
 
 class FakeLearner:
-    """For the `learner` of `cascade_client.sklearn`'s estimators, in the place of minutes of
-    training.
+    """A `learner` for `cascade_client.sklearn`'s estimators that avoids minutes of training.
 
     >>> CascadeImputer(learner=FakeLearner(), random_state=0).fit_transform(frame)
 
-    Holes are filled with cells of other rows of `fit`, one row after another.
+    Holes are filled with cells of the rows given to `fit`, one row after another.
     """
 
     def __repr__(self) -> str:
-        """As it is typed: tests that are made for each estimator are named by it."""
+        """Return the expression that creates it: generated tests of estimators use it in their
+        names.
+        """
         return "FakeLearner()"
 
     def learn(self, rows: Any, classes: Sequence[str], seed: int) -> FakeLearnt:
-        """A table of the rows of a pyarrow Table."""
+        """Return a table of the rows of a pyarrow Table."""
         return FakeLearnt(rows.to_pylist())
 
 
 class FakeLearnt:
-    """A table that a `FakeServer` answers of.
+    """A table served by a `FakeServer`.
 
     Args:
-        rows: what was learnt.
+        rows: the training rows.
     """
 
     table = TABLE
@@ -43,7 +44,7 @@ class FakeLearnt:
         self._client: Client | None = None
 
     def client(self) -> Client:
-        """A client of the fake server."""
+        """Return a client of the fake server."""
         if self._client is None:
             self._client = FakeServer({TABLE: self._rows}).client()
         return self._client

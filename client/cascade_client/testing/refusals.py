@@ -1,4 +1,4 @@
-"""What a `FakeServer` refuses, as a server would have said it."""
+"""Refusals of a `FakeServer`, with the status codes of a real server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cascade_client.testing.tables import Asked
 from cascade_client.values.descriptions import TableDescription
 
 AS_ASKED = "refused, as the test asked for"
-# What a server would have said for the client to raise the error; a test holds it to that.
+# Status for which the client raises each error; a test checks this.
 CODES: Mapping[type[CascadeError], grpc.StatusCode] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     NotFound: grpc.StatusCode.NOT_FOUND,
@@ -38,7 +38,7 @@ CODES: Mapping[type[CascadeError], grpc.StatusCode] = {
 
 
 def check(asked: Asked, table: TableDescription) -> None:
-    """Refuse columns that there are none of, as a server does."""
+    """Refuse unknown columns, as a server does."""
     names = [name for row in asked.rows for name in row] + list(asked.columns or ())
     for name in names:
         if table.column(name) is None:
@@ -50,7 +50,7 @@ def check(asked: Asked, table: TableDescription) -> None:
 
 
 def as_rpc_error(error: CascadeError | type[CascadeError]) -> StreamedError:
-    """An error as it travels."""
+    """Convert an error to its form on the wire."""
     if isinstance(error, type):
         error = error(AS_ASKED)
     pushback = None

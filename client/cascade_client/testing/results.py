@@ -1,5 +1,4 @@
-"""The files of a `FakeServer`'s jobs: those that a server writes, made by what a server makes them
-with."""
+"""Result files of a `FakeServer`'s jobs, written with the server's own code."""
 
 from __future__ import annotations
 
@@ -30,19 +29,19 @@ from cascade_client.testing.tables import Asked, Row, read_rows
 from cascade_client.values.date_times import to_microseconds
 from cascade_client.values.descriptions import TableDescription
 
-# What stands for when a table was released, which is in what is said of its rows.
+# Placeholder for the release time of a table, which is part of its rows' description.
 RELEASED = "2020-01-01T00:00:00+00:00"
 
 
 def specification_of(
     request: pb.SubmitJobRequest, asked: Asked, seed: int, rows: int, described: TableDescription
 ) -> Specification:
-    """What a job is to make, as a server writes it down.
+    """Build the specification of a job, as a server stores it.
 
     Args:
-        request: as it came.
-        asked: what is asked for by it.
-        seed: its own, or the one that the server chose.
+        request: the message.
+        asked: the parsed request.
+        seed: of the request, or the one that the server chose.
         rows: of the job.
         described: the table.
     """
@@ -79,7 +78,7 @@ def specification_of(
 def files_of(
     specification: Specification, rows: Sequence[Row], described: TableDescription, file_rows: int
 ) -> Iterator[tuple[Part, bytes]]:
-    """A job's files, as a server makes them: those with rows, what is said of them, the manifest.
+    """Yield a job's files, as a server makes them: row files, descriptions, and the manifest.
 
     Args:
         specification: of the job.

@@ -33,27 +33,27 @@ FIDELITY_NAMES: Mapping[int, Fidelity] = {value: name for name, value in FIDELIT
 
 
 class FakeServer:
-    """Answers clients of its own from tables that a test gives it.
+    """A fake server that answers its own clients from tables that a test provides.
 
     >>> server = FakeServer({"credit": [{"age": 25, "income": 1800.0}]})
     >>> server.refuse(Overloaded("busy", retry_after=0.1), times=2)
     >>> with server.client() as client:
     ...     client.synthesize("credit", {"age": 30})
 
-    Time is pretended: what is slow, what is waited for between two tries and what is slept passes
-    at once, on `clock`. Calls that are made at one time run beside each other.
+    Time is simulated: slow answers, waits between retries and sleeps pass at once, on `clock`.
+    Concurrent calls overlap in simulated time.
 
     Args:
         tables: by name: a list of dicts or a frame of any kind, whose rows are the answers; a
             `TableDescription`, within which values are drawn at random; or a `FakeTable`, for a
-            function and for all else.
-        chunk_rows: rows of one message of a stream, and of one file of a job, >= 1.
-        max_rows, max_message_bytes: what one request may ask for; larger frames go in parts.
+            function and other settings.
+        chunk_rows: rows per message of a stream, and per file of a job, >= 1.
+        max_rows, max_message_bytes: limits of one request; larger frames go in parts.
 
     Attributes:
-        asked: every `Synthesize`, `Generate` and `SubmitJob` that came, also those that were
-            refused.
-        is_ready: whether `wait_ready` is told so.
+        asked: every `Synthesize`, `Generate` and `SubmitJob` request received, including those that
+            were refused.
+        is_ready: whether `wait_ready` sees a serving server.
 
     Raises:
         TypeError: names the table and what is allowed.
@@ -84,8 +84,9 @@ class FakeServer:
     # What a test asks for.
 
     def client(self, **options: Any) -> Client:
-        """A client of this server; its time is `clock`, its random numbers are the same each time.
-        Options are `Client`'s."""
+        """Return a client with simulated time and reproducible random numbers. Options are
+        `Client`'s.
+        """
         return Client(
             TARGET,
             channel=self.channel(),
@@ -93,7 +94,7 @@ class FakeServer:
         )
 
     def async_client(self, **options: Any) -> AsyncClient:
-        """The same for asyncio. Options are `AsyncClient`'s."""
+        """Return an asyncio client of the same kind. Options are `AsyncClient`'s."""
         return AsyncClient(
             TARGET,
             channel=self.async_channel(),
@@ -101,24 +102,26 @@ class FakeServer:
         )
 
     def channel(self) -> grpc.Channel:
-        """For code that makes its own client: ``Client(channel=server.channel())``."""
+        """Return a channel for code that makes its own client:
+        ``Client(channel=server.channel())``.
+        """
         return FakeChannel(self)
 
     def async_channel(self) -> grpc.aio.Channel:
-        """The same for `AsyncClient`."""
+        """Return a channel for `AsyncClient`."""
         return AsyncFakeChannel(self)
 
     def refuse(
         self, error: CascadeError | type[CascadeError], times: int | None = 1, *, after: int = 0
     ) -> None:
-        """Answer the next requests with an error; the client retries as it always does.
+        """Answer the next requests with an error; the client retries as usual.
 
         Args:
-            error: what the client is to raise in the end, such as ``Overloaded("busy",
+            error: the error that the client finally raises, such as ``Overloaded("busy",
                 retry_after=0.5)`` or `DeadlineExceeded`.
-            times: requests; None: all, until `recover`.
-            after: rows of a stream (of a job's file bytes) that come before it breaks; 0: it is
-                refused at once.
+            times: number of requests; None: all, until `recover`.
+            after: rows of a stream (or bytes of a job's file) that come before it breaks; 0: the
+                request is refused at once.
         """
         refusal = as_rpc_error(error)
         with self._lock:
@@ -128,7 +131,7 @@ class FakeServer:
                 self._refusals += [(refusal, after)] * times
 
     def slow(self, seconds: float, times: int | None = None) -> None:
-        """Have the next answers take so long, in pretended time; None: all, until `recover`."""
+        """Make the next answers take this long, in simulated time; None: all, until `recover`."""
         with self._lock:
             if times is None:
                 self._delay = seconds
@@ -136,31 +139,31 @@ class FakeServer:
                 self._delays += [seconds] * times
 
     def recover(self) -> None:
-        """Answer at once and refuse nothing, whatever was asked for before."""
+        """Undo `refuse` and `slow`."""
         with self._lock:
             self._refusals, self._refuses_on, self._delays, self._delay = [], None, [], 0.0
 
     def fail_job(self, reason: str) -> None:
-        """Have the next job that is submitted fail, once it has begun."""
+        """Make the next submitted job fail, once it has begun."""
         self._jobs.fails.append(reason)
 
     def clock(self) -> float:
-        """Seconds of pretended time, from 0."""
+        """Return the simulated time in seconds, from 0."""
         return self._now
 
     def sleep(self, seconds: float) -> None:
-        """Let pretended time pass."""
+        """Advance the simulated time."""
         with self._lock:
             self._now += seconds
 
     async def sleep_async(self, seconds: float) -> None:
-        """Let pretended time pass, for `AsyncClient`."""
+        """Advance the simulated time, for `AsyncClient`."""
         self.sleep(seconds)
 
     # What the channels ask for.
 
     def unary(self, path: str, body: bytes, timeout: float | None) -> tuple[bytes, float]:
-        """The answer to a call, and the pretended time at which it is there.
+        """Return the answer to a call, and the simulated time of its arrival.
 
         Raises:
             StreamedError: the call fails.
@@ -197,7 +200,7 @@ class FakeServer:
     def synthesize(
         self, request: pb.SynthesizeRequest, timeout: float | None
     ) -> tuple[pb.SynthesizeResponse, float]:
-        """The answer to a request, of a call or a session's; as `unary`."""
+        """Return the answer to a request of a call or of a session; as `unary`."""
         total = request.rows.count * (request.draws or 1)
         if total > self._max_rows or request.ByteSize() > self._max_message_bytes:
             raise StreamedError(
@@ -236,7 +239,7 @@ class FakeServer:
         return response, there
 
     def stream(self, path: str, body: bytes, timeout: float | None) -> Iterator[tuple[Any, float]]:
-        """The messages of a call whose answer is a stream; as `unary`."""
+        """Yield the messages of a streaming call; as `unary`."""
         if path == f"/{SYNTHESIS}/Generate":
             yield from self.generate(body, timeout)
             return
@@ -264,7 +267,7 @@ class FakeServer:
     def generate(
         self, body: bytes, timeout: float | None
     ) -> Iterator[tuple[pb.GenerateResponse, float]]:
-        """The messages of a stream; as `unary`."""
+        """Yield the messages of a stream of generated rows; as `unary`."""
         request = pb.GenerateRequest.FromString(body)
         table, described = self._find(request.table, request.version)
         given = read_rows(request.given, described) if request.HasField("given") else ({},)
@@ -294,12 +297,12 @@ class FakeServer:
             yield response, there
 
     def passes(self, there: float) -> None:
-        """Pretended time is at least so far."""
+        """Advance the simulated time to at least this."""
         with self._lock:
             self._now = max(self._now, there)
 
     def _take(self, asked: Asked) -> tuple[int, float, tuple[StreamedError, int] | None]:
-        """Note a request: its seed, when its answer is there, and how it is refused."""
+        """Record a request; return its seed, when its answer arrives, and its refusal, if any."""
         with self._lock:
             self.asked.append(asked)
             seed = self._answered if asked.seed is None else asked.seed

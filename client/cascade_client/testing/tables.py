@@ -1,4 +1,4 @@
-"""What a `FakeServer` answers with: rows that were given, drawn at random or made by a function."""
+"""Answers of a `FakeServer`: rows that are given, drawn at random, or made by a function."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from cascade_client.values.date_times import from_microseconds, to_microseconds
 from cascade_client.values.descriptions import ColumnDescription, TableDescription
 
 Row = Mapping[str, Any]
-# Of nullable columns that are drawn at random, one cell in so many is NULL.
+# In nullable columns that are drawn at random, one cell in this many is NULL.
 NULL_EVERY = 8
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as a `FakeServer` read it.
+    """A request as a `FakeServer` parsed it.
 
     Attributes:
-        method: "synthesize" (a session's requests too), "generate", or "submit" of a job.
+        method: "synthesize" (including a session's requests), "generate", or "submit" of a job.
         table: the table's name.
-        rows: what is known of each row: absent columns are left out, NULL is None. Of `generate`
-            one row, with what all generated rows share.
-        draws: answers a row; of `generate`, and of a job without conditions, the rows to make.
+        rows: the known values of each row: absent columns are left out, NULL is None. For
+            `generate` one row, with the values that all generated rows share.
+        draws: answers per row; for `generate`, and a job without conditions, the rows to make.
         columns: those to return; None: all.
         seed: None: the caller left it to the server.
-        fidelity: what was asked for.
+        fidelity: the requested tier.
         version: the release; None: the latest.
-        log_likelihood, explain, strict: whether they were asked for.
-        offline: whether nobody waits, as for the parts of a frame.
-        first_row: of a frame that went in parts, its rows before these.
-        done: of `generate`, rows that the caller had already: it resumes a stream that broke.
-        timeout: seconds that the caller waits; None: for ever.
+        log_likelihood, explain, strict: the request's flags.
+        offline: whether this is offline work, such as the parts of a frame.
+        first_row: for a frame sent in parts, its rows before these.
+        done: for `generate`, rows that the caller already has, when it resumes a broken stream.
+        timeout: the caller's timeout in seconds; None: no limit.
     """
 
     method: str
@@ -61,27 +61,27 @@ class Asked:
     timeout: float | None = None
 
 
-# The rows of an answer: `draws` of each row that was asked for, one after another. A column that is
-# left out of one is as it was given.
+# Returns the rows of an answer: `draws` of each requested row, in order. A column that a row lacks
+# keeps its given value.
 Function = Callable[[Asked], Iterable[Row]]
 
 
 @dataclass(frozen=True)
 class FakeTable:
-    """A table of a `FakeServer`, where more than its rows matters.
+    """A table of a `FakeServer` with more settings than its rows.
 
     Attributes:
-        rows: a list of dicts, or a frame of any kind that `Client.synthesize` takes: answers go
-            round it, beginning at the row whose number is the seed. A function: is given what was
-            asked and returns the answer's rows, one for each draw of each row. None: values are
-            drawn at random within `columns`.
-        columns: as `Client.describe` is to tell them; empty: as they are in `rows`.
-        versions: releases that there are; callers who name none are answered by the last.
-        log_likelihood: of every row, where it is asked for; nats.
+        rows: a list of dicts, or a frame of any kind that `Client.synthesize` takes: answers cycle
+            through it, starting at the row whose number is the seed. A function: gets the request
+            and returns the answer's rows, one for each draw of each row. None: values are drawn at
+            random within `columns`.
+        columns: as `Client.describe` returns them; empty: as they are in `rows`.
+        versions: existing releases; the last one is the default.
+        log_likelihood: of every row, if it is requested; nats.
 
     Raises:
-        TypeError: `rows` is of another type, or has a value that no table has, or there is nothing
-            to tell columns by.
+        TypeError: `rows` is of another type, or has a value that no table supports, or nothing
+            determines the columns.
     """
 
     rows: Any = None
@@ -100,15 +100,15 @@ class FakeTable:
             object.__setattr__(self, "columns", _columns_of(rows))
 
     def description(self, name: str) -> TableDescription:
-        """Its columns under a name."""
+        """Return the description of its columns under a name."""
         return TableDescription(name, max(self.versions), tuple(self.columns))
 
     def answer(self, asked: Asked, seed: int) -> list[dict[str, Any]]:
-        """Complete rows, `draws` of each row that was asked for.
+        """Return complete rows, `draws` of each requested row.
 
         Args:
             asked: the request.
-            seed: its own, or the one that the server chose.
+            seed: of the request, or the one that the server chose.
 
         Raises:
             ValueError: a function answered with too few rows or columns.
@@ -143,7 +143,7 @@ class FakeTable:
 
 
 def read_rows(message: pb.Rows, table: TableDescription) -> tuple[Row, ...]:
-    """What is known of each row of a request."""
+    """Return the known values of each row of a request."""
     rows: list[dict[str, Any]] = [{} for _ in range(message.count)]
     for column in message.columns:
         field = column.WhichOneof("values")
@@ -161,7 +161,7 @@ def read_rows(message: pb.Rows, table: TableDescription) -> tuple[Row, ...]:
 
 
 def _listed(rows: Any) -> list[dict[str, Any]]:
-    """Rows as dicts of the values that travel; None: NULL."""
+    """Convert rows to dicts of wire values; None: NULL."""
     try:
         if kind_of(rows) is not None:
             return _of_frame(rows)

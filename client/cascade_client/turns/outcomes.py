@@ -1,4 +1,4 @@
-"""What a call's end says to the queue, and what a caller is told whom the queue refuses."""
+"""Interpretation of a call's end for the queue, and errors for calls that the queue refuses."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from cascade_client.errors import DeadlineExceeded, Failure, Overloaded
 from cascade_client.turns.queue import End
 from cascade_client.turns.throttle import FADING
 
-# Seconds before a call is sent again that was turned away while no other of this channel was in
-# flight, whose end would be the sign for it.
+# Seconds before a rejected call is sent again if no other call of this channel is in flight, whose
+# end would trigger it.
 AGAIN = 0.002
-# How gRPC says that a call is one too many for its connection; a test holds it to that.
+# gRPC's message for a call beyond the connection's limit; a test checks this.
 TOO_MANY_STREAMS = "Too many streams"
 
 ENDS = {
@@ -21,7 +21,7 @@ ENDS = {
 
 
 def end_of(error: grpc.RpcError) -> End:
-    """How a call has ended that failed so."""
+    """Classify the error of a failed call."""
     if was_turned_away(error):
         return End.TURNED_AWAY
     if Failure.of(error).is_too_large:
@@ -30,14 +30,16 @@ def end_of(error: grpc.RpcError) -> End:
 
 
 def was_turned_away(error: grpc.RpcError) -> bool:
-    """Whether a call never left this process, since the server allows its connection no more."""
+    """Return whether a call never left this process, because the connection's limit was reached."""
     return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and TOO_MANY_STREAMS in (
         error.details() or ""
     )
 
 
 def foreseen(lateness: float, waiting: int) -> Overloaded:
-    """A call is not let wait, since its answer would be late by so many seconds."""
+    """Build the error for a call that does not wait, because its answer would be this many seconds
+    late.
+    """
     return Overloaded(
         f"{waiting} calls of this client wait for the server, and this one's answer is predicted "
         f"{1e3 * lateness:.0f} ms later than its timeout allows; nothing was sent",
@@ -46,7 +48,9 @@ def foreseen(lateness: float, waiting: int) -> Overloaded:
 
 
 def hasty(left: float) -> Overloaded:
-    """A call is not sent, since others with as little time left came late."""
+    """Build the error for a call that is not sent, because others with as little time left were
+    late.
+    """
     return Overloaded(
         f"in the last seconds calls of this client came late that had as little time left as this "
         f"one has, {1e3 * left:.3g} ms; it was not sent",
@@ -55,7 +59,9 @@ def hasty(left: float) -> Overloaded:
 
 
 def throttled() -> Overloaded:
-    """A call is not sent, since the server refuses most of what this client sends it."""
+    """Build the error for a call that is not sent, because the server refuses most of this client's
+    calls.
+    """
     return Overloaded(
         "the server has refused most of what this client has sent in the last seconds; this call "
         "was not sent",
@@ -64,7 +70,7 @@ def throttled() -> Overloaded:
 
 
 def dropped() -> Overloaded:
-    """A call was let wait, and then others took longer than predicted."""
+    """Build the error for a call that waited while others took longer than predicted."""
     return Overloaded(
         "the call waited for its turn while others took longer than predicted, and its answer "
         "would be late by now; nothing was sent"
@@ -72,5 +78,5 @@ def dropped() -> Overloaded:
 
 
 def expired() -> DeadlineExceeded:
-    """A call waited until its deadline."""
+    """Build the error for a call that waited until its deadline."""
     return DeadlineExceeded("the deadline passed while the call waited for its turn")

@@ -1,23 +1,24 @@
-"""Who is sent next, who waits and who is refused: decisions over told times, with no I/O.
+"""Queue decisions: which call is sent next, waits or is refused; times are arguments, and there is
+no I/O.
 
-A server lets a connection have so many calls at once (HTTP/2's SETTINGS_MAX_CONCURRENT_STREAMS).
-What is beyond them waits in gRPC's core if it is let, oldest first: while more is asked than can be
-answered all of it waits until hardly any time is left, and nearly nothing is answered in time. Here
-the call with the earliest deadline is sent next, and one whose turn would come too late is refused
-while its caller still has time for something else.
+A server limits the concurrent calls of a connection (HTTP/2's SETTINGS_MAX_CONCURRENT_STREAMS). By
+default, excess calls wait in gRPC's core, oldest first: under overload, every call waits until
+hardly any time is left, and almost none is answered in time. Here the call with the earliest
+deadline is sent next, and a call whose turn would come too late is refused while its caller still
+has time for a fallback.
 
-How many calls may be in flight is learnt, for the limits are the server's and a client is not told
-them. gRPC turns a call away that is one too many for the connection: then one fewer is the limit.
-The server refuses calls because it has too many of all its callers: then the limit shrinks by a
-tenth. A server that does not refuse answers late: then it shrinks by more. It shrinks once for all
-calls that were sent before it shrank. And each time that as many calls as the limit have been
+The number of calls that may be in flight is learnt, because clients are not told the server's
+limits. If gRPC rejects a call beyond the connection's limit, the limit becomes one less than the
+calls in flight. If the server refuses calls because it has too many of all its callers, the limit
+shrinks by a tenth. If a server does not refuse but answers late, it shrinks by more. It shrinks
+once for all calls that were sent before it shrank. Each time as many calls as the limit have been
 answered while others waited, it grows by one (additive increase, multiplicative decrease; Chiu and
 Jain 1989).
 
-Where many channels make few calls each, no limit of what is in flight keeps them from asking for
-more than there is: what the server refuses too often is not sent either (`throttle`). And where the
-process that sends them is what there is too little of, few of those are sent that have as little
-time left as others had that came late (`late`).
+If many channels make few calls each, limits on calls in flight do not prevent overload, so calls
+that the server refuses too often are not sent at all (`throttle`). If the sending process is the
+bottleneck, only a few calls are sent that have as little time left as others that were late
+(`late`).
 """
 
 from __future__ import annotations
@@ -31,34 +32,34 @@ from operator import attrgetter
 from cascade_client.turns.late import TooLittle
 from cascade_client.turns.throttle import Throttle
 
-# A call is let wait if its answer is predicted to come within this share of the time it has left:
-# the rest is for what the prediction does not know.
+# A call may wait if its answer is predicted within this share of its remaining time; the rest
+# allows for prediction errors.
 MARGIN = 0.8
-# A call whose turn has come is dropped if less is left than this share of what answers take.
+# A call whose turn has come is dropped if less than this share of a typical answer time is left.
 PLAINLY_LATE = 0.8
-# Weight of the newest answer in what is known of the pace and of how long answers take.
+# Weight of the newest answer in the averages of pace and answer time.
 NEWEST = 1 / 32
-# How much of the way to a newer, longer time the best one goes.
+# How far the best time moves towards a newer, longer one.
 FORGETTING = 1 / 4096
-# Answers after which the pace is known well enough to refuse for.
+# Answers after which the pace is known well enough to refuse calls.
 KNOWN = 8
-# Seconds after which calls without a deadline are no longer overtaken by new ones.
+# Seconds after which new calls no longer overtake calls without a deadline.
 PATIENCE = 5.0
-# Seconds between two looks through all that wait for calls that will be late.
+# Seconds between two scans of the waiting calls for those that will be late.
 SWEEP = 0.01
-# What is left of the limit after a refusal, and after an answer that did not come in time.
+# Factor on the limit after a refusal, and after a late answer.
 REFUSED, LATE = 0.9, 0.7
-# A call that is late says something of the server if it had so many times what one takes at best;
-# with less it is its deadline that was too short. Not much: calls of a process that falls behind
-# have ever less, and its limit is to shrink.
+# A late call is evidence about the server only if it had this many times the best answer time; with
+# less, its deadline was too short. The factor is small because a process that falls behind leaves
+# its calls ever less time, and its limit should shrink.
 ENOUGH = 1.5
-# How much slower the limit grows past one that a connection is known to have had.
+# How much slower the limit grows beyond the connection's known limit.
 PROBING = 16
 BY_PLACE = attrgetter("place")
 
 
 class End(Enum):
-    """How a call that was sent has ended."""
+    """How a sent call has ended."""
 
     ANSWERED = auto()
     REFUSED = auto()  # the server has too much to do
@@ -68,7 +69,7 @@ class End(Enum):
 
 
 class State(Enum):
-    """How things stand with a call that waits."""
+    """State of a waiting call."""
 
     WAITING = auto()
     ITS_TURN = auto()
@@ -77,13 +78,13 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Limits:
-    """Calls that may be in flight at once.
+    """Limits on calls in flight.
 
     Attributes:
         first: before anything has been learnt, >= 1.
-        most: whatever is learnt, >= first.
-        foresees: whether a call is refused that would be late by what others took. What is open for
-            as long as anybody likes says nothing of that, and its deadline nothing of an answer.
+        most: upper bound of the learnt limit, >= first.
+        foresees: whether to refuse a call that is predicted to be late. Streams that stay open
+            indefinitely give no basis for predictions, and their deadline is not that of an answer.
     """
 
     first: int = 16
@@ -97,14 +98,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class TurnStatistics:
-    """How things stand in a client's queue.
+    """State of a client's queue.
 
     Attributes:
         in_flight: calls that have been sent and not answered.
-        limit: how many may be.
+        limit: how many may be in flight.
         waiting: calls that wait for their turn.
-        refused: calls that were not sent, since their answers would have been late, or too many of
-            them were refused or late before; since the client was made.
+        refused: calls that were not sent since the client was created, because their answers would
+            have been late, or too many calls were refused or late before.
     """
 
     in_flight: int
@@ -118,10 +119,10 @@ class Waiting:
     """A call that waits for its turn.
 
     Attributes:
-        expiry: its deadline; infinite where it has none.
-        kind: what is asked; answers of one kind take about the same time.
-        state: how things stand with it.
-        wake: what its caller waits for, a thing of the shell's.
+        expiry: its deadline; infinite without one.
+        kind: answers of one kind take about the same time.
+        state: its current state.
+        wake: what its caller waits on, such as an event; set by the caller's side.
     """
 
     expiry: float
@@ -133,11 +134,11 @@ class Waiting:
 
 @dataclass(slots=True)
 class Seconds:
-    """What has been measured of one thing.
+    """Statistics of one measured time.
 
     Attributes:
         mean: exponentially weighted; the first values count in full.
-        best: the least, which slowly forgets.
+        best: the minimum, which slowly fades.
         count: values so far.
     """
 
@@ -146,7 +147,7 @@ class Seconds:
     count: int = 0
 
     def add(self, value: float) -> None:
-        """Take in a new value."""
+        """Add a value."""
         self.count += 1
         weight = NEWEST if self.count * NEWEST > 1 else 1 / self.count
         self.mean += weight * (value - self.mean)
@@ -160,13 +161,13 @@ class Seconds:
 class TurnQueue:
     """The calls of one channel, or the requests of one standing stream.
 
-    All times are seconds of one monotonic clock. Not for several threads at once.
+    All times are seconds of one monotonic clock. Not thread-safe.
 
     Attributes:
         limits: bounds of `limit`.
         limit: how many calls may be in flight, as learnt so far.
-        in_flight: how many are.
-        refused: how many were refused, here.
+        in_flight: calls in flight.
+        refused: calls refused here.
     """
 
     limits: Limits = Limits()
@@ -175,18 +176,18 @@ class TurnQueue:
     refused: int = 0
     _waiting: list[Waiting] = field(default_factory=list)
     _entered: int = 0
-    # Seconds from one answer to the next while as many are in flight as may be.
+    # Seconds from one answer to the next while the limit is fully used.
     _pace: Seconds = field(default_factory=Seconds)
-    # Seconds from when a call is sent to its answer, by kind.
+    # Seconds from sending a call to its answer, by kind.
     _answers: dict[str, Seconds] = field(default_factory=dict)
     _full_since: float = 0.0
-    # What the connection was last known to let in, as far as gRPC has said so.
+    # The connection's limit, as last observed from gRPC.
     _allowed: float = math.inf
     _shrunk: float = -math.inf
     _swept: float = -math.inf
-    # Whether calls are sent at all, by kind: a server may take those of one and refuse others.
+    # Whether calls are sent at all, by kind: a server may take calls of one kind and refuse others.
     _throttles: dict[str, Throttle] = field(default_factory=dict)
-    # With how little time left calls came late, by kind, of those of which one ever did.
+    # How little remaining time was too little, by kind; only for kinds with a late call.
     _too_little: dict[str, TooLittle] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -194,16 +195,16 @@ class TurnQueue:
 
     @property
     def has_waiting(self) -> bool:
-        """Whether any call waits; while none does nobody is late."""
+        """Whether any call waits; otherwise no call can be late."""
         return bool(self._waiting)
 
     def tries_again(self, now: float, kind: str) -> bool:
-        """Whether a call that the server has refused may be tried again; see `Throttle`."""
+        """Return whether a refused call may be retried; see `Throttle`."""
         throttle = self._throttles.get(kind)
         return throttle is None or throttle.tries_again(now)
 
     def sends(self, now: float, kind: str, lot: float) -> bool:
-        """Whether a call that has come is to be sent, now or in its turn; see `Throttle`."""
+        """Return whether to send a new call, now or in its turn; see `Throttle`."""
         throttle = self._throttles.get(kind)
         if throttle is None or throttle.sends(now, lot):
             return True
@@ -211,8 +212,11 @@ class TurnQueue:
         return False
 
     def has_time(self, now: float, expiry: float, kind: str, lot: float) -> bool:
-        """Whether a call that has come is to be sent, though others with as little time left came
-        late; see `TooLittle`. By lot, a number in [0, 1), as `sends` decides."""
+        """Return whether to send a new call although others with as little time left were late; see
+        `TooLittle`.
+
+        `lot` is a random number in [0, 1), as for `sends`.
+        """
         too_little = self._too_little.get(kind)
         if too_little is None or lot < too_little.share(now, expiry - now):
             return True
@@ -220,14 +224,14 @@ class TurnQueue:
         return False
 
     def statistics(self) -> TurnStatistics:
-        """A snapshot for people who watch a client, and for tests."""
+        """Return a snapshot for monitoring and tests."""
         return TurnStatistics(self.in_flight, int(self.limit), len(self._waiting), self.refused)
 
     def lateness(self, now: float, expiry: float, kind: str) -> float:
-        """Seconds by which a call that came now would be late; none is where it is 0 or less.
+        """Return the seconds by which a new call would be late; 0 or less: it would be in time.
 
-        Who need not wait and who would be the first to wait is not late, so that there are always
-        answers to learn from and a bad pace is forgotten.
+        A call that need not wait, or would be the first to wait, is never late, so that there are
+        always answers to learn from and a wrong pace is corrected.
         """
         if not self._waiting or not self._knows_pace:
             return 0.0
@@ -238,9 +242,9 @@ class TurnQueue:
         return self._wait(ahead, kind) - MARGIN * (expiry - now)
 
     def enter(self, now: float, expiry: float, kind: str) -> Waiting | None:
-        """A call that wants to be sent: None if it is at once, else what it waits with.
+        """Admit a call: return None if it is sent at once, else its place in the queue.
 
-        Ask for its `lateness` before; a call that was let in is not refused here.
+        Check its `lateness` before; this method does not refuse calls.
         """
         if not self._waiting and self.in_flight + 1 <= self.limit:
             self._sends(now)
@@ -253,7 +257,7 @@ class TurnQueue:
     def leave(
         self, now: float, sent: float, kind: str, end: End, expiry: float = math.inf
     ) -> list[Waiting]:
-        """A call has ended that was sent then: who is to be told that its state has changed."""
+        """Record the end of a call; return the waiting calls whose state has changed."""
         self._learn(now, sent, kind, end)
         if expiry < math.inf and end in (End.ANSWERED, End.LATE):
             self._learn_little(now, expiry - sent, kind, end is End.ANSWERED)
@@ -261,14 +265,16 @@ class TurnQueue:
         return self._pass_on(now) if self._waiting else []
 
     def give_up(self, now: float, waiting: Waiting) -> list[Waiting]:
-        """A caller no longer wants its turn, which it may have been given; as `leave`."""
+        """Handle a caller that no longer wants its turn, which it may already have; returns as
+        `leave`.
+        """
         if waiting.state is State.WAITING:
             del self._waiting[bisect_left(self._waiting, waiting.place, key=BY_PLACE)]
             return []
         return self.give_back(now) if waiting.state is State.ITS_TURN else []
 
     def give_back(self, now: float) -> list[Waiting]:
-        """A turn that was given is not used: nothing was sent, so nothing is learnt; as `leave`."""
+        """Return an unused turn: nothing was sent, so nothing is learnt; returns as `leave`."""
         self.in_flight -= 1
         return self._pass_on(now) if self._waiting else []
 
@@ -280,7 +286,7 @@ class TurnQueue:
         return min(expiry, now + PATIENCE)
 
     def _wait(self, ahead: int, kind: str) -> float:
-        """Seconds until the answer of a call that so many go before."""
+        """Return the seconds until the answer of a call with this many others ahead of it."""
         return (ahead + 1) * self._pace.mean + self._takes(kind)
 
     def _takes(self, kind: str) -> float:
@@ -316,7 +322,7 @@ class TurnQueue:
             return
         answers = self._answers.get(kind)
         if end is End.LATE and answers is not None:
-            # It would have taken longer still.
+            # The answer would have taken even longer.
             answers.mean += NEWEST * max(0.0, now - sent - answers.mean)
         if sent > self._shrunk:
             if end is End.REFUSED:
@@ -334,12 +340,12 @@ class TurnQueue:
         was_full = self.in_flight + 1 > self.limit
         self.limit = max(1.0, share * self.limit)
         if not was_full:
-            # If it is by now, then since now.
+            # If the limit is fully used now, it is so from this moment.
             self._full_since = now
         self._shrunk = now
 
     def _pass_on(self, now: float) -> list[Waiting]:
-        """Give turns to those with the earliest deadlines, and drop who will be late."""
+        """Give turns to the calls with the earliest deadlines, and drop those that will be late."""
         told = self._sweep(now) if now >= self._swept + SWEEP else []
         while self._waiting and self.in_flight + 1 <= self.limit:
             first = self._waiting.pop(0)
@@ -359,7 +365,7 @@ class TurnQueue:
         kept: list[Waiting] = []
         told = []
         for each in self._waiting:
-            # The first is always kept, as it is let in.
+            # The first one is always kept, just as it is always admitted.
             if kept and self._wait(len(kept), each.kind) > each.expiry - now:
                 self._drop(each)
                 told.append(each)

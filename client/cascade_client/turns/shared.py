@@ -1,13 +1,13 @@
-"""One queue for all clients of an event loop that ask the same target in the same name.
+"""One queue for all clients of an event loop with the same target and credentials.
 
-What the server has too much of, and what their process has too little of, is the same for all of
-them: forty clients with a queue of their own each have few calls in flight, so that no limit is
-reached, and learn from few. So where there are several, a call whose client's connection has room
-then waits for a turn among the calls of all. In this order: a client that has to wait for its own
-slow calls keeps no turn from the others meanwhile.
+An overloaded server, or an overloaded client process, affects all of them equally. Forty clients
+with separate queues have few calls in flight each, so that they reach no limit and learn from few
+answers. So with several clients, a call whose own connection has room then waits for a turn among
+the calls of all. In this order, a client that waits for its own slow calls holds no turn that
+others could use.
 
-Clients with credentials of their own share nothing: what a proxy refuses one tenant it may well
-take of another.
+Clients with different credentials share nothing: a proxy that refuses one tenant may well accept
+another.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from dataclasses import dataclass, field
 from cascade_client.turns.queue import Limits
 from cascade_client.turns.tasks import TaskTurns
 
-# Calls of all clients that may be in flight at once.
+# Concurrent calls of all clients.
 SHARED_LIMITS = Limits(first=32, most=4096)
 
 
 @dataclass(eq=False)
 class _Company:
-    """The clients of a loop that ask one target.
+    """The clients of a loop with one target.
 
     Attributes:
         turns: for the calls of all of them.
-        clients: those that have asked.
+        clients: those that have made calls.
     """
 
     turns: TaskTurns
     clients: weakref.WeakSet[TaskTurns] = field(default_factory=weakref.WeakSet)
 
 
-# A company is its clients': without any it is gone.
+# The clients hold the references, so that a company without clients disappears.
 _companies: weakref.WeakKeyDictionary[
     asyncio.AbstractEventLoop, weakref.WeakValueDictionary[Hashable, _Company]
 ] = weakref.WeakKeyDictionary()
@@ -45,10 +45,10 @@ _companies: weakref.WeakKeyDictionary[
 
 @dataclass
 class Shared:
-    """Whom a client shares its turns with; called by its own.
+    """Access of a client's turns to the shared ones.
 
     Attributes:
-        key: whom it asks, and in whose name; clients whose keys are equal share.
+        key: target and credentials; clients with equal keys share.
         clock, sleep, rng: as for `TaskTurns`.
     """
 
@@ -60,7 +60,7 @@ class Shared:
     _left: bool = False
 
     def __call__(self, own: TaskTurns) -> TaskTurns | None:
-        """The turns of all, in the running loop; None: it is alone.
+        """Return the shared turns in the running loop; None: the client is alone.
 
         Args:
             own: the client's.
@@ -78,7 +78,7 @@ class Shared:
         return self._found.turns if len(self._found.clients) > 1 else None
 
     def leave(self, own: TaskTurns) -> None:
-        """The client asks no more."""
+        """Remove a client that makes no more calls."""
         if self._found is not None:
             self._found.clients.discard(own)
         self._found, self._left = None, True

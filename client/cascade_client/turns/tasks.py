@@ -1,4 +1,4 @@
-"""Tasks of one event loop that wait for their turn in a `TurnQueue`."""
+"""Turns in a `TurnQueue` for tasks of one event loop."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ T = TypeVar("T")
 
 
 class TaskTurns:
-    """Sends the calls of any number of tasks, so many at a time; `ThreadTurns` for asyncio.
+    """Sends the calls of any number of tasks, with a limit on concurrent ones; `ThreadTurns` for
+    asyncio.
 
     Args:
-        limits: how many at a time; None: as many as come.
+        limits: on concurrent calls; None: no limit.
         clock: monotonic seconds.
         sleep: waits, in seconds of that clock.
-        rng: uniform numbers in [0, 1), lots for which calls are sent.
-        shared: the turns that these are a part of, asked anew for each call; None: of none.
+        rng: uniform numbers in [0, 1), to decide at random which calls are sent.
+        shared: returns the turns shared with other clients, for each call; None: nothing is shared.
     """
 
     def __init__(
@@ -48,23 +49,23 @@ class TaskTurns:
         self._queue = None if limits is None else TurnQueue(limits)
         self._clock, self._sleep, self._rng = clock, sleep, rng
         self._shared = shared
-        # Calls whose own turn has come, and that wait for one of the shared ones.
+        # Calls that have their own turn and wait for a shared one.
         self._between = 0
 
     @property
     def waits(self) -> bool:
-        """Whether calls wait here at all."""
+        """Whether calls can wait here at all."""
         return self._queue is not None
 
     def statistics(self) -> TurnStatistics | None:
-        """A snapshot of the queue; None where calls do not wait here at all."""
+        """Return a snapshot of the queue; None if calls cannot wait here."""
         if self._queue is None:
             return None
         found, between = self._queue.statistics(), self._between
         return replace(found, in_flight=found.in_flight - between, waiting=found.waiting + between)
 
     def check(self, expiry: float, kind: str) -> None:
-        """Refuse a call before any work is put into it; see `ThreadTurns.check`."""
+        """Refuse a call before any work is spent on it; see `ThreadTurns.check`."""
         if self._queue is None:
             return
         self._check(self._queue, expiry, kind)
@@ -83,7 +84,7 @@ class TaskTurns:
             raise throttled()
 
     def tries_again(self, kind: str) -> bool:
-        """Whether what the server has refused may be tried again; see `Throttle`."""
+        """Return whether a refused call may be retried; see `Throttle`."""
         if self._queue is None:
             return True
         outer = self._outer()
@@ -97,7 +98,7 @@ class TaskTurns:
     async def send(self, call: Callable[[], Awaitable[T]], expiry: float, kind: str) -> T:
         """Make a call when its turn has come; see `ThreadTurns.send`.
 
-        A task that is cancelled gives its turn up, to whoever is next.
+        A cancelled task passes its turn to the next call.
         """
         queue = self._queue
         if queue is None:
@@ -126,7 +127,7 @@ class TaskTurns:
     async def _enter_outer(
         self, queue: TurnQueue, outer: TaskTurns, expiry: float, kind: str
     ) -> float:
-        """Wait for a turn of the shared ones, with one's own; when it came."""
+        """Wait for a shared turn while holding one's own; return when it came."""
         assert outer._queue is not None
         self._between += 1
         try:
@@ -139,8 +140,10 @@ class TaskTurns:
             self._between -= 1
 
     def _end(self, sent: float, kind: str, end: End, expiry: float) -> None:
-        """A call with a turn of these, the shared ones, has ended. That its own connection had no
-        room says nothing of what all may have."""
+        """Record the end of a call with a shared turn.
+
+        A full connection of its own says nothing about the shared limit.
+        """
         assert self._queue is not None
         if end is End.TURNED_AWAY:
             _wake(self._queue.give_back(self._clock()))
@@ -149,7 +152,7 @@ class TaskTurns:
 
     @asynccontextmanager
     async def holding(self, expiry: float) -> AsyncIterator[None]:
-        """A turn for as long as a stream is open; see `ThreadTurns.holding`."""
+        """Hold a turn while a stream is open; see `ThreadTurns.holding`."""
         if self._queue is None:
             yield
             return
@@ -173,7 +176,7 @@ class TaskTurns:
             raise foreseen(lateness, queue.statistics().waiting)
 
     async def _enter(self, queue: TurnQueue, expiry: float, kind: str) -> float:
-        """Wait for a turn; when it came."""
+        """Wait for a turn; return when it came."""
         self._check(queue, expiry, kind)
         now = self._clock()
         waiting = queue.enter(now, expiry, kind)
@@ -196,7 +199,7 @@ class TaskTurns:
         raise dropped() if is_dropped else expired()
 
     def _leave(self, queue: TurnQueue, sent: float, kind: str, end: End, expiry: float) -> bool:
-        """A call has ended; whether none is in flight any more."""
+        """Record the end of a call; return whether no call is in flight any more."""
         told = queue.leave(self._clock(), sent, kind, end, expiry)
         if told:
             _wake(told)

@@ -1,4 +1,4 @@
-"""Threads that wait for their turn in a `TurnQueue`."""
+"""Turns in a `TurnQueue` for threads."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ T = TypeVar("T")
 
 
 class ThreadTurns:
-    """Sends the calls of any number of threads, so many at a time.
+    """Sends the calls of any number of threads, with a limit on concurrent ones.
 
     Args:
-        limits: how many at a time; None: as many as come.
+        limits: on concurrent calls; None: no limit.
         clock: monotonic seconds.
         sleep: waits, in seconds of that clock.
-        rng: uniform numbers in [0, 1), lots for which calls are sent.
+        rng: uniform numbers in [0, 1), to decide at random which calls are sent.
     """
 
     def __init__(
@@ -47,25 +47,25 @@ class ThreadTurns:
 
     @property
     def waits(self) -> bool:
-        """Whether calls wait here at all."""
+        """Whether calls can wait here at all."""
         return self._queue is not None
 
     def statistics(self) -> TurnStatistics | None:
-        """A snapshot of the queue; None where calls do not wait here at all."""
+        """Return a snapshot of the queue; None if calls cannot wait here."""
         if self._queue is None:
             return None
         with self._lock:
             return self._queue.statistics()
 
     def check(self, expiry: float, kind: str) -> None:
-        """Refuse a call before any work is put into it, as far as its kind allows.
+        """Refuse a call before any work is spent on it, if its kind requires that.
 
-        To be asked once a call, when it is known which kind it is of: a call that is refused for
-        another kind's sake might have been answered.
+        Use it once per call, when the call's kind is known: a call refused because of another kind
+        might have been answered.
 
         Raises:
-            Overloaded: its answer would be late, or the server refuses most of what it is sent, or
-                most calls with as little time left came late.
+            Overloaded: its answer would be late, or the server refuses most calls, or most calls
+                with as little time left were late.
         """
         if self._queue is None:
             return
@@ -78,7 +78,7 @@ class ThreadTurns:
                 raise throttled()
 
     def tries_again(self, kind: str) -> bool:
-        """Whether what the server has refused may be tried again; see `Throttle`."""
+        """Return whether a refused call may be retried; see `Throttle`."""
         if self._queue is None:
             return True
         with self._lock:
@@ -90,7 +90,7 @@ class ThreadTurns:
         Args:
             call: makes it, and waits for its answer.
             expiry: its deadline, on the clock; infinite: none.
-            kind: calls of one kind take about as long as each other.
+            kind: calls of one kind take about the same time.
 
         Raises:
             Overloaded: its answer would be late; it was not made.
@@ -117,7 +117,7 @@ class ThreadTurns:
 
     @contextmanager
     def holding(self, expiry: float) -> Iterator[None]:
-        """A turn for as long as a stream of answers is open; errors are `send`'s."""
+        """Hold a turn while a stream of answers is open; errors are those of `send`."""
         if self._queue is None:
             yield
             return
@@ -141,7 +141,7 @@ class ThreadTurns:
             raise foreseen(lateness, queue.statistics().waiting)
 
     def _enter(self, queue: TurnQueue, expiry: float, kind: str) -> float:
-        """Wait for a turn; when it came."""
+        """Wait for a turn; return when it came."""
         with self._lock:
             self._check(queue, expiry, kind)
             now = self._clock()
@@ -166,7 +166,7 @@ class ThreadTurns:
             _wake(queue.give_up(self._clock(), waiting))
 
     def _leave(self, queue: TurnQueue, sent: float, kind: str, end: End, expiry: float) -> bool:
-        """A call has ended; whether none is in flight any more."""
+        """Record the end of a call; return whether no call is in flight any more."""
         with self._lock:
             told = queue.leave(self._clock(), sent, kind, end, expiry)
             if told:

@@ -1,9 +1,9 @@
-"""Which calls are not sent since the server refuses most of what it is sent; a pure decision.
+"""Decision not to send calls because the server refuses most of them.
 
-A refusal is cheap for the server, and not free: it costs the server a part of an answer, and the
-caller nearly as much as an answer does. A client that is refused more often than it is answered
-refuses the rest itself ("adaptive throttling", Site Reliability Engineering, chapter 21). It still
-sends half as many calls again as are taken, so that it notices when more are.
+A refusal is cheap for the server, but not free: it costs the server a part of an answer, and the
+caller nearly as much as an answer. A client that is refused more often than it is answered refuses
+the rest itself ("adaptive throttling", Site Reliability Engineering, chapter 21). It still sends
+half as many calls again as are accepted, to notice when more are.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-# How many calls are sent for one that the server takes.
+# Calls sent per call that the server accepts.
 SENT_FOR_ONE = 1.5
-# Seconds in which what happened fades to 1 / e.
+# Seconds in which the record fades to 1 / e.
 FADING = 1.0
-# Of all calls, those that are sent whatever happened: a server that is well again is found out.
+# Least share of calls that is sent in any case, to detect a recovered server.
 LEAST_SENT = 0.2
-# Refusals of late, beside those that come with so many answers, that are tried again.
+# Recent refusals that are retried, beyond those expected with this many answers.
 TRIED_AGAIN = 3.0
-# Calls of late before anything is concluded from them.
+# Recent calls needed before anything is concluded.
 ENOUGH = 10.0
 
 
 @dataclass(slots=True)
 class Throttle:
-    """Remembers how a channel's calls of one kind ended, and says whether one more is to be sent.
+    """Record of how a channel's calls of one kind ended, which decides whether to send another.
 
     All times are seconds of one monotonic clock.
 
     Attributes:
-        ended: calls that have ended lately, those that were not sent among them; fades.
+        ended: calls that have ended recently, including those that were not sent; fades.
         taken: those of them that the server has not refused.
     """
 
@@ -39,13 +39,15 @@ class Throttle:
     _since: float = 0.0
 
     def tries_again(self, now: float) -> bool:
-        """Whether a call that was refused may be tried again: each attempt is one more to refuse,
-        and while there are many of them they only make more of them be refused."""
+        """Return whether a refused call may be retried.
+
+        Each attempt is one more call to refuse; among many refusals, retries only cause more.
+        """
         self._fade(now)
         return self.ended - SENT_FOR_ONE * self.taken <= TRIED_AGAIN
 
     def share(self, now: float) -> float:
-        """Of the calls that come, how many are sent, in (0, 1]."""
+        """Return the share of new calls that is sent, in (0, 1]."""
         self._fade(now)
         if self.ended < ENOUGH:
             return 1.0
@@ -53,10 +55,10 @@ class Throttle:
         return 1.0 if beyond <= 0 else max(LEAST_SENT, 1 - beyond / (self.ended + 1))
 
     def sends(self, now: float, lot: float) -> bool:
-        """Whether a call that has come is to be sent; one that is not has ended.
+        """Return whether to send a new call; a call that is not sent counts as ended.
 
-        Every call has the same chance, whoever makes it and whatever became of those before. Would
-        one in so many be sent, it would be the same caller's each time where callers come in turn.
+        Every call has the same chance, whoever makes it and whatever happened before. If every n-th
+        call were sent instead, callers that come in turn would always see the same one succeed.
 
         Args:
             now: when it has come.
@@ -68,7 +70,7 @@ class Throttle:
         return False
 
     def learn(self, now: float, taken: bool) -> None:
-        """A call that was sent has ended, and the server had taken it or refused it."""
+        """Record the end of a sent call, which the server accepted or refused."""
         self._fade(now)
         self.ended += 1
         self.taken += taken

@@ -1,1 +1,1 @@
-"""What the server says, as frozen values that print readably."""
+"""Server answers as frozen values that print readably."""

@@ -1,4 +1,4 @@
-"""Rows that the server has made, whole or a part of a stream, as frozen values."""
+"""Generated rows, complete or one part of a stream, as frozen values."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Synthesis(Generic[T]):
     Attributes:
         data: the rows; draw d of row i is row ``i * draws + d``. A DataFrame keeps the request's
             index, each label repeated `draws` times.
-        provenance: what made them.
-        log_likelihood: float64 [rows of the request], ln p(observed columns) in nats; None where
-            it was not asked for.
+        provenance: how they were made.
+        log_likelihood: float64 [rows of the request], ln p(observed columns) in nats; None if it
+            was not requested.
         draws: answers for each row of the request.
     """
 
@@ -36,7 +36,7 @@ class Synthesis(Generic[T]):
         return f"<{type(self).__name__}: {self.provenance}; data:\n{self.data!r}>"
 
     def _repr_html_(self) -> str | None:
-        """The rows as a notebook shows them, and where they are from."""
+        """Return the rows as a notebook shows them, and their provenance."""
         shown = getattr(self.data, "_repr_html_", None)
         if shown is None:
             return None
@@ -44,8 +44,9 @@ class Synthesis(Generic[T]):
         return f"{shown()}<p>{said}</p>"
 
     def mean_over_draws(self, scores: Any) -> NDArray[np.float64]:
-        """The mean of each row's draws of something that was made of `data`, such as a model's
-        scores: what is known of a row whose features are late is the mean over what they may be.
+        """Average values computed from `data`, such as a model's scores, over each row's draws.
+
+        The score of a row with late features is the mean over their plausible values.
 
         >>> answer = client.synthesize("credit", frame, draws=32)
         >>> risk = answer.mean_over_draws(model.predict_proba(answer.data)[:, 1])
@@ -57,7 +58,7 @@ class Synthesis(Generic[T]):
             float64 [rows of the request, ...].
 
         Raises:
-            ValueError: there are not so many of them.
+            ValueError: the number of scores does not match.
         """
         values = np.asarray(scores, np.float64)
         if values.ndim == 0 or len(values) % self.draws:
@@ -70,8 +71,9 @@ class Synthesis(Generic[T]):
         return means
 
     def by_draw(self) -> T:
-        """`data` as a DataFrame of pandas whose index says the draw too, as its last level "draw":
-        ``answer.by_draw().groupby(level=0).mean(numeric_only=True)``.
+        """Return `data` as a DataFrame of pandas with an additional index level "draw".
+
+        ``answer.by_draw().groupby(level=0).mean(numeric_only=True)`` averages over the draws.
 
         Raises:
             TypeError: `data` is no DataFrame of pandas.
@@ -94,9 +96,9 @@ class Chunk(Generic[T]):
 
     Attributes:
         data: the rows of this part.
-        done: rows streamed so far, these included.
-        total: rows to come in all.
-        provenance: what made them.
+        done: rows streamed so far, including these.
+        total: total rows of the stream.
+        provenance: how they were made.
     """
 
     data: T

@@ -1,4 +1,4 @@
-"""Tables that the server has releases of: schema, bounds and fidelity, as frozen values to read."""
+"""Schema, bounds and fidelity of the server's tables, as frozen values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TableSummary:
 
 @dataclass(frozen=True)
 class ColumnDescription:
-    """What a column may hold.
+    """Allowed values of a column.
 
     Attributes:
         name: its name.
@@ -33,9 +33,9 @@ class ColumnDescription:
         dtype: the dtype it had in its source.
         minimum, maximum: bounds of numbers and of date-times (in microseconds since 1970-01-01
             UTC); None for the other kinds.
-        categories: what a categorical column may hold, most frequent first.
-        other: the label that rare and unseen categories fold into; None: none do, and an unseen
-            one counts as not known.
+        categories: of a categorical column, most frequent first.
+        other: the label that rare and unseen categories fold into; None: there is none, and an
+            unseen category counts as not known.
     """
 
     name: str
@@ -49,7 +49,7 @@ class ColumnDescription:
 
     @property
     def allowed(self) -> str:
-        """What it may hold, in words: "an integer from 21 to 79"."""
+        """Description of its allowed values: "an integer from 21 to 79"."""
         words = {
             "categorical": _some_of(self.categories)
             + (f"; others become {self.other!r}" if self.other is not None else ""),
@@ -103,16 +103,16 @@ class ReleaseDescription:
 
 @dataclass(frozen=True)
 class TableDescription:
-    """Schema, releases and fidelity of a table; `str()` of it is a table to read.
+    """Schema, releases and fidelity of a table; `str()` of it is a readable table.
 
     Attributes:
         table: its name.
         version: the release whose schema this is.
-        columns: in the order in which rows come.
+        columns: in the order of the rows' columns.
         dropped: columns of the source that were left out.
         releases: every release the server has.
-        max_rows: rows x draws that one request may ask for; larger frames go in parts.
-        max_message_bytes: of its message.
+        max_rows: most rows x draws of one request; larger frames go in parts.
+        max_message_bytes: largest request message.
     """
 
     table: str
@@ -124,7 +124,7 @@ class TableDescription:
     max_message_bytes: int = 16 * 2**20
 
     def column(self, name: str) -> ColumnDescription | None:
-        """The column of that name, or None."""
+        """Return the column of that name, or None."""
         return self.by_name.get(name)
 
     @cached_property

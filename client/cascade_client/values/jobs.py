@@ -16,7 +16,7 @@ from cascade_client.values.provenance import TIERS, Tier
 
 
 class JobState(StrEnum):
-    """Where a job is in its life; the last three are final."""
+    """State of a job; the last three named states are final."""
 
     PENDING = "PENDING"  # nobody has begun
     RUNNING = "RUNNING"  # its rows are being made
@@ -27,17 +27,17 @@ class JobState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more happens to such a job."""
+        """Whether such a job cannot change any more."""
         return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
 @dataclass(frozen=True)
 class ResultFile:
-    """A file of a job's results that is whole.
+    """A complete file of a job's results.
 
     Attributes:
         name: in the job's output.
-        first_row, rows: of the job; no rows: it says something of the others.
+        first_row, rows: of the job; a file with no rows describes the others.
         bytes, sha256: of the file.
     """
 
@@ -50,12 +50,12 @@ class ResultFile:
 
 @dataclass(frozen=True)
 class JobExecutor:
-    """What the server's policy says of an executor and a job.
+    """Decision of the server's policy about an executor and a job.
 
     Attributes:
-        name, kind: as the policy has it.
+        name, kind: as in the policy.
         may_run: whether it may run the job.
-        reasons: why, or all that speaks against it.
+        reasons: why it may, or everything that speaks against it.
     """
 
     name: str
@@ -69,22 +69,22 @@ class Job:
     """One job.
 
     Attributes:
-        id: what the server calls it.
-        state: where it is in its life.
+        id: the server's name for it.
+        state: its current state.
         reason: why it failed or was cancelled; "": neither.
-        waiting: what it waits for, where it cannot go on now; "": nothing.
-        table, version, release: of what it makes rows; `release` is a digest of the files.
-        tier: who draws.
-        seed: of its random numbers: the same one gives the same files.
-        rows, rows_done: that it is to make, and has made.
+        waiting: what it waits for, if it cannot continue now; "": nothing.
+        table, version, release: source of its rows; `release` is a digest of the files.
+        tier: the tier that draws.
+        seed: of its random numbers: the same seed gives the same files.
+        rows, rows_done: total rows, and rows made so far.
         files, files_done: likewise.
-        bytes: of the files that are whole.
-        output, format: where they are, and what they are.
+        bytes: of the complete files.
+        output, format: location and format of the files.
         created, started, finished: UTC; None: not yet.
-        reused: whether it was there before it was asked for.
-        specification: all that was asked for, and decided about it.
-        result_files: those that are whole, where they were asked for.
-        executors: who may run it and who may not, of `Jobs.get` on a server with a policy.
+        reused: whether it existed before this request.
+        specification: everything that was requested, and decided about it.
+        result_files: the complete files, if they were requested.
+        executors: which executors may run it; from `Jobs.get` on a server with a policy.
     """
 
     id: str
@@ -113,7 +113,7 @@ class Job:
 
 
 def job_of(message: pb.Job) -> Job:
-    """What the server says of a job."""
+    """Convert the server's message about a job."""
     return Job(
         id=message.id,
         state=_state(message.state),

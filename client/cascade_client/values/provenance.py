@@ -1,4 +1,6 @@
-"""Where rows come from: who drew them, in what time, and what was made of values never learnt."""
+"""Provenance of rows: which tier drew them, the time it took, and how unlearnt values were
+handled.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ TIERS: Mapping[int, Tier] = {pb.TIER_STUDENT: Tier.STUDENT, pb.TIER_TEACHER: Tie
 
 @dataclass(frozen=True)
 class Timings:
-    """Where the server's time went, in seconds."""
+    """How the server's time was spent, in seconds."""
 
     encode: float = 0.0
     queue: float = 0.0
@@ -40,9 +42,9 @@ class Considered:
     """A tier that could have answered.
 
     Attributes:
-        tier, steps: who, in how many network passes.
-        predicted: seconds until its answer that the server would not have exceeded 99 times of 100.
-        from_pool: of rows that were made ahead of time.
+        tier, steps: the tier, and its network passes.
+        predicted: the 99 % bound of the predicted time until its answer, in seconds.
+        from_pool: whether the rows come from the pool of rows made ahead of time.
     """
 
     tier: Tier
@@ -60,7 +62,7 @@ class Routing:
 
 
 class OutsideKind(StrEnum):
-    """How a value is outside of what was learnt."""
+    """How a value is outside the learnt range."""
 
     BELOW = "below"  # a number or date-time below the lowest
     ABOVE = "above"  # one above the highest
@@ -80,12 +82,12 @@ OUTSIDE_KINDS: Mapping[int, OutsideKind] = {
 
 @dataclass(frozen=True)
 class OutsideValue:
-    """A value of the request that was never learnt; it comes back as it was given.
+    """A value of the request that was never learnt; it is returned unchanged.
 
     Attributes:
-        column, row: where, rows of the request from 0.
-        kind: how it is outside of what was learnt.
-        conditioned_on: the value that stood for it while the rest of its row was drawn, as text;
+        column, row: its position; rows of the request count from 0.
+        kind: how it is outside the learnt range.
+        conditioned_on: the value that replaced it while the rest of its row was drawn, as text;
             None: it counted as not known.
     """
 
@@ -97,7 +99,7 @@ class OutsideValue:
 
 @dataclass(frozen=True)
 class OutsideTotal:
-    """How many such values of one kind a column of the request has."""
+    """Number of such values of one kind in a column of the request."""
 
     column: str
     kind: OutsideKind
@@ -106,24 +108,24 @@ class OutsideTotal:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where rows come from; every answer carries it.
+    """Provenance of rows; every answer carries it.
 
     Attributes:
-        synthetic: True: nothing here was measured but what the caller gave.
+        synthetic: True: nothing here was measured except the caller's own values.
         table: the table's name.
         version: the release that answered.
         tier: the student (fast) or the teacher (full fidelity).
-        steps: network passes a row.
-        seed: asking the same tier of the same version again with it gives equal rows; 0 where
-            `from_pool`: such rows cannot be asked for again.
+        steps: network passes per row.
+        seed: a request with this seed to the same tier of the same version gives equal rows; 0 with
+            `from_pool`: such rows cannot be reproduced.
         from_pool: the teacher made the rows ahead of time.
         epsilon: the release's differential-privacy budget; None: it was trained without.
-        timings: where the server's time went.
-        notices: what was made of the values that were never learnt, in words.
-        routing: why this tier answered; None unless `explain` asked for it.
+        timings: how the server's time was spent.
+        notices: sentences about how unlearnt values were handled.
+        routing: why this tier answered; None unless `explain` was set.
         cached: the rows were drawn for an equal request with the same seed.
         outside_values: values of the request that were never learnt, the first hundred.
-        outside_totals: how many there are of all, by column and kind.
+        outside_totals: their total numbers, by column and kind.
     """
 
     synthetic: bool

@@ -1,4 +1,4 @@
-"""Which releases a server has loaded and which of them answers, as values."""
+"""A server's loaded releases and their shares of requests, as values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cascade_client.values.date_times import from_microseconds
 
 
 class ReleaseState(StrEnum):
-    """Where a release is."""
+    """State of a release."""
 
     LOADED = "loaded"
     LOADING = "loading"
@@ -28,14 +28,14 @@ class Release:
     """One release on a server.
 
     Attributes:
-        table, version: which.
-        state: where it is.
+        table, version: its identity.
+        state: its current state.
         share: of the requests to the table that name no version.
         canary: whether it is on trial.
-        previous: whether it answered before, and is what a roll-back goes back to.
-        digest: tells its files from those of any other release.
-        created: when it was made, ISO 8601.
-        reason: why it was refused, or how its trial stands.
+        previous: whether it is the former default, to which a roll-back returns.
+        digest: distinguishes its files from those of any other release.
+        created: creation time, ISO 8601.
+        reason: why it was refused, or the state of its trial.
     """
 
     table: str
@@ -55,9 +55,9 @@ class ReleaseReport:
 
     Attributes:
         releases: by table and version.
-        generation: how many times its processes have been replaced, and 1.
-        since: when the ones that answer took over, UTC.
-        policies: by table, which versions are to be loaded.
+        generation: how many times its processes have been replaced, plus 1.
+        since: when the current processes took over, UTC.
+        policies: by table, which versions to load.
     """
 
     releases: tuple[Release, ...]
@@ -66,13 +66,13 @@ class ReleaseReport:
     policies: Mapping[str, str]
 
     def answering(self, table: str) -> int:
-        """The version that answers most of the requests to a table; 0: none does."""
+        """Return the version that answers most of the requests to a table; 0: none does."""
         shares = [each for each in self.releases if each.table == table and each.share > 0]
         return max(shares, key=lambda each: each.share).version if shares else 0
 
 
 def release_report(response: pb.ReleasesResponse) -> ReleaseReport:
-    """What every method of `Client.releases` returns."""
+    """Convert the server's answer to the value that every method of `Client.releases` returns."""
     return ReleaseReport(
         releases=tuple(
             Release(

@@ -1,4 +1,4 @@
-"""How a server keeps what it promises, as frozen values that print readably."""
+"""A server's objectives and whether it meets them, as frozen values that print readably."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cascade_client.values.provenance import Tier
 
 
 class ServiceClass(StrEnum):
-    """What a call counts as: objectives and error budgets are kept apart by it."""
+    """Service class of a call; objectives and error budgets are separate for each class."""
 
     REALTIME = "realtime"  # synthesize, fidelity "auto" or "fast"
     FULL = "full"  # synthesize, fidelity "full" or with the log-likelihood
@@ -19,7 +19,7 @@ class ServiceClass(StrEnum):
 
 
 class ObjectiveKind(StrEnum):
-    """What the good events of an objective have in common."""
+    """Criterion for the good events of an objective."""
 
     AVAILABILITY = "availability"
     LATENCY = "latency"
@@ -28,7 +28,7 @@ class ObjectiveKind(StrEnum):
 
 
 class Alert(StrEnum):
-    """What burn rates call for."""
+    """Response that burn rates require."""
 
     OK = "ok"
     TICKET = "ticket"  # look at it within days
@@ -53,26 +53,26 @@ class BurnRate:
 
     @property
     def name(self) -> str:
-        """The window, as the field writes it: "5m"."""
+        """The window in the usual notation: "5m"."""
         return duration(self.window)
 
 
 @dataclass(frozen=True)
 class ObjectiveStatus:
-    """One objective, and how it is kept.
+    """One objective, and how well it is met.
 
     Attributes:
-        name: what tells it from the others.
+        name: its unique name.
         table: the table's name.
         service: the class of service.
-        kind: what it is about.
-        target: the share of events that is to be good.
+        kind: the criterion.
+        target: the share of events that should be good.
         threshold: of latency, seconds; None for the other kinds.
-        tier: of fidelity, the lowest that is good; None for the other kinds.
+        tier: of fidelity, the lowest tier that is good; None for the other kinds.
         good, total: events of the budget's window: calls, answers or rows, by kind.
         budget_remaining: the share of the error budget that is left; below 0: overspent.
         burn_rates: from the shortest window to the longest.
-        alert: what they call for.
+        alert: the response that they require.
     """
 
     name: str
@@ -95,7 +95,7 @@ class ObjectiveStatus:
 
     @property
     def promise(self) -> str:
-        """In words: "99 % within 50 ms"."""
+        """The objective in words: "99 % within 50 ms"."""
         words = {
             ObjectiveKind.AVAILABILITY: "answered",
             ObjectiveKind.LATENCY: f"within {1e3 * (self.threshold or 0):.10g} ms",
@@ -106,11 +106,11 @@ class ObjectiveStatus:
 
 @dataclass(frozen=True)
 class LatencyQuantiles:
-    """How long answers took in the server over the last hour.
+    """Latency of answers in the server over the last hour.
 
     Attributes:
-        table, service, tier: of which answers.
-        count: how many there were.
+        table, service, tier: group of answers.
+        count: number of answers.
         quantiles: seconds, by quantile; within 1 %.
     """
 
@@ -122,7 +122,7 @@ class LatencyQuantiles:
 
 
 class CallerFault(StrEnum):
-    """Why calls that were not answered are their callers' own, and spend no error budget."""
+    """Reasons why an unanswered call is the caller's fault, and spends no error budget."""
 
     HUNG_UP = "hung up"  # given up before its deadline
     DEADLINE_TOO_SHORT = "deadline too short"  # less time than an idle server needs
@@ -132,13 +132,13 @@ class CallerFault(StrEnum):
 
 @dataclass(frozen=True)
 class CallerFaults:
-    """Calls that were not answered through their callers' own fault, since the server's start.
+    """Calls that went unanswered through their callers' fault, since the server's start.
 
     Attributes:
-        table: the table's name; "(unknown)" of calls that named none that there is.
+        table: the table's name; "(unknown)" for calls that named no existing table.
         service: the class of service.
-        fault: why.
-        calls: how many.
+        fault: the reason.
+        calls: number of calls.
     """
 
     table: str
@@ -160,15 +160,15 @@ FAULTS_IN_WORDS = {
 
 @dataclass(frozen=True)
 class ServiceLevel:
-    """What a server promises and how it keeps it; `str()` of it is a line an objective.
+    """A server's objectives and how well it meets them; `str()` of it is one line per objective.
 
     Attributes:
-        service: what the deployment is called.
-        window: seconds that an error budget is for.
+        service: name of the deployment.
+        window: length of an error budget's window in seconds.
         since: when counting began, UTC; not before the window did.
         objectives: by table.
         latencies: by table, class and tier.
-        caller_faults: calls that callers' own faults kept from an answer; they spend no budget.
+        caller_faults: calls that went unanswered through callers' faults; they spend no budget.
     """
 
     service: str
@@ -180,7 +180,7 @@ class ServiceLevel:
 
     @property
     def alert(self) -> Alert:
-        """The gravest of the objectives' alerts."""
+        """The most severe of the objectives' alerts."""
         alerts = {objective.alert for objective in self.objectives}
         return next((each for each in (Alert.PAGE, Alert.TICKET) if each in alerts), Alert.OK)
 
@@ -195,14 +195,14 @@ class ServiceLevel:
 
 
 def percent(share: float, decimals: int = 10) -> str:
-    """A share as people write it: "99.9 %"; no more decimals than it has."""
+    """Format a share: "99.9 %"; without trailing zeros."""
     text = f"{100 * share:.{decimals}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return f"{'0' if text == '-0' else text} %"
 
 
 def duration(seconds: int) -> str:
-    """Seconds in the largest unit that divides them: "5m", "3d"."""
+    """Format seconds in the largest unit that divides them: "5m", "3d"."""
     for unit, name in ((86_400, "d"), (3600, "h"), (60, "m")):
         if seconds and seconds % unit == 0:
             return f"{seconds // unit}{name}"

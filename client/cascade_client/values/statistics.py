@@ -1,4 +1,4 @@
-"""What a server has done and what waits in it, as frozen values."""
+"""Counters and queue lengths of a server, as frozen values."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ class EngineStatistics:
     """One network of one release; counts are since the server's start.
 
     Attributes:
-        table, version, tier: whose network.
+        table, version, tier: the network's identity.
         waiting, waiting_rows: real-time requests in its queue, and their rows.
         runs, rows: batches run (a pass of the teacher is one), and the rows in them.
         expired: requests whose deadline passed in the queue; never run.
-        late_starts: requests that were run though their deadline had passed; 0 but for a defect.
-        run_seconds: time that the runs took.
-        queue_seconds: time that requests were in the queue before their first run.
+        late_starts: requests that were run although their deadline had passed; 0 unless there is a
+            defect.
+        run_seconds: total time of the runs.
+        queue_seconds: total time that requests were in the queue before their first run.
         last_run: when the last run ended, UTC; None: there was none.
     """
 
@@ -43,12 +44,12 @@ class EngineStatistics:
 
 @dataclass(frozen=True)
 class PooledRelease:
-    """Rows that were made ahead of time of one release.
+    """Pool of rows made ahead of time for one release.
 
     Attributes:
-        table, version: which.
+        table, version: the release.
         hits, misses: requests answered from the pool, and those that found too few rows.
-        rows, refilled_rows: rows there now, and rows ever made.
+        rows, refilled_rows: current rows, and rows ever made.
     """
 
     table: str
@@ -61,12 +62,12 @@ class PooledRelease:
 
 @dataclass(frozen=True)
 class PoolStatistics:
-    """Rows that the teacher made ahead of time; counts are since the server's start.
+    """Pool of rows that the teacher made ahead of time; counts are since the server's start.
 
     Attributes:
         releases: by table and version.
-        conditions: conditions that there are rows for.
-        bytes: what all rows take.
+        conditions: number of conditions with rows.
+        bytes: size of all rows.
         expired_rows, evicted_rows: dropped because of their age, and to make room.
     """
 
@@ -79,14 +80,14 @@ class PoolStatistics:
 
 @dataclass(frozen=True)
 class CacheStatistics:
-    """Answers kept for requests with a seed; counts are since the server's start.
+    """Cache of answers to requests with a seed; counts are since the server's start.
 
     Attributes:
-        hits, second_level_hits, joined, misses: requests whose answer was there, was in the second
-            level, was being drawn for another one, was drawn.
-        entries, bytes: what is there now.
+        hits, second_level_hits, joined, misses: requests whose answer was cached, was in the second
+            level, was being drawn for another request, or had to be drawn.
+        entries, bytes: current content.
         evicted: answers dropped to make room.
-        second_level_failures: times that the second level was of no use, by why.
+        second_level_failures: failures of the second level, by reason.
     """
 
     hits: int
@@ -104,8 +105,8 @@ class WorkerStatistics:
     """One process that answers.
 
     Attributes:
-        pid: its number.
-        inside, limit: requests in it now, and how many may be.
+        pid: its process id.
+        inside, limit: current requests, and their limit.
         calls: real-time and offline calls that have ended.
     """
 
@@ -121,14 +122,14 @@ class RemoteServerStatistics:
 
     Attributes:
         target: host and port.
-        up: whether it is asked.
+        up: whether it is in use.
         reason: why it is not.
-        outstanding_batches, outstanding_rows: what it has now.
-        batches, rows: what it has answered.
+        outstanding_batches, outstanding_rows: its current work.
+        batches, rows: answered.
         failures: batches that failed there.
         failovers: batches that went to another server because they failed here.
-        hedges: batches that were sent to another server too, because this one took too long.
-        times_away: how often it has gone away.
+        hedges: batches that were also sent to another server, because this one took too long.
+        times_away: how often it has become unavailable.
     """
 
     target: str
@@ -146,7 +147,7 @@ class RemoteServerStatistics:
 
 @dataclass(frozen=True)
 class OutsideStatistics:
-    """How many values of a column were outside of what was learnt, in one way."""
+    """Number of values of a column that were outside the learnt range, by kind."""
 
     table: str
     column: str
@@ -156,20 +157,20 @@ class OutsideStatistics:
 
 @dataclass(frozen=True)
 class ServerStatistics:
-    """All of a server: of all its processes together but for `workers`.
+    """Statistics of a server: totals over all processes, except for `workers`.
 
     Attributes:
         engines: the networks.
-        inside, limit: requests inside now, and how many may be.
+        inside, limit: current requests, and their limit.
         refused: requests that were refused because the server was full.
-        overtaken: requests sent to the teacher and answered by the student after all, since the
-            teacher took longer than predicted.
-        steps_down: by table, how many of the highest tiers are left out while an error budget
-            burns too fast.
-        pool, cache: None where there is none.
+        overtaken: requests sent to the teacher but answered by the student, because the teacher
+            took longer than predicted.
+        steps_down: by table, how many of the highest tiers are left out while an error budget burns
+            too fast.
+        pool, cache: None if there is none.
         workers: the processes that answer.
-        servers: those that run the networks; none: they run in this one.
-        outside: values that were never learnt, of the rows that were answered.
+        servers: those that run the networks; empty: they run in this one.
+        outside: values that were never learnt, in the answered rows.
     """
 
     engines: tuple[EngineStatistics, ...]
@@ -186,7 +187,7 @@ class ServerStatistics:
 
 
 def server_statistics(response: pb.GetStatisticsResponse) -> ServerStatistics:
-    """The answer of `Client.statistics` as values; times in seconds."""
+    """Convert the answer of `Client.statistics` to values; times are in seconds."""
     return ServerStatistics(
         engines=tuple(_engine(each) for each in response.engines),
         inside=response.inside,

@@ -1,1 +1,1 @@
-"""What a student learns from its teacher."""
+"""Training data and losses for distilling a student from its teacher."""

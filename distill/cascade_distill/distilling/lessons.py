@@ -1,16 +1,16 @@
-"""Lessons: rows that the teacher made, and of some of them all that it says.
+"""Lessons: rows drawn by the teacher, and for some of them the teacher's distributions.
 
-A row is drawn in an order of its own, and so is one draw of what the teacher says over all orders,
-which is better than what it says in any one of them: where a network has learnt its rows by heart,
-it has done so differently in each. The student draws in one order, and so learns what rows show.
-Rows alone are few, and a student soon knows them by heart. What the teacher says of a slot, given
-all before it, tells as much as very many draws do. So a lesson is a row, what is known of its
-suffix, and of every third row these distributions, to which the student listens half.
+Each row is drawn in its own random order, so a row is one draw from the teacher's average over all
+orders. That average is better than the distribution in any single order: a network that has
+memorised rows has done so differently in each order. The student draws in one fixed order, and so
+learns the average that the rows show. But rows alone are few, and the student soon memorises them.
+The teacher's distribution of a slot, given everything before it, carries as much information as
+very many draws. So a lesson is a row, the known part of its suffix, and for every third row these
+distributions, which have half of the weight in the loss.
 
-Beside lessons it learns the rows that the teacher learnt from. What a teacher gets wrong, its rows
-show as if it were right, and no number of them tells; rows of the table do. Alone they would be
-learnt by heart, and so lessons are what keeps the student from it. docs/training.md has the
-figures.
+The student also learns from the teacher's training rows. The teacher's errors look correct in its
+own rows, however many there are; rows of the table correct them. Table rows alone would be
+memorised, and the lessons prevent that. docs/training.md has the figures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cascade_distill.models.student import Student
 
-# Rows that the teacher is asked about at once, and that the student is looked at with.
+# Rows per call of the teacher, and per evaluation pass of the student.
 PART = 1_024
 
 # (rows int64 [n, T + relations], suffix bool [n, T]) -> by slot, p(slot | prefix, suffix) [n, size]
@@ -32,12 +32,12 @@ Ask = Callable[[Tensor, Tensor], Mapping[int, Tensor]]
 
 @dataclass(frozen=True)
 class Lessons:
-    """Some rows and what the teacher says of the first of them.
+    """Rows, and the teacher's distributions for the first of them.
 
     Attributes:
         rows: int64 [m, T + relations]; see `Marks`.
-        suffix: bool [m, T], what is known beyond each slot's prefix.
-        conditionals: float16 [of m or fewer, sum(sizes)], every slot's p(slot | prefix, suffix).
+        suffix: bool [m, T], the tokens known beyond each slot's prefix.
+        conditionals: float16 [at most m, sum(sizes)], every slot's p(slot | prefix, suffix).
     """
 
     rows: Tensor
@@ -48,13 +48,13 @@ class Lessons:
         return len(self.rows)
 
     def split(self, rows: int) -> tuple[Lessons, Lessons]:
-        """The first `rows` of them, and the rest."""
+        """Split the lessons into the first `rows` of them, and the rest."""
         parts = zip(*(each.tensor_split([rows]) for each in self._tensors), strict=True)
         first, rest = (Lessons(*part) for part in parts)
         return first, rest
 
     def to(self, device: torch.device) -> Lessons:
-        """The same lessons on another device."""
+        """Return the same lessons on another device."""
         return Lessons(*(each.to(device) for each in self._tensors))
 
     @property
@@ -68,14 +68,15 @@ class Lessons:
         listened: float,
         beside: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """The student's mean loss of some lessons, in nats a row.
+        """Compute the student's mean loss on some lessons, in nats per row.
 
         Args:
-            student: that learns.
+            student: the student in training.
             picked: int64 [n], indices of the lessons.
-            listened: how much what the teacher says counts, of 1; the rest is the row's own tokens.
-            beside: rows int64 [k, T + relations] and suffix bool [k, T] that are learnt with them
-                and that no teacher says anything of: rows of the table.
+            listened: weight of the teacher's distributions, at most 1; the rest is that of the
+                row's own tokens.
+            beside: rows int64 [k, T + relations] and suffix bool [k, T] to learn as well, without
+                the teacher's distributions: rows of the table.
         """
         rows, suffix = self.rows[picked], self.suffix[picked]
         if beside is not None:
@@ -103,13 +104,13 @@ def ask_teacher(
     ask: Ask,
     progress: Callable[[int, int], None] | None = None,
 ) -> Lessons:
-    """Lessons of some rows; `progress` is told (done, rows).
+    """Make lessons of rows; `progress` is called with (done, rows).
 
     Args:
-        rows: int64 [m, T + relations], made by the teacher.
+        rows: int64 [m, T + relations], drawn by the teacher.
         suffix: bool [m, T].
-        asked: how many of the first rows it is asked about; one at least.
-        ask: gives every slot's conditionals.
+        asked: for how many of the first rows to store the teacher's distributions; at least one.
+        ask: returns every slot's conditionals.
     """
     parts = []
     for part, known in zip(rows[:asked].split(PART), suffix[:asked].split(PART), strict=True):
@@ -121,13 +122,13 @@ def ask_teacher(
 
 
 def loss_of_rows(student: Student, rows: Tensor, suffix: Tensor) -> Callable[[], Tensor]:
-    """A function that says how likely the student finds some rows: mean of -ln p of what it would
-    have to draw, in nats a row.
+    """Return a function that computes the student's mean -ln p of the slots that it would have to
+    draw, in nats per row.
 
     Args:
-        student: that is being trained.
+        student: the student in training.
         rows: int64 [n, T + relations].
-        suffix: bool [n, T], what is known beyond each slot's prefix.
+        suffix: bool [n, T], the tokens known beyond each slot's prefix.
     """
 
     @torch.no_grad()

@@ -1,10 +1,10 @@
-"""Rows of a teacher in which every column has been drawn once more, given all the others.
+"""Redrawing of teacher rows: every column once more, given all the others.
 
-A row is drawn column after column, each given those before it. What goes astray early on, all that
-follows is drawn to fit. Drawn once more, a number also has to fit what came after it: one sweep of
-Gibbs sampling, of the conditionals that a masked model knows best, those of which nothing else is
-missing. It costs as much as drawing the rows did, and so is for rows that are learnt from rather
-than for those that somebody waits for; docs/training.md has what it is worth.
+A row is drawn column after column, each given those before it. If an early column is wrong, all
+later ones are drawn to fit it. Redrawing makes a number also fit the columns drawn after it: one
+sweep of Gibbs sampling, using the conditionals that a masked model knows best, those with nothing
+else missing. It costs as much as drawing the rows did, so it is used for training rows and not for
+requests that somebody waits for; docs/training.md reports the benefit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from cascade_tables import Codec, Frame, TokenLayout
 from cascade_tables.sampling import Denoise, Tokens
 
-# Rows a pass, as few as are fast: noise is a few kilobytes a row.
+# Rows per pass, as few as are fast: noise takes a few kilobytes per row.
 PART = 1_024
 
 
@@ -23,10 +23,10 @@ def redrawn(
     layout: TokenLayout,
     rng: np.random.Generator,
 ) -> Tokens:
-    """The rows after every column has been drawn once more, each row in an order of its own.
+    """Redraw every column once, each row in its own random order.
 
-    For layouts without marks, whose tokens say all there is to say of a row; see `redrawn_values`
-    for others. Columns that lead, on which all others are conditioned, stay as they are.
+    For layouts without marks, in which tokens describe a row completely; see `redrawn_values` for
+    others. Leading columns, on which all others are conditioned, stay as they are.
 
     Args:
         denoise: the teacher's; see `cascade_tables.sampling`.
@@ -67,12 +67,11 @@ def redrawn_values(
     codec: Codec,
     rng: np.random.Generator,
 ) -> Tokens:
-    """`redrawn` of rows in which a token may say that a number is what a relation makes of others.
+    """Redraw rows in which a mark may say that a relation computes a number from others.
 
-    What is drawn once more are values, and the others are read anew each time: were a column left
-    as it is where another leans on it, relations would be found more often by every sweep than they
-    are, since a row in which none holds has two chances to get it and one to lose it. Rows of a
-    part share an order.
+    Redraws values, and encodes the other columns anew each time. If a column that another depends
+    on stayed as it is, every sweep would increase how often relations hold: a row in which none
+    holds has two chances to gain one and one to lose it. The rows of a part share an order.
 
     Args:
         denoise: the teacher's.

@@ -1,7 +1,7 @@
-"""The table of what the teacher sees of numbers, as a graph makes it; see `feature_table`.
+"""The teacher's table of numeric features, built by graph nodes; see `feature_table`.
 
-Its features follow from ranks, and most ranks from two numbers a bin, so that the file has those.
-The table is made once, when a session is.
+Features follow from ranks, and most ranks follow from two numbers per bin, so the file stores only
+these. The table is computed once, when a session is created.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from cascade_distill.models.features import OCTAVES, Ranks, ranks_of
 def features_of(
     g: Graph, layout: TokenLayout, slots: Sequence[int]
 ) -> tuple[str, dict[int, int], int]:
-    """Features of all pairs of tokens of some numeric slots.
+    """Build the features of all token pairs of some numeric slots.
 
     Returns:
-        The table [rows + 1, WIDTH], whose last row is zeros; where each slot's rows begin; and
-        which row is the last.
+        The table [rows + 1, WIDTH], whose last row is zeros; the first row of each slot; and the
+        index of the last row.
     """
     by_place: dict[tuple[float, ...], list[tuple[int, Ranks]]] = {}
     for slot in slots:
@@ -39,7 +39,7 @@ def features_of(
 
 
 def _ranks(g: Graph, alike: Sequence[Ranks]) -> str:
-    """Ranks of slots whose fine tokens lie alike, all pairs below each other: [rows, 1]."""
+    """Build the ranks of slots with equal fine-token places, all pairs concatenated: [rows, 1]."""
     middle = g.weight("middle", np.concatenate([each.middle for each in alike])[:, None])
     width = g.weight("width", np.concatenate([each.width for each in alike])[:, None])
     place = g.weight("place", alike[0].place[None].astype(np.float64))
@@ -47,7 +47,7 @@ def _ranks(g: Graph, alike: Sequence[Ranks]) -> str:
     spread = g.folded("Mul", place, width)
     spread = g.folded("Add", g.folded("Cast", middle, to=DOUBLE), spread)
     ranks = g.folded("Cast", g.folded("Clip", spread, low, high), to=FLOAT)
-    # What clipping makes of NaN, no standard says.
+    # No standard defines the result of clipping NaN.
     ranks = g.folded("Where", g.folded("IsNaN", middle), middle, ranks)
     begin = np.cumsum([0, *(len(each.middle) for each in alike)])
     marks = [
@@ -61,7 +61,7 @@ def _ranks(g: Graph, alike: Sequence[Ranks]) -> str:
 
 
 def _features(g: Graph, ranks: str) -> str:
-    """`fourier_features` of ranks [rows, 1]: [rows, WIDTH]."""
+    """Build `fourier_features` of ranks [rows, 1]: [rows, WIDTH]."""
     hidden, zero = g.folded("IsNaN", ranks), g.weight("zero", np.array(0, np.float32))
     rank = g.folded("Cast", g.folded("Where", hidden, zero, ranks), to=DOUBLE)
     octaves = np.pi * 2.0 ** np.arange(OCTAVES)

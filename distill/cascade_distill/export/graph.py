@@ -1,11 +1,11 @@
-"""A thin builder over onnx.helper: nodes and weights by name, no exporter's leftovers.
+"""A thin builder over onnx.helper: nodes and weights by name, without an exporter's extra nodes.
 
-Graphs are written by hand because their node count is what a single row pays for: ONNX Runtime
-spends more on dispatching a small node than on its arithmetic.
+Graphs are written by hand because a single row pays for each node: ONNX Runtime spends more time on
+dispatching a small node than on its arithmetic.
 
-What a runtime computes once, when a session is made, costs a row nothing. So what follows from less
-is kept as less in the file: halves are widened, and tables made of what they follow from, by nodes
-that depend on weights alone (`Graph.folded`).
+Work that a runtime does once, when a session is created, costs a row nothing. So the file stores
+compact inputs: nodes that depend only on weights widen half-precision values and compute tables
+from smaller data (`Graph.folded`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 18
 IR_VERSION = 9
 
-# Elements from which an array's size in the file matters.
+# Elements from which an array is large enough that its size in the file matters.
 LARGE = 256
-# One element in so many that is not zero, or fewer: an array is stored as these and where they are.
+# An array in which at most one in this many elements is nonzero is stored as its nonzero elements
+# and their positions.
 SPARSE = 16
-# Elements of a block in `Graph.blocks`; tables by pairs of tokens have multiples of it in a row.
+# Elements per block in `Graph.blocks`; tables indexed by token pairs have a multiple of it per row.
 BLOCK = 8
 
 FLOAT, FLOAT16, DOUBLE, INT32, INT64, BOOL = (
@@ -39,14 +40,14 @@ FLOAT, FLOAT16, DOUBLE, INT32, INT64, BOOL = (
 
 
 class Graph:
-    """Collects nodes and initialisers; every method returns the name of what it made."""
+    """Collector of nodes and initialisers; every method returns the name of what it made."""
 
     def __init__(self, name: str, parent: Graph | None = None) -> None:
         self.name = name
         self.nodes: list[onnx.NodeProto] = []
         # Weights live in the outermost graph, so that ONNX Runtime prepacks them once.
         self.weights: dict[str, onnx.TensorProto] = {} if parent is None else parent.weights
-        # What is computed of weights alone, before all other nodes.
+        # Nodes that depend only on weights, placed before all other nodes.
         self._folded: list[onnx.NodeProto] = [] if parent is None else parent._folded
         self._names: list[int] = [0] if parent is None else parent._names
 
@@ -55,12 +56,12 @@ class Graph:
         return f"{hint}_{self._names[0]}"
 
     def weight(self, hint: str, value: NDArray[Any]) -> str:
-        """An initialiser; a large one is stored as what it takes to make it.
+        """Add an initialiser; a large one is stored in a compact form.
 
-        Of one that is nearly all zeros the file has the others, NAME_values, where they are,
-        NAME_at, and its shape, NAME_shape. One whose values are all half-precision numbers is
-        stored so, as NAME_half, and whole numbers of eight bytes, where fewer hold them, as
-        NAME_short. The arithmetic is the same.
+        An array that is nearly all zeros is stored as its nonzero elements, NAME_values, their
+        positions, NAME_at, and its shape, NAME_shape. Values that are all representable in half
+        precision are stored as NAME_half, and 8-byte integers that fit fewer bytes as NAME_short.
+        The arithmetic is the same.
         """
         name = self.fresh(hint)
         value = np.asarray(value, order="C")
@@ -72,7 +73,7 @@ class Graph:
                     return self.folded("Cast", stored, to=INT64, out=name)
         large = value.dtype == np.float32 and value.size >= LARGE
         if large and np.count_nonzero(value) * SPARSE <= value.size:
-            # One at least: what has no elements, few readers take for a tensor.
+            # At least one: few readers accept a tensor without elements.
             nonzero = np.argwhere(value) if value.any() else np.zeros((1, value.ndim), np.int64)
             shape = self._stored(f"{name}_shape", np.array(value.shape, np.int64))
             parts = (
@@ -87,12 +88,14 @@ class Graph:
         return self._stored(name, value)
 
     def blocks(self, hint: str, value: NDArray[Any]) -> str:
-        """A table [m] in which blocks of `BLOCK` elements repeat: the file has each once,
-        NAME_blocks, and which they are, NAME_which. There may be some elements more than m, of no
-        meaning."""
+        """Add a table [m] in which blocks of `BLOCK` elements repeat.
+
+        The file holds each distinct block once, NAME_blocks, and the index of each block,
+        NAME_which. The result may have some more elements than m, which are meaningless.
+        """
         name = self.fresh(hint)
         rows = np.pad(value, (0, -len(value) % BLOCK)).reshape(-1, BLOCK)
-        # By their bytes, since NaN equals nothing.
+        # Compared by bytes, since NaN equals nothing.
         _, first, which = np.unique(
             rows.view(np.dtype((np.void, rows.strides[0]))), return_index=True, return_inverse=True
         )
@@ -108,7 +111,7 @@ class Graph:
         return name
 
     def folded(self, kind: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
-        """A node of weights alone: it is computed when a session is made, and never again."""
+        """Add a node that depends only on weights; it is computed once per session."""
         name = out or self.fresh(kind)
         self._folded.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
@@ -139,7 +142,9 @@ class Graph:
         return self.ops("Split", value, lengths, outputs=len(sizes), axis=axis)
 
     def branch(self, outputs: Sequence[tuple[str, int]]) -> onnx.GraphProto:
-        """This graph as a branch of an If: no inputs, the given (name, element type) outputs."""
+        """Return this graph as a branch of an If: no inputs, the given (name, element type)
+        outputs.
+        """
         infos = [helper.make_tensor_value_info(name, kind, None) for name, kind in outputs]
         return helper.make_graph(self.nodes, self.name, [], infos)
 
@@ -149,12 +154,12 @@ class Graph:
         outputs: Sequence[tuple[str, int, int]],
         metadata: Mapping[str, str] | None = None,
     ) -> bytes:
-        """The finished, checked model; inputs and outputs are (name, element type, width).
+        """Return the finished, checked model; inputs and outputs are (name, element type, width).
 
         Args:
             inputs: of the graph.
             outputs: of the graph.
-            metadata: what the model says of itself beside it.
+            metadata: of the model.
         """
 
         def infos(specs: Sequence[tuple[str, int, int]]) -> list[onnx.ValueInfoProto]:

@@ -1,4 +1,4 @@
-"""What numbers are told of their neighbours, as nodes of the teacher's graph; see `Nearness`."""
+"""Neighbour biases of numbers as nodes of the teacher's graph; see `Nearness`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _INT = np.int64
 
 
 def seen_codes(g: Graph, near: Nearness, tokens: str) -> str:
-    """Codes of the neighbours: int64 [n, S * K], `UNKNOWN` where they are not known."""
+    """Build the codes of the neighbours: int64 [n, S * K], `UNKNOWN` if not known."""
     count, most, _ = near.shape
     unknown = g.weight("unknown", np.array(UNKNOWN, _INT))
     parts = []
@@ -39,7 +39,7 @@ def seen_codes(g: Graph, near: Nearness, tokens: str) -> str:
         parts.append(g.op("Where", *_codes_of_sums(g, near, tokens), unknown))
     if len(parts) == 1:
         return parts[0]
-    # From all numbers before all sums to those of each number side by side.
+    # Reorder from all numbers before all sums to the neighbours of each number side by side.
     order = [
         at * near.numbers + k
         if k < near.numbers
@@ -52,7 +52,7 @@ def seen_codes(g: Graph, near: Nearness, tokens: str) -> str:
 
 
 def _codes(g: Graph, codes: NDArray[np.int64]) -> str:
-    """The table of codes, which has them as int16 in the file, point masses behind the bins'."""
+    """Build the table of codes, stored as int16 with point masses after the bins' codes."""
     mass = codes // MASS_APART
     assert (codes[mass > 0] == MASS_APART * mass[mass > 0]).all()
     short = np.where(codes < 0, -1, np.where(mass > 0, CODES + mass, codes)).astype(np.int16)
@@ -68,7 +68,7 @@ def _codes(g: Graph, codes: NDArray[np.int64]) -> str:
 def _of_pairs(
     g: Graph, tokens: str, slots: NDArray[np.int64], scale: Tensor, start: Tensor, table: str
 ) -> str:
-    """What a table says of the pairs of tokens in some slots and those behind them: [n, slots]."""
+    """Look up the token pairs of some slots and their fine slots in a table: [n, slots]."""
     coarse = g.op("Gather", tokens, g.weight("slots", slots), axis=1)
     fine = g.op("Gather", tokens, g.weight("slots", slots + 1), axis=1)
     pair = g.op("Mul", coarse, g.weight("scale", scale.flatten().numpy()[None]))
@@ -77,11 +77,11 @@ def _of_pairs(
 
 
 def _codes_of_sums(g: Graph, near: Nearness, tokens: str) -> tuple[str, str]:
-    """Whether both parts of each sum are known, and its code: [n, S * sums]."""
+    """Build whether both parts of each sum are known, and the sum's code: [n, S * sums]."""
     count = near.shape[0] * near.sums
     slots = near.added.flatten().numpy()
     values = g.blocks("values", near.values.numpy())
-    # Folded, so that no runtime meets what is not a number.
+    # Folded, so that no runtime computes with NaN.
     nan = g.folded("IsNaN", values)
     none, one = (g.weight("none", np.array(v, np.float32)) for v in (0, 1))
     sides = g.weight("shape", np.array([-1, count, 2], _INT))
@@ -95,7 +95,8 @@ def _codes_of_sums(g: Graph, near: Nearness, tokens: str) -> tuple[str, str]:
     unknown = g.op("Add", unknown, g.op("Cast", hidden, to=FLOAT))
     unknown = g.op("ReduceSum", g.op("Reshape", unknown, sides), g.axes(2), keepdims=0)
     known = g.op("Less", unknown, g.weight("half", np.array(0.5, np.float32)))
-    # How many edges it is not below: of the bins, then of the places inside the one it is in.
+    # Count the edges that the value is not below: first of the bins, then of the places inside its
+    # bin.
     edges = near.edges.numpy()
     between = edges[:, FINE:-1:FINE].repeat(near.sums, axis=0)[None]
     bins = _count(g, g.op("GreaterOrEqual", value, g.weight("edges", between)))
@@ -109,7 +110,9 @@ def _codes_of_sums(g: Graph, near: Nearness, tokens: str) -> tuple[str, str]:
 
 
 def _count(g: Graph, true: str) -> str:
-    """How many of the last axis of [n, m, c] are true: int64 [n, m]. Floats are added up faster."""
+    """Count the true elements on the last axis of [n, m, c]: int64 [n, m]. Floats are summed
+    faster.
+    """
     count = g.op("ReduceSum", g.op("Cast", true, to=FLOAT), g.axes(2), keepdims=0)
     return g.op("Cast", count, to=INT64)
 
@@ -117,18 +120,18 @@ def _count(g: Graph, true: str) -> str:
 def coarse_bias(
     g: Graph, near: Nearness, stream: str, seen: str, at: NDArray[np.int64], tokens: int
 ) -> str:
-    """What is added to the logits of all value slots: [n, tokens].
+    """Build the bias of the logits of all value slots: [n, tokens].
 
     Args:
         g: the teacher's graph.
         near: of the teacher.
         stream: [n, width].
         seen: int64 [n, S * K].
-        at: of the numbers' coarse tokens, all below each other, which of the logits are theirs.
-        tokens: how many logits there are.
+        at: indices among the logits of the numbers' coarse tokens, concatenated.
+        tokens: number of logits.
     """
     count, most, mixture = near.shape
-    # Those that are pairs of a number with itself lay nothing.
+    # Pairs of a number with itself contribute nothing.
     real = _real(near)
     pairs = len(real)
     if pairs < count * most:
@@ -144,7 +147,7 @@ def coarse_bias(
     row = g.op("Mod", seen, size)
     row = g.op("Add", row, g.weight("starts", FINE * np.arange(pairs, dtype=_INT)[None]))
     weights = g.op("MatMul", gates, g.op("Gather", table, row, axis=0))
-    # Where each of them is laid.
+    # Compute where each kernel is laid.
     limit = g.weight("codes", np.array(CODES, _INT))
     in_a_bin = g.op("And", g.op("GreaterOrEqual", seen, whole), g.op("Less", seen, limit))
     nowhere = g.weight("nowhere", np.array(near.nowhere, _INT))
@@ -159,7 +162,7 @@ def coarse_bias(
     window = g.weight("window", np.arange(WINDOW + 1, dtype=_INT)[None, None])
     beside = g.weight("beside", np.arange(2, dtype=_INT)[None, None])
     index = g.op("Concat", g.op("Add", begin, window), g.op("Add", place, beside), axis=2)
-    # Each number has a room of its own in one row, so that one node lays them all.
+    # Each number has its own section of one row, so that a single node lays all kernels.
     rooms = near.room * (real // most)
     index = g.op("Add", index, g.weight("rooms", rooms[None, :, None]))
     flat = g.weight("shape", np.array([-1, pairs * LAID], _INT))
@@ -171,7 +174,7 @@ def coarse_bias(
     rows = g.weight("shape", np.array([-1, count, near.room], _INT))
     laid_of = g.op("CumSum", g.op("Reshape", laid_at, rows), g.weight("axis", np.array(2, _INT)))
     whole_row = g.weight("shape", np.array([-1, count * near.room], _INT))
-    # Turned, since many rows gather whole runs of memory then.
+    # Transposed, since many rows then gather contiguous memory.
     flat_row = g.op("Transpose", g.op("Reshape", laid_of, whole_row), perm=[1, 0])
     sizes = near.sizes
     own = near.columns.numpy() + near.room * np.repeat(np.arange(count), sizes)
@@ -182,15 +185,16 @@ def coarse_bias(
 
 
 def _real(near: Nearness) -> NDArray[np.int64]:
-    """Which of the S * K pairs are of two numbers, and not of a number with itself."""
+    """Return which of the S * K pairs join two different numbers."""
     own = np.array(near.slots)[:, None]
     other = np.concatenate([near.slot.numpy(), near.added.numpy()[:, :, 0]], axis=1)
     return np.flatnonzero(other != own)
 
 
 def _kernels(g: Graph, near: Nearness, pairs: NDArray[np.int64]) -> str:
-    """The table of `Nearness.weights` of some pairs, as differences: [pairs * FINE, M, LAID], a row
-    a pair and place in the bin."""
+    """Build the table of `Nearness.weights` of some pairs as differences: [pairs * FINE, M, LAID],
+    one row per pair and place in the bin.
+    """
     mixture = near.shape[2]
     learnt = near.kernel.detach().float().flatten(0, 1).numpy()[pairs]
     none = g.weight("none", np.zeros((len(pairs), mixture, 1), np.float32))
@@ -204,8 +208,10 @@ def _kernels(g: Graph, near: Nearness, pairs: NDArray[np.int64]) -> str:
 
 
 def place_table(g: Graph, near: Nearness) -> str:
-    """What places are told as, of all pairs below each other; for `fine_told`. Of a number with
-    itself that is only ever the first place, "before"."""
+    """Build the table of place inputs for `fine_told`, all pairs concatenated.
+
+    A pair of a number with itself only needs the first place, "before".
+    """
     place = near.place.detach().float().flatten(0, 1).numpy()
     real = _real(near)
     told = [each if pair in real else each[:1] for pair, each in enumerate(place)]
@@ -221,7 +227,7 @@ def fine_told(
     heads: Sequence[int],
     count: int,
 ) -> str:
-    """What heads of places inside bins are told: [n, count, fine].
+    """Build the neighbour input of the heads for places inside bins: [n, count, fine].
 
     Args:
         g: the teacher's graph.
@@ -229,8 +235,8 @@ def fine_told(
         table: see `place_table`.
         seen: int64 [n, S * K].
         chosen: int64 [n, count], the coarse tokens of all numbers that have such a head.
-        heads: which of them are told anything.
-        count: how many heads there are.
+        heads: indices of the heads that have neighbour input.
+        count: number of heads.
     """
     numbers, most, _ = near.shape
     head = np.array(heads, _INT).repeat(most)
@@ -249,7 +255,7 @@ def fine_told(
     told = g.op("ReduceSum", g.op("Reshape", told, shape), g.axes(2), keepdims=0)
     if list(heads) == list(range(count)):
         return told
-    # Heads that are told nothing take a row of zeros.
+    # Heads without neighbour input use a row of zeros.
     zero = g.weight("zero", np.array(0, np.float32))
     nothing = g.op("Gather", told, g.weight("first", np.zeros(1, _INT)), axis=1)
     told = g.op("Concat", told, g.op("Mul", nothing, zero), axis=1)

@@ -1,11 +1,11 @@
-"""What the student's numbers are told of their neighbours, as nodes; see `StudentNearness`.
+"""Neighbour biases of the student's numbers as graph nodes; see `StudentNearness`.
 
-What can be looked up before anything is drawn is looked up once, for all numbers together: one row
-pays for each node, whatever it computes. A number that others are near to is known by its pair of
-tokens (coarse token * fine tokens + fine token), by which the tables of codes and values are.
+Everything that can be looked up before the first draw is looked up once, for all numbers together:
+each node costs a row time, whatever it computes. A neighbour is identified by its pair of tokens
+(coarse token * fine tokens + fine token), which indexes the tables of codes and values.
 
-The model's metadata say under NEARNESS, as JSON, what a program must know that runs the student by
-its weights: the numbers, and the names of their tables (see walk_nearness.py of the server).
+The model's metadata hold, under NEARNESS as JSON, what a program needs to run the student directly
+from its weights: the numbers, and the names of their tables (see the server's walk_nearness.py).
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ NEARNESS = "cascade.nearness"
 
 
 class NearnessNodes:
-    """Makes the nodes of each slot's bias.
+    """Builder of the nodes for each slot's bias.
 
     Args:
         g: the outermost graph.
-        near: as learnt.
+        near: the trained biases.
 
     Attributes:
-        neighbours: coarse slots of the numbers that others are told of.
-        coarse_slots: of all numbers that are told of others, or that others are told of.
-        told: slots of the numbers that are told of others.
-        coarse_told: the coarse ones of those.
+        neighbours: coarse slots of the numbers that are neighbours of others.
+        coarse_slots: coarse slots of all numbers that have neighbours or are neighbours.
+        told: slots of the numbers that have neighbours.
+        coarse_told: the coarse slots among `told`.
     """
 
     def __init__(self, g: Graph, near: StudentNearness) -> None:
@@ -60,7 +60,7 @@ class NearnessNodes:
         self.told, self.coarse_told = near.told, frozenset(near.coarse)
         self._place = {slot: index for index, slot in enumerate(self.neighbours)}
         self._steps = g.weight("near_steps", steps())
-        # A table of places, where "already known" and what marks a number get nothing.
+        # Place tables by name, in which "already known" and marks have zero bias.
         self._places: dict[int, str] = {}
         self._numbers = [
             self._weights(g, index, target) for index, target in enumerate(near.targets)
@@ -68,15 +68,15 @@ class NearnessNodes:
         self._look_up(g)
 
     def metadata(self) -> dict[str, str]:
-        """What the model says of itself."""
+        """Return the model metadata."""
         tables = {"steps": self._steps, "codes": self._codes, "values": self._values}
         return {NEARNESS: json.dumps(tables | {"numbers": self._numbers})}
 
     def _weights(self, g: Graph, index: int, target: Target) -> dict[str, Any]:
-        """What is learnt of a number, and which others it is near to."""
+        """Store a number's trained weights, and describe its neighbours."""
         near = self._near
         numbers, sums = len(target.numbers), len(target.sums)
-        # Of those that the number has, not of those that the widest has.
+        # Use the neighbours that this number has, without padding.
         own = [*range(numbers), *range(near.numbers, near.numbers + sums)]
         gate = _array(near.gate[index]).reshape(-1, near.shape[1], MIXTURE)[:, own]
         gate_bias = _array(near.gate_bias[index]).reshape(-1, MIXTURE)[own]
@@ -106,10 +106,10 @@ class NearnessNodes:
         }
 
     def _look_up(self, g: Graph) -> None:
-        """What is said by what is given: the codes and values of numbers that are drawn later."""
+        """Look up the given codes and values of numbers that are drawn later."""
         near, slots = self._near, np.array(self.neighbours)
         sizes = np.array([near.layout_sizes[slot + 1] for slot in self.neighbours])
-        # What is not given may be anything.
+        # Tokens that are not given may have any value.
         zero = g.weight("no_token", np.array(0, np.int64))
         tokens = g.op("Where", "observed", g.op("Cast", "tokens", to=INT64), zero)
         coarse = g.op("Gather", tokens, g.weight("slots", slots), axis=1)
@@ -136,7 +136,7 @@ class NearnessNodes:
             number["values_begin"] = [[self._value_start[s] for s in two] for two in number["sums"]]
         most = max(target.bins_from - target.masses for target in near.targets)
         masses = MASS_APART * np.arange(1, most + 1)
-        # By what the table of codes holds: a code, a point mass behind them, or -1, the last.
+        # Indexed by the stored codes: a code, a point mass after them, or -1, the last.
         self._code_of = g.weight(
             "near_code_of", np.concatenate([np.arange(CODES), masses, [UNKNOWN]])
         )
@@ -168,18 +168,20 @@ class NearnessNodes:
             self._given_place = {slot: place for place, slot in enumerate(values)}
 
     def _said(self, g: Graph, pairs: str, keys: Sequence[tuple[int, int]]) -> str:
-        """Codes of pairs [n, m] of these (number, neighbour): int64."""
+        """Look up the codes of pairs [n, m] for these (number, neighbour) keys: int64."""
         begin = g.weight("starts", np.array([self._code_start[key] for key in keys], np.int64))
         stored = g.op("Gather", self._codes, g.op("Add", pairs, begin), axis=0)
         return g.op("Gather", self._code_of, g.op("Cast", stored, to=INT64), axis=0)
 
     def given_pair(self, g: Graph, slot: int) -> str:
-        """The pair of a number as it was given: int64 [n, 1]."""
+        """Build the token pair of a number as it was given: int64 [n, 1]."""
         index = g.weight("place", np.array([self._place[slot]], np.int64))
         return g.op("Gather", self._pairs, index, axis=1)
 
     def known_pair(self, g: Graph, slot: int, coarse: str, fine: str) -> str:
-        """The pair of a number that was drawn, unless it was given: int64 [n, 1]; tokens [n]."""
+        """Build the token pair of a drawn number, or of the given one if it was given: int64 [n,
+        1]; tokens [n].
+        """
         index = self._place[slot]
         size = g.weight("size", np.array(self._sizes[index], np.int64))
         drawn = g.op("Add", g.op("Mul", coarse, size), fine)
@@ -189,7 +191,7 @@ class NearnessNodes:
         return g.op("Where", observed, self.given_pair(g, slot), drawn)
 
     def seen(self, g: Graph, slot: int, pairs: dict[int, str]) -> str:
-        """Codes of a number's neighbours: int64 [n, K, 1], `UNKNOWN` where they are not known.
+        """Build the codes of a number's neighbours: int64 [n, K, 1], `UNKNOWN` if not known.
 
         Args:
             g: the branch that draws the number.
@@ -218,7 +220,7 @@ class NearnessNodes:
         return g.op("Unsqueeze", codes, g.axes(2))
 
     def _codes_of_sums(self, g: Graph, number: dict[str, Any], pairs: dict[int, str]) -> str:
-        """Of each sum or difference of two numbers its code: int64 [n, sums]."""
+        """Build the code of each sum or difference of two numbers: int64 [n, sums]."""
         used = list(dict.fromkeys(slot for two in number["sums"] for slot in two))
         earlier = [slot for slot in used if slot < number["slot"]]
         later = [slot for slot in used if slot > number["slot"]]
@@ -236,7 +238,8 @@ class NearnessNodes:
         both = g.op("Gather", _joined(g, parts), g.weight("parts", index), axis=1)
         signs = g.weight("signs", np.array(number["signs"], np.float32))
         value = g.op("ReduceSum", g.op("Mul", both, signs), g.axes(2), keepdims=1)
-        # How many edges it is not below: of the bins, then of the places inside the one it is in.
+        # Count the edges that the value is not below: first of the bins, then of the places inside
+        # its bin.
         bins = _count(g, g.op("GreaterOrEqual", value, number["bins"]))
         inside = g.op("Gather", number["inside"], bins, axis=0)
         places = _count(g, g.op("GreaterOrEqual", value, inside))
@@ -245,13 +248,13 @@ class NearnessNodes:
         return g.op("Where", unknown, self._unknown, g.op("Add", code, places))
 
     def coarse(self, g: Graph, slot: int, hidden: str, seen: str) -> str:
-        """What a number's coarse logits get, "already known" included: [n, size + 1].
+        """Build the bias of a number's coarse logits, including "already known": [n, size + 1].
 
         Args:
             g: the branch that draws it.
             slot: its coarse slot.
             hidden: of the slot's head [n, head].
-            seen: as of `seen`.
+            seen: as `seen` returns it.
         """
         index = self._near.coarse[slot]
         number, size = self._numbers[index], self._near.sizes[index]
@@ -270,19 +273,20 @@ class NearnessNodes:
         return g.op("ReduceSum", found, g.axes(1), keepdims=0)
 
     def fine(self, g: Graph, slot: int, hidden: str, seen: str, coarse: str) -> str:
-        """What the logits of a number's places get, "already known" included: [n, size + 1].
+        """Build the bias of the logits of a number's places, including "already known": [n, size +
+        1].
 
         Args:
             g: the branch that draws it.
             slot: its coarse slot.
             hidden: of its fine slot's head [n, head].
-            seen: as of `seen`.
+            seen: as `seen` returns it.
             coarse: its coarse tokens, int64 [n].
         """
         number = self._numbers[self._near.coarse[slot]]
         most = len(number["numbers"]) + len(number["sums"])
         gates = g.op("Gemm", hidden, number["fine_gate"], number["fine_gate_bias"])
-        # FINE * (bin - bins_from) - (FINE * BESIDE + 1), which the codes are seen from.
+        # FINE * (bin - bins_from) - (FINE * BESIDE + 1), the origin for the codes' places.
         bins = g.op("Mul", coarse, g.weight("fine", np.array(FINE, np.int64)))
         origin = FINE * (number["bins_from"] + BESIDE) + 1
         bins = g.op("Sub", bins, g.weight("origin", np.array(origin, np.int64)))
@@ -298,19 +302,19 @@ class NearnessNodes:
 
 
 def _joined(g: Graph, parts: Sequence[str]) -> str:
-    """Arrays [n, m] side by side."""
+    """Concatenate arrays [n, m] on their last axis."""
     return parts[0] if len(parts) == 1 else g.op("Concat", *parts, axis=1)
 
 
 def _count(g: Graph, true: str) -> str:
-    """How many of the last axis of [n, m, c] are true: int64 [n, m]."""
+    """Count the true elements on the last axis of [n, m, c]: int64 [n, m]."""
     return g.op(
         "Cast", g.op("ReduceSum", g.op("Cast", true, to=FLOAT), g.axes(2), keepdims=0), to=INT64
     )
 
 
 def _stored(codes: NDArray[np.int64]) -> NDArray[np.int16]:
-    """Codes as two bytes: point masses behind the codes of bins, and -1 where nothing is known."""
+    """Encode codes in two bytes: point masses after the codes of bins, and -1 if not known."""
     masses = CODES - 1 + codes // MASS_APART
     return np.where(codes == UNKNOWN, -1, np.where(codes < CODES, codes, masses)).astype(np.int16)
 

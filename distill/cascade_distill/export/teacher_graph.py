@@ -1,8 +1,9 @@
-"""The teacher's denoiser as one ONNX graph: a pass, its draw, and the given tokens' log p.
+"""The teacher's denoiser as one ONNX graph: a forward pass, its draw, and log p of the given
+tokens.
 
-The same arithmetic as `Denoiser.draw` and `Denoiser.log_prob`. The log-normalisers of all slots
-come from one exponential and one matrix product rather than a softmax a slot; `centred_head`
-centres the logits, and they are clipped at ±60, where exp is far from float32's ends.
+The arithmetic equals `Denoiser.draw` and `Denoiser.log_prob`. The log-normalisers of all slots come
+from one exponential and one matrix product instead of one softmax per slot. `centred_head` centres
+the logits, and the graph clips them at ±60, where exp is far from the limits of float32.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def export_teacher(model: Denoiser) -> bytes:
 
 
 def _trunk(g: Graph, model: Denoiser) -> str:
-    """The normalised residual stream [n, width]."""
+    """Build the normalised residual stream [n, width]."""
     offsets = model.offsets.cpu().numpy().astype(np.int32)[None]
     hidden = model.hidden_index.cpu().numpy().astype(np.int32)[None]
     index = g.op("Add", "tokens", g.weight("offsets", offsets))
@@ -101,7 +102,7 @@ def _layer_norm(g: Graph, x: str, norm: nn.LayerNorm) -> str:
 
 
 def _number_features(g: Graph, model: Denoiser) -> str:
-    """What the observed numbers' features add to the stream [n, width]."""
+    """Build what the observed numbers' features add to the stream [n, width]."""
     layout, slots = model.layout, model.numeric
     table, start_of, none = features_of(g, layout, slots)
     fine = [fine_slot_of(layout, s) for s in slots]
@@ -110,7 +111,7 @@ def _number_features(g: Graph, model: Denoiser) -> str:
     index = g.op("Gather", "tokens", picked, axis=1)
     if any(f is not None for f in fine):
         index = g.op("Mul", index, g.weight("scale", np.array([scale], np.int32)))
-        # A slot without a fine one reads any slot and multiplies it by zero.
+        # A slot without a fine slot reads any slot and multiplies it by zero.
         beside = g.weight(
             "fine",
             np.array([s if f is None else f for s, f in zip(slots, fine, strict=True)], np.int64),
@@ -131,7 +132,7 @@ def _number_features(g: Graph, model: Denoiser) -> str:
 
 
 def _head(g: Graph, model: Denoiser, stream: str, seen: str | None) -> str:
-    """Logits [n, sum of value and coarse sizes]."""
+    """Build the logits [n, sum of value and coarse sizes]."""
     weight, bias = model.centred_head()
     out = g.op("Gemm", stream, g.weight("w", _array(weight).T), g.weight("b", _array(bias)))
     if model.nearness is not None and seen is not None:
@@ -139,7 +140,7 @@ def _head(g: Graph, model: Denoiser, stream: str, seen: str | None) -> str:
         out = g.op("Add", out, coarse_bias(g, model.nearness, stream, seen, indices, len(weight)))
     if not model.marks.count:
         return out
-    # Marks, only where the other columns are observed.
+    # Allow marks only if the other columns are observed.
     one, zero = (g.weight("is_hidden", np.array(v, np.float32)) for v in (1, 0))
     first = g.weight("slots", np.array(model.marks.first_slot.tolist(), np.int64))
     hidden = g.op("Where", g.op("Gather", "observed", first, axis=1), zero, one)
@@ -147,7 +148,7 @@ def _head(g: Graph, model: Denoiser, stream: str, seen: str | None) -> str:
 
 
 def _value_scores(g: Graph, model: Denoiser, logits: str, tokens: str) -> str:
-    """ln p of each value or coarse slot's given token [n, slots]."""
+    """Build ln p of each value or coarse slot's given token [n, slots]."""
     sizes = [model.layout.sizes[s] for s in model.slots]
     starts = np.cumsum([0, *sizes])
     low, high = (g.weight("clip", np.array(v, np.float32)) for v in (-CLIP, CLIP))
@@ -205,7 +206,7 @@ def _fine(
     known = g.op("Gather", "observed", slots, axis=1)
     chosen = g.op("Where", known, given, chosen)
     shape = g.weight("shape", np.array([-1, count, model.fine_size], np.int64))
-    # Slots with fewer tokens than the most take any number for those that they do not have.
+    # Slots with fewer tokens than the largest use arbitrary noise for the missing tokens.
     offsets = model.offsets.tolist()
     picked = [
         offsets[s + 1] + min(token, model.layout.sizes[s + 1] - 1)

@@ -1,7 +1,7 @@
 """Differences of a row's numbers, for a detector that cannot subtract.
 
-A tree asks of one number at a time whether it is above a bound. That two numbers are equal, or lie
-close together, it can only see in their difference.
+A tree tests whether one number is above a bound. It can see that two numbers are equal, or close to
+each other, only in their difference.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from numpy.typing import NDArray
 
 from cascade_distill.fidelity.metric_arrays import Matrix, is_discrete
 
-# Differences that the detector gets at most: those of 12 numbers. Its time grows with them; with
-# the 190 of credit it took eleven times as long as the plain one.
+# Most differences that the detector gets: those of 12 numbers. Its time grows with them; with the
+# 190 of credit it took eleven times as long as the plain one.
 MOST_DIFFERENCES = 66
-# Rows by which they are chosen where there are more.
+# Rows used to choose them, if there are more.
 CHOICE_ROWS = 4096
-# Two numbers that are equal in this share of those rows come before numbers that go together.
+# Two numbers that are equal in this share of those rows come before correlated numbers.
 EQUAL_SHARE = 0.01
-# Reals of less than a billion are subtracted to the sixth decimal; what is behind it is rounding.
+# Reals below a billion are subtracted to the sixth decimal; digits after it are rounding errors.
 DECIMALS = 6
 
 
 def chosen_pairs(real: Matrix, schema: Schema) -> list[tuple[int, int]]:
-    """Places of the numbers, or of the dates, whose differences are looked at, at most
-    `MOST_DIFFERENCES` pairs.
+    """Choose the pairs of numbers, or of dates, whose differences to use, at most
+    `MOST_DIFFERENCES`.
 
-    Of a wide table those that are equal most often in real rows, then those whose ranks correlate
-    most.
+    In a wide table, the pairs that are most often equal in real rows come first, then those whose
+    ranks correlate most.
 
     Args:
-        real: float64 [n, C], real rows as `to_matrix` gives them.
+        real: float64 [n, C], real rows as `to_matrix` returns them.
         schema: of the table.
     """
     columns = schema.columns
@@ -59,7 +59,7 @@ def chosen_pairs(real: Matrix, schema: Schema) -> list[tuple[int, int]]:
 
 
 def with_differences(matrix: Matrix, pairs: list[tuple[int, int]]) -> NDArray[np.float64]:
-    """A table [n, C] with a column more for each pair; NaN where one of the two is NULL."""
+    """Append one column per pair to a table [n, C]; NaN if one of the two is NULL."""
     first, second = ([pair[end] for pair in pairs] for end in (0, 1))
     differences = np.round(matrix[:, first] - matrix[:, second], DECIMALS)
     return np.concatenate([matrix, differences], axis=1)

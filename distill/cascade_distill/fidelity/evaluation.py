@@ -1,7 +1,7 @@
-"""Every figure of a release at once, each beside its noise floor.
+"""All fidelity figures of a release, each beside its noise floor.
 
 A figure means little by itself: two samples of the same real table differ too. The floor is the
-same figure with real held-out rows in the place of synthetic ones.
+same figure with real held-out rows in place of synthetic ones.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from cascade_distill.fidelity.metrics import (
 )
 from cascade_distill.runs.checkpoint import write_atomic
 
-# Part of a kept floor's name: raise it when a figure's definition changes.
+# Part of a cached floor's name: increase it when a figure's definition changes.
 DEFINITION = 2
-# Rows of each table: cross-validation needs some of each in every fold.
+# Fewest rows of each table: cross-validation needs some of each in every fold.
 FEWEST = 20
 # Random parts of the train split that a floor is averaged over.
 FLOOR_SAMPLES = 3
@@ -57,13 +57,13 @@ class Report:
 
     @classmethod
     def of_samples(cls, samples: Sequence[Mapping[str, float]]) -> Report:
-        """The figures of several synthetic tables, and their means."""
+        """Return the figures of several synthetic tables, and their means."""
         names = samples[0]
         means = {name: float(np.mean([sample[name] for sample in samples])) for name in names}
         return cls(means, tuple(samples))
 
     def rounded(self, digits: int = 4) -> dict[str, float]:
-        """The means as they are printed and kept."""
+        """Return the means, rounded for printing and storage."""
         return {name: round(value, digits) for name, value in self.figures.items()}
 
 
@@ -75,12 +75,12 @@ def evaluate(
     target: str | None,
     threads: int = 1,
 ) -> Report:
-    """Compare synthetic samples with the rows a model learnt from and with rows it never saw.
+    """Compare synthetic samples with the training rows and with held-out rows.
 
     Args:
-        real_train: what the model learnt from.
+        real_train: training rows of the model.
         real_test: real rows held out.
-        samples: synthetic tables, each best of as many rows as `real_train`; three or more.
+        samples: synthetic tables, ideally each with as many rows as `real_train`; three or more.
         schema: of all of them.
         target: column to predict; None leaves out mle_auc.
         threads: of XGBoost.
@@ -132,15 +132,15 @@ def floor(
     target: str | None,
     threads: int = 1,
 ) -> Report:
-    """The noise floor: the figures of `evaluate` with real rows in the place of synthetic ones.
+    """Compute the noise floor: the figures of `evaluate` with real rows in place of synthetic ones.
 
     The test split is compared with as many random rows of the train split, three times over (a
-    smaller train split with as many of the test split). Detection against held-out rows sets other
-    random train rows against the test split. mle_auc is that of learning from the real train split:
-    what perfect synthetic rows would give. dcr_share takes half of the test split as the
-    synthetic rows and the other half as the rows never seen. nearest_equality looks for the rows of
-    the test split among all rows of the train split, as `evaluate` does for synthetic ones. The
-    margins are what figures may be beyond their floors; see `memorisation.margins`.
+    smaller train split with as many rows of the test split). Detection against held-out rows
+    compares other random train rows with the test split. mle_auc is that of a model trained on the
+    real train split, which perfect synthetic rows would match. dcr_share uses half of the test
+    split as the synthetic rows and the other half as the held-out rows. nearest_equality compares
+    the rows of the test split with all rows of the train split, as `evaluate` does for synthetic
+    ones. The margins say how far a figure may exceed its floor; see `memorisation.margins`.
 
     Raises:
         DistillError: a table too small to compare.
@@ -184,11 +184,12 @@ def cached_floor(
     threads: int = 1,
     folder: Path | None = None,
 ) -> Report:
-    """`floor`, kept in `folder` by what it is computed from: the rows, the schema, the target, and
-    the versions of the libraries.
+    """Return `floor` from a cache in `folder`; compute it if it is not cached.
+
+    The cache key covers the rows, the schema, the target, and the versions of the libraries.
 
     Args:
-        folder: where to keep it; `cache_folder()` by default.
+        folder: of the cache; `cache_folder()` by default.
     """
     key = hashlib.sha256(
         json.dumps(
@@ -214,7 +215,9 @@ def cached_floor(
 
 
 def cache_folder() -> Path:
-    """Where encoded tables are kept between runs: $XDG_CACHE_HOME/cascade, or ~/.cache/cascade."""
+    """Return the folder that caches floors between runs: $XDG_CACHE_HOME/cascade, or
+    ~/.cache/cascade.
+    """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cascade"
 
 
@@ -225,13 +228,13 @@ def _xgboost_version() -> str:
 
 
 def _content(table: pd.DataFrame, schema: Schema) -> str:
-    """SHA-256 of the rows of the schema's columns, in order."""
+    """Return the SHA-256 of the rows of the schema's columns, in order."""
     rows = pd.util.hash_pandas_object(table[list(schema.names)], index=False)
     return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()
 
 
 def check_rows(**tables: pd.DataFrame) -> None:
-    """Refuse tables that are too small to compare: raises DistillError, which names the table."""
+    """Raise DistillError, naming the table, if a table is too small to compare."""
     for name, table in tables.items():
         if len(table) < FEWEST:
             raise DistillError(

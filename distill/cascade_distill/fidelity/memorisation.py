@@ -1,10 +1,10 @@
-"""Whether synthetic rows are copies of the rows that were learnt from.
+"""Detection of synthetic rows that copy training rows.
 
-Two figures, each beside what real held-out rows show. The share of a row's cells that equal the
-closest row learnt from: of a table learnt by heart it is near 1, of a table of few categories it is
-high for any row, real ones too. And `metrics.dcr_share`, by distance, which also sees copies whose
-numbers were moved a little. A release whose rows are beyond the floor by more than a margin leans
-on the rows that it learnt from, and is refused unless somebody says that they may be shown.
+Two figures are compared with those of real held-out rows. The first is the share of a row's cells
+that equal the closest training row: near 1 for a memorised table, and high for any row, even a real
+one, in a table of few categories. The second is `metrics.dcr_share`, by distance, which also finds
+copies whose numbers were moved a little. A release whose rows exceed the floor by more than a
+margin memorises its training rows, and is refused unless the user accepts that.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from cascade_distill.fidelity.metric_arrays import Matrix, is_discrete, to_matri
 
 Cells = NDArray[np.int16]
 
-# Values by which a number's cells are compared: as fine as the codec's bins.
+# Number of grid values by which a number's cells are compared: as fine as the codec's bins.
 GRID = 1_000
-# Rows whose closest row is looked up, and rows learnt from among which it is looked for: the most,
-# taken at random. A median's standard error is below .01 then.
+# Most rows whose closest row is looked up, and most training rows to search, taken at random. A
+# median's standard error is then below .01.
 LOOKED_UP, AMONG = 2_000, 200_000
-# What the shares may be beyond their floors.
+# How far the shares may exceed their floors.
 EQUALITY_MARGIN, CLOSER_MARGIN = 0.05, 0.05
 EQUALITY, CLOSER = "nearest_equality", "dcr_share"
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A synthetic row and the row learnt from that it has most cells in common with.
+    """A synthetic row and the training row with which it shares most cells.
 
     Attributes:
-        equal: how many cells are the same, of `columns`.
+        equal: number of equal cells, of `columns`.
         columns: of the table.
-        learnt_row: the other row's index in the table of those learnt from.
-        values: the synthetic row's by column.
-        differs: the columns in which the two differ, with the value that was learnt from.
+        learnt_row: the training row's index in the table of training rows.
+        values: the synthetic row's values by column.
+        differs: the columns in which the two differ, with the training row's value.
     """
 
     equal: int
@@ -54,14 +54,14 @@ class Copy:
 def nearest_equality(
     learnt: pd.DataFrame, rows: pd.DataFrame, schema: Schema, seed: int = 0
 ) -> float:
-    """The share of a row's cells that equal those of the closest row learnt from: the median.
+    """Return the median share of a row's cells that equal those of the closest training row.
 
-    The closest row is the one with most equal cells. Categories and NULL are equal to themselves;
-    two numbers are equal where the same one of at most 1,000 values is nearest to both. Those are
-    spread as the values of the rows learnt from are, so that a real number that was moved a little
-    is still a copy.
+    The closest row is the one with most equal cells. Categories and NULL equal themselves; two
+    numbers are equal if both are nearest to the same one of at most 1,000 grid values. The grid
+    follows the distribution of the training rows, so that a real number that was moved a little is
+    still a copy.
 
-    At most 2,000 random rows are looked up, among at most 200,000 random rows learnt from.
+    At most 2,000 random rows are looked up, among at most 200,000 random training rows.
     """
     rng = np.random.default_rng(seed)
     known, asked = _sampled(learnt, AMONG, rng), _sampled(rows, LOOKED_UP, rng)
@@ -73,10 +73,10 @@ def nearest_equality(
 def worst_copies(
     learnt: pd.DataFrame, rows: pd.DataFrame, schema: Schema, most: int, seed: int = 0
 ) -> list[Copy]:
-    """The rows that have most cells in common with a row learnt from, most first.
+    """Return the rows that share most cells with a training row, most first.
 
-    Rows are looked up as `nearest_equality` does. Several synthetic rows that are closest to the
-    same row count as one, the first.
+    Rows are looked up as in `nearest_equality`. Several synthetic rows that are closest to the same
+    training row count as one, the first.
     """
     rng = np.random.default_rng(seed)
     known, asked = _sampled(learnt, AMONG, rng), _sampled(rows, LOOKED_UP, rng)
@@ -105,7 +105,9 @@ def worst_copies(
 
 
 def most_equal(queries: Cells, rows: Cells) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each query [q, C] how many cells equal those of its closest row of [n, C], and which."""
+    """Return for each query [q, C] how many cells equal its closest row of [n, C], and that row's
+    index.
+    """
     equal, nearest = np.zeros(len(queries), np.int64), np.zeros(len(queries), np.int64)
     columns = np.ascontiguousarray(rows.T)
     counts = np.empty(len(rows), np.int16)
@@ -119,11 +121,11 @@ def most_equal(queries: Cells, rows: Cells) -> tuple[NDArray[np.int64], NDArray[
 
 
 def margins(columns: int, learnt: int, held_out: int) -> dict[str, float]:
-    """What a table's figures may be beyond their floors.
+    """Return how far a table's figures may exceed their floors.
 
-    The median share of equal cells moves in steps of a cell, so that it may be a cell more. Which
-    of two sets of rows is closer depends on the luck of the smaller: 1/√n of its n rows is some
-    three standard deviations of what real rows show (docs/training.md).
+    The median share of equal cells moves in steps of one cell, so it may be one cell more. Which of
+    two sets of rows is closer depends on chance in the smaller set: for n rows, 1/√n is some three
+    standard deviations of the figure for real rows (docs/training.md).
     """
     return {
         f"{EQUALITY}_margin": round(max(EQUALITY_MARGIN, 1 / columns), 4),
@@ -132,14 +134,14 @@ def margins(columns: int, learnt: int, held_out: int) -> dict[str, float]:
 
 
 def beyond_floor(figures: Mapping[str, Mapping[str, float]]) -> list[str] | None:
-    """In which ways the rows of a run's tiers lean on the rows that were learnt from.
+    """Describe how the rows of a run's student and teacher memorise the training rows.
 
     Args:
-        figures: of "student", "teacher" and "floor", as `evaluation` gives them.
+        figures: of "student", "teacher" and "floor", as `evaluation` returns them.
 
     Returns:
-        A sentence for each; none where all is within its floor and margin. None where the figures
-        do not say.
+        One sentence per finding; empty if all figures are within their floor and margin. None if
+        the figures are missing.
     """
     floor = figures.get("floor", {})
     needed = {EQUALITY, CLOSER, f"{EQUALITY}_margin", f"{CLOSER}_margin"}
@@ -156,7 +158,7 @@ def beyond_floor(figures: Mapping[str, Mapping[str, float]]) -> list[str] | None
                 f"row learnt from, a real one that was held out {floor[EQUALITY]:.0%} (medians; "
                 f"allowed: up to {allowed:.0%})"
             )
-        # Real rows are as close to either set, whatever the floor's own luck was.
+        # Real rows are equally close to either set, whatever the floor's own sampling error.
         even = max(0.5, floor[CLOSER])
         allowed = even + floor[f"{CLOSER}_margin"]
         if found[CLOSER] > allowed:
@@ -168,14 +170,14 @@ def beyond_floor(figures: Mapping[str, Mapping[str, float]]) -> list[str] | None
 
 
 def _sampled(frame: pd.DataFrame, most: int, rng: np.random.Generator) -> pd.DataFrame:
-    """At most `most` random rows, in their order."""
+    """Return at most `most` random rows, in their order."""
     if len(frame) <= most:
         return frame
     return frame.iloc[np.sort(rng.choice(len(frame), most, replace=False))]
 
 
 def _grids(learnt: pd.DataFrame, schema: Schema) -> list[Matrix]:
-    """Each column's values to compare by, increasing; of discrete columns there are none."""
+    """Return each column's grid values, increasing; empty for discrete columns."""
     matrix = to_matrix(learnt, schema)
     out = []
     for position, column in enumerate(schema.columns):
@@ -191,7 +193,7 @@ def _grids(learnt: pd.DataFrame, schema: Schema) -> list[Matrix]:
 
 
 def _cells(frame: pd.DataFrame, schema: Schema, grids: list[Matrix]) -> Cells:
-    """Codes [n, C] that are equal where two cells count as equal; -1 for NULL."""
+    """Return codes [n, C] that are equal if two cells count as equal; -1 for NULL."""
     matrix = to_matrix(frame, schema)
     out = np.empty(matrix.shape, np.int16)
     for position, grid in enumerate(grids):
@@ -199,7 +201,7 @@ def _cells(frame: pd.DataFrame, schema: Schema, grids: list[Matrix]) -> Cells:
         null = np.isnan(values)
         known = np.where(null, 0.0, values)
         if len(grid) == 0:
-            # Beyond as many categories they count as one, which only adds to what is equal.
+            # Categories beyond this number count as one, which can only increase equality.
             codes = np.minimum(known, np.iinfo(np.int16).max)
         else:
             above = np.searchsorted(grid, known).clip(0, len(grid) - 1)

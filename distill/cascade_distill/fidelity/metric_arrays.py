@@ -1,8 +1,8 @@
-"""Tables as the arrays that metrics work on, so that all of them read a value the same way.
+"""Tables as arrays for the metrics, so that all metrics read a value the same way.
 
-Rare categories fold into the schema's label on both sides, since a model never sees them apart,
-and a category that the schema does not know is one of its own. Numbers count from their minimum,
-in double precision, so that date-times and large whole numbers keep their resolution.
+Rare categories fold into the schema's label in both tables, since a model never sees them apart. A
+category that the schema lacks is a category of its own. Numbers are offset by their minimum, in
+double precision, so that date-times and large whole numbers keep their resolution.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ Matrix = NDArray[np.float64]
 
 
 def is_discrete(column: Column) -> bool:
-    """Whether a column's values are compared one by one: categories, booleans, and whole numbers
-    that take two values, as a 0/1 target does."""
+    """Return whether a column's values are compared one by one.
+
+    This applies to categories, booleans, and whole numbers with two values, such as a 0/1 target.
+    """
     if column.kind in (Kind.CATEGORICAL, Kind.BOOLEAN):
         return True
     return (
@@ -30,10 +32,11 @@ def is_discrete(column: Column) -> bool:
 
 
 def to_matrix(frame: pd.DataFrame, schema: Schema) -> Matrix:
-    """A table as float64 [n, C] in schema order: codes of categories, numbers, NaN for NULL.
+    """Convert a table to float64 [n, C] in schema order: codes of categories, numbers, NaN for
+    NULL.
 
-    A category's code is its place in the schema, most frequent first; then comes one code for
-    every other value.
+    A category's code is its position in the schema, most frequent first; one further code stands
+    for every other value.
 
     Raises:
         UnknownColumn: the table lacks a column of the schema.
@@ -59,8 +62,8 @@ def to_matrix(frame: pd.DataFrame, schema: Schema) -> Matrix:
 
 
 def one_hot(matrix: Matrix, schema: Schema) -> tuple[Matrix, NDArray[np.bool_]]:
-    """Discrete columns as indicators (NULL is a value of its own), numbers as they are with 0 for
-    NULL and an indicator for it.
+    """Encode discrete columns as indicators, with one for NULL, and numbers as they are, with 0 and
+    an indicator for NULL.
 
     Returns:
         float64 [n, D], and bool [D]: which of the D features are indicators.

@@ -1,7 +1,7 @@
-"""How far synthetic rows are from real ones: pure functions of tables and their schema.
+"""Distance of synthetic rows from real ones, as pure functions of tables and their schema.
 
-Every figure is deterministic and runs on one thread unless told otherwise. All settings are here,
-fixed for every table, so that figures of different models, tables and times can be compared.
+Every figure is deterministic and runs on one thread by default. All settings are here, fixed for
+every table, so that figures of different models, tables and times can be compared.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from cascade_distill.fidelity.differences import chosen_pairs, with_differences
 from cascade_distill.fidelity.metric_arrays import Matrix, is_discrete, one_hot, to_matrix
 
-# The XGBoost of the detectors and of the predictor, beside its defaults. Categories are codes in
-# order of frequency, NULL goes down a branch of its own.
+# XGBoost settings of the detectors and of the predictor, on top of its defaults. Categories are
+# codes in order of frequency; NULL has its own branch direction.
 XGBOOST = {"n_estimators": 200, "max_depth": 6, "learning_rate": 0.1, "tree_method": "hist"}
 XGBOOST_FOLDS = 5
 # As SDMetrics' LogisticDetection.
 LOGISTIC_FOLDS = 3
-# Synthetic rows whose nearest real neighbour is looked up: a share's standard error is .005.
+# Synthetic rows whose nearest real neighbour is looked up: the share's standard error is .005.
 NEIGHBOUR_ROWS = 10_000
-# Squared distances closer than this are equal: the rounding of the matrix product they come from.
+# Squared distances that differ by less are equal; this is the rounding error of the matrix product.
 SAME_DISTANCE = 1e-9
 
 
 class Quality(NamedTuple):
-    """Mean errors in per cent, 0 is perfect; see `quality`."""
+    """Mean errors in per cent, where 0 is perfect; see `quality`."""
 
     shape_err_pct: float
     trend_err_pct: float
@@ -38,17 +38,19 @@ class Quality(NamedTuple):
 
 
 def quality(real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema) -> Quality:
-    """SDMetrics' QualityReport as errors: 100 · (1 − score) of Column Shapes and of Pair Trends.
+    """Compute SDMetrics' QualityReport as errors: 100 · (1 − score) of Column Shapes and Pair
+    Trends.
 
-    Trend is over the pairs that depend on each other in the real table (SDMetrics' default:
-    correlation above .4, Cramér's V above .3); "trend_all" is over every pair, as SDMetrics did
-    before it had thresholds, and so the one to set beside figures published then. Where no pair
-    depends, they are the same.
+    Trend covers the pairs that depend on each other in the real table (SDMetrics' default:
+    correlation above .4, Cramér's V above .3). "trend_all" covers every pair, as SDMetrics did
+    before it had thresholds, so it compares with figures published then. If no pair depends, they
+    are the same.
 
     Discrete columns are `categorical`, with NULL as a category (SDMetrics would leave NULLs out of
-    Shapes); other numbers are `numerical`. Date-times count as numbers, which gives the very scores
-    of SDMetrics' `datetime`, since it makes numbers of them too. All rows are used, none sampled. A
-    column or pair that cannot be scored, as where a synthetic column is constant, scores 0.
+    Shapes); other numbers are `numerical`. Date-times count as numbers, which gives the same scores
+    as SDMetrics' `datetime`, since SDMetrics converts them to numbers too. All rows are used,
+    without sampling. A column or pair that cannot be scored, such as a constant synthetic column,
+    scores 0.
     """
     tables = _scored(real, schema), _scored(synthetic, schema)
     kinds = {c.name: "categorical" if is_discrete(c) else "numerical" for c in schema.columns}
@@ -62,9 +64,9 @@ def quality(real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema) -> Qual
 def _report(
     real: pd.DataFrame, synthetic: pd.DataFrame, metadata: dict[str, Any], dependent_only: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scores of the columns and of the pairs that count."""
+    """Return the scores of the columns and of the pairs that count."""
     with warnings.catch_warnings():
-        # It announces its own move, and warns of every constant column.
+        # SDMetrics announces its own move, and warns of every constant column.
         warnings.simplefilter("ignore")
         from sdmetrics.reports.single_table.quality_report import QualityReport
 
@@ -96,19 +98,22 @@ def _scored(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 
 def c2st(auc: float) -> float:
-    """Classifier two-sample test score, 1 − max(0, 2·AUC − 1): 1 cannot be told from real."""
+    """Return the classifier two-sample test score, 1 − max(0, 2·AUC − 1); 1: indistinguishable from
+    real.
+    """
     return 1 - max(0.0, 2 * auc - 1)
 
 
 def xgb_auc(
     real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, seed: int = 0, threads: int = 1
 ) -> float:
-    """How well XGBoost tells synthetic from real rows: AUC out of fold, the mean of five folds.
+    """Measure how well XGBoost distinguishes synthetic from real rows: out-of-fold AUC, mean of
+    five folds.
 
     .5 is chance. Below it, synthetic rows are closer to single real rows than real rows are to each
     other: a row's copy in the training folds carries the other label. Copied rows therefore look
-    good here; compare with held-out rows too, and see `dcr_share`. Of the larger table, as many
-    random rows are taken as the smaller has.
+    good here; compare with held-out rows too, and see `dcr_share`. The larger table is sampled down
+    to the size of the smaller.
     """
     return _auc(*_labelled(real, synthetic, schema, seed), seed, threads)
 
@@ -116,11 +121,11 @@ def xgb_auc(
 def relational_auc(
     real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, seed: int = 0, threads: int = 1
 ) -> float:
-    """`xgb_auc` of the same detector and rows, which is given the differences of numbers too.
+    """Compute `xgb_auc` with the same detector and rows, but also with the differences of numbers.
 
     It sees what trees cannot: that two numbers are equal in some rows, or close to each other. A
-    model that is trained on the rows may live from just that. Of a table of more than 12 numbers
-    the 66 differences that say most are given; see `chosen_pairs`.
+    model that is trained on the rows may depend on exactly that. For a table of more than 12
+    numbers, the 66 most informative differences are used; see `chosen_pairs`.
     """
     features, label = _labelled(real, synthetic, schema, seed)
     pairs = chosen_pairs(features[label == 1], schema)
@@ -128,7 +133,7 @@ def relational_auc(
 
 
 def _auc(features: Matrix, label: NDArray[np.int64], seed: int, threads: int) -> float:
-    """AUC out of fold of the XGBoost detector, the mean of five folds."""
+    """Return the out-of-fold AUC of the XGBoost detector, mean of five folds."""
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold
 
@@ -142,11 +147,11 @@ def _auc(features: Matrix, label: NDArray[np.int64], seed: int, threads: int) ->
 
 
 def lr_c2st(real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, seed: int = 0) -> float:
-    """How badly logistic regression tells synthetic from real rows; 1: not at all.
+    """Measure how badly logistic regression distinguishes synthetic from real rows; 1: not at all.
 
     The score of SDMetrics' LogisticDetection: 1 − mean of max(.5, AUC)·2 − 1 over three folds.
-    Other than there, folds are seeded and sizes equal, NULL is a value of its own, and features
-    are standardised to mean 0 and variance 1, so that the solver converges.
+    Unlike SDMetrics, folds are seeded and sizes equal, NULL is a value of its own, and features are
+    standardised to mean 0 and variance 1, so that the solver converges.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -167,7 +172,8 @@ def lr_c2st(real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, seed: i
 
 
 def mle_key(schema: Schema, target: str) -> str:
-    """What `mle` measures for this target: "mle_auc" if it is discrete, else "mle_r2".
+    """Return the name of the figure that `mle` computes for this target: "mle_auc" if it is
+    discrete, else "mle_r2".
 
     Raises:
         UnknownColumn: the schema has no such column.
@@ -182,11 +188,12 @@ def mle(
     target: str,
     threads: int = 1,
 ) -> float:
-    """Machine-learning efficacy: XGBoost learns `target` from synthetic rows, predicts real ones.
+    """Measure machine-learning efficacy: XGBoost learns `target` from synthetic rows and predicts
+    real ones.
 
-    AUC of a discrete target (of more than two classes: one against the rest, weighted by their
-    share), else R²; see `mle_key`. Rows whose target is NULL are left out. Only classes among the
-    synthetic rows count as predicted; with fewer than two the AUC is .5.
+    Returns the AUC for a discrete target (with more than two classes: one against the rest,
+    weighted by their share), else R²; see `mle_key`. Rows whose target is NULL are left out. Only
+    classes among the synthetic rows count as predicted; with fewer than two the AUC is .5.
 
     Raises:
         UnknownColumn: the schema has no such column.
@@ -233,14 +240,14 @@ def dcr_share(
     schema: Schema,
     seed: int = 0,
 ) -> float:
-    """Distance to the closest record: the share of synthetic rows whose nearest real row is one the
-    model learnt from, rather than one of as many rows it never saw.
+    """Compute the distance-to-closest-record share.
 
-    .5 is ideal: the rows learnt from are as far as any others; 1: every row is a copy. Where
-    `train` and `holdout` have different sizes, all rows are used and the odds are scaled to equal
-    sizes, so that .5 and 1 keep their meaning. Ties count as chance. The distance is Euclidean: 1
-    between different categories (NULL is one), and for numbers their difference in units of the
-    range of `train`. At most 10,000 random synthetic rows are looked up.
+    This is the share of synthetic rows whose nearest real row is a training row rather than one of
+    equally many held-out rows. .5 is ideal: the training rows are as far as any others; 1: every
+    row is a copy. If `train` and `holdout` have different sizes, all rows are used and the odds are
+    scaled to equal sizes, so that .5 and 1 keep their meaning. Ties count as chance. The distance
+    is Euclidean: 1 between different categories (NULL is one), and for numbers their difference in
+    units of the range of `train`. At most 10,000 random synthetic rows are looked up.
     """
     rng = np.random.default_rng(seed)
     queries, learnt, unseen = (to_matrix(table, schema) for table in (synthetic, train, holdout))
@@ -260,7 +267,7 @@ def dcr_share(
 
 
 def _nearest(queries: Matrix, rows: Matrix) -> Matrix:
-    """Squared Euclidean distance of each query [q, D] to the nearest row [n, D]."""
+    """Return the squared Euclidean distance of each query [q, D] to the nearest row [n, D]."""
     length = (rows**2).sum(axis=1)
     out = np.empty(len(queries))
     for begin in range(0, len(queries), 500):
@@ -273,7 +280,7 @@ def _nearest(queries: Matrix, rows: Matrix) -> Matrix:
 
 
 def _some(matrix: Matrix, rows: int, rng: np.random.Generator) -> Matrix:
-    """At most `rows` random rows, in their order."""
+    """Return at most `rows` random rows, in their order."""
     if len(matrix) <= rows:
         return matrix
     return matrix[np.sort(rng.choice(len(matrix), rows, replace=False))]
@@ -282,7 +289,7 @@ def _some(matrix: Matrix, rows: int, rng: np.random.Generator) -> Matrix:
 def _labelled(
     real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, seed: int
 ) -> tuple[Matrix, NDArray[np.int64]]:
-    """Equally many rows of both, and 1 for the real ones."""
+    """Return equally many rows of both tables, and labels that are 1 for the real ones."""
     rng = np.random.default_rng(seed)
     rows = min(len(real), len(synthetic))
     parts = [_some(to_matrix(table, schema), rows, rng) for table in (real, synthetic)]

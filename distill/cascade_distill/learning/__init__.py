@@ -1,1 +1,1 @@
-"""From files to a teacher, and from a teacher to a student, step by step in a run folder."""
+"""Steps that turn files into a teacher, and a teacher into a student, in a run folder."""

@@ -1,9 +1,9 @@
-"""How often marks are drawn, put right once a teacher is trained.
+"""Calibration of mark probabilities after a teacher is trained.
 
-Dropout trains an average of thinner networks, and what the whole network says of a mark is off by
-some points: of 59 % of the rows it says 57. Rows of which a relation holds in the wrong share are
-what marks are there to prevent, so the marks' biases are fitted once more, without dropout and with
-all else as it is: a convex problem of one number a mark.
+Dropout trains an average of thinner networks, so the probabilities that the whole network gives to
+marks are off by some points: 57 % where the rows show 59 %. Marks exist to keep the share of rows
+in which a relation holds correct, so their biases are fitted once more, without dropout and with
+all other weights fixed. This is a convex problem with one parameter per mark.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from torch import Tensor
 from cascade_distill.models.teacher import Denoiser, random_observed
 from cascade_distill.runs.token_store import StoredTokens
 
-# Rows with their masks that are asked, and those of a part.
+# Rows (each with a mask) to evaluate, and rows per batch.
 ASKED, PART = 16_384, 1_024
-# Steps of Newton's method; it has nothing left to do after three or four.
+# Steps of Newton's method; it converges after three or four.
 STEPS = 8
-# Apart from the streams of batches and of held-out rows.
+# Separates this random stream from those of batches and of held-out rows.
 MASKS = 0xCA1B
 
 
 @torch.no_grad()
 def calibrate_marks(model: Denoiser, rows: StoredTokens | Tensor, seed: int) -> Tensor:
-    """Shift the biases of a teacher's marks until it expects them as often as they stand.
+    """Shift the biases of a teacher's marks until their expected frequency equals the observed one.
 
-    Contexts count as sampling meets them: each column of a row once, with any number of others
-    known before it.
+    Contexts are weighted as in sampling: each column of a row once, with any number of other
+    columns known before it.
 
     Args:
-        model: a trained teacher; changed in place. Nothing is done to one without marks.
-        rows: int64 [n, T + relations] that it was trained on, wherever they lie.
-        seed: of which rows are looked at, and under which masks.
+        model: a trained teacher; changed in place. Unchanged if it has no marks.
+        rows: int64 [n, T + relations], its training rows, on any device.
+        seed: selects the rows and the masks.
 
     Returns:
-        float32 [M], what was added to the log-odds of each of the layout's marks.
+        float32 [M], the shift added to the log-odds of each of the layout's marks.
     """
     marks = model.layout.marks
     if not marks or not len(rows):
@@ -66,25 +66,25 @@ def calibrate_marks(model: Denoiser, rows: StoredTokens | Tensor, seed: int) -> 
 
 
 def _log_odds(logits: Tensor, token: int) -> Tensor:
-    """Of a token against all others of its slot: [n] of logits [n, size]."""
+    """Return the log-odds of a token against all others of its slot: [n] from logits [n, size]."""
     logits = logits.float()
     others = torch.cat([logits[:, :token], logits[:, token + 1 :]], dim=1)
     return logits[:, token] - others.logsumexp(dim=1)
 
 
 def _shift(odds: Tensor, weights: Tensor, wanted: Tensor) -> Tensor:
-    """What is to be added to log-odds so that their weighted probabilities sum to what is wanted.
+    """Find the shift of log-odds that makes their weighted probabilities sum to `wanted`.
 
     Args:
         odds, weights: [n, M].
         wanted: [M].
 
     Returns:
-        [M]; 0 for a mark that stands nowhere, or wherever it may.
+        [M]; 0 for a mark that never occurs, or occurs wherever it can.
     """
     shift = torch.zeros_like(wanted)
     most = weights.sum(dim=0)
-    # Sums of the same numbers in another order differ in their last bits.
+    # Allow for rounding: sums of the same numbers in another order differ in their last bits.
     settled = (wanted <= 0) | (wanted >= most * (1 - 1e-5))
     for _ in range(STEPS):
         chance = torch.sigmoid(odds + shift)

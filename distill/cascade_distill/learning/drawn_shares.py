@@ -1,14 +1,14 @@
-"""How often relations hold in the rows that a network draws, put right by drawing them.
+"""Correction of how often relations hold in the rows that a network draws.
 
-A network may expect each mark as often as it stands (see `calibration`), and yet draw it too seldom
-or too often: it draws from what it drew before, not from real rows, and a number that was drawn
-before the one that makes it is in the right bin only now and then. So rows are drawn, some with
-nothing given and some with a third of their columns, their relations are counted as anybody would,
-and the marks' biases are shifted by what is missing, a few times over, in ever smaller steps: each
-count is noisy, and steps of 1, 1, 1/2, 1/3 average the noise away (Robbins and Monro, 1951).
+A network may expect each mark as often as it occurs (see `calibration`), and yet draw it too rarely
+or too often. It conditions on what it drew before, not on real rows, and the numbers that a
+relation combines are only sometimes drawn in the right bin. So this module draws rows, some with
+nothing given and some with a third of their columns given, counts how often each relation holds,
+and shifts the marks' biases by the difference. It repeats this in ever smaller steps: each count is
+noisy, and steps of 1, 1, 1/2, 1/3 average the noise away (Robbins and Monro, 1951).
 
-Some networks draw two hundred rows in a second, so that all of it takes minutes: where the time for
-a training is bounded fewer rows are drawn, or none.
+Some networks draw only two hundred rows per second, so that the correction takes minutes. If the
+time for a training is bounded, fewer rows are drawn, or none.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from cascade_distill.models.marks import Marks
 from cascade_distill.runs.token_store import StoredTokens
 from cascade_distill.runtime import StudentSampler, TeacherSampler, complete_rows
 
-# Rows that are drawn for each of the shares that are given, the fewest where time is short, and how
-# much of what is missing is made good after each time. With 256 rows the average of all is off by a
-# point of a relation that holds in half of the rows (one standard error).
+# Rows drawn for each share of given columns, the fewest if time is short, and the step sizes. With
+# 256 rows, the average has a standard error of one point for a relation that holds in half of the
+# rows.
 ROWS, FEWEST_ROWS = 4_096, 256
 STEPS = (1.0, 1.0, 1 / 2, 1 / 3)
 # Shares of the columns that are given.
 GIVEN = (0.0, 1 / 3)
-# Of a relation that holds in fewer of those rows, nothing can be said.
+# A relation that holds in fewer of these rows gives no usable estimate.
 FEWEST = 12
 # The most that one step adds to a mark's log-odds.
 MOST = 2.0
-# Of the time that a training may take, the part that this may; and rows that are timed before.
+# Share of the allowed training time that this correction may take; and rows drawn to time it.
 TIME_SHARE = 0.05
 TIMED_ROWS = 128
-# Apart from all other streams of a run's seed.
+# Separate these random streams from all others of a run's seed.
 DRAWN, TIMED = 0xD5A3, 0x71ED
 
 Floats = NDArray[np.float64]
@@ -50,7 +50,7 @@ Sampler = StudentSampler | TeacherSampler
 
 
 class Marking(Protocol):
-    """A network that draws marks: either tier's."""
+    """A network that draws marks: a teacher or a student."""
 
     def shift_marks(self, shifts: Tensor) -> None:
         """Add to the log-odds of each of the layout's marks: [M]."""
@@ -65,20 +65,20 @@ def settle_marks(
     drawn: int = ROWS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Shift the biases of a network's marks until relations hold in as many of its rows as of those
-    of the table.
+    """Shift the biases of a network's marks until relations hold as often in its rows as in the
+    table.
 
     Args:
-        model: the network; changed in place. Nothing is done to one without marks.
+        model: the network; changed in place. Unchanged if it has no marks.
         codec: of the rows.
-        rows: int64 [n, T + relations], of the table, wherever they lie; see `Marks`.
-        sampler: of the network as it is by now.
-        seed: of the rows that are looked at, and of what is drawn.
-        drawn: rows each time, for each share that is given; 0: nothing is done. See `rows_within`.
-        progress: told rows that are drawn, of all.
+        rows: int64 [n, T + relations], rows of the table, on any device; see `Marks`.
+        sampler: returns a sampler of the network in its current state.
+        seed: selects the table's rows and the draws.
+        drawn: rows per round for each share of given columns; 0: do nothing. See `rows_within`.
+        progress: called with the number of rows drawn, and of all rows to draw.
 
     Returns:
-        float32 [M], what was added to the log-odds of each of the layout's marks.
+        float32 [M], the shift added to the log-odds of each of the layout's marks.
     """
     added = torch.zeros(len(codec.layout.marks))
     if not codec.layout.marks or not len(rows) or not drawn:
@@ -110,7 +110,9 @@ def settle_marks(
 
 
 def rows_within(seconds: float, seconds_a_row: float) -> int:
-    """Rows that `settle_marks` is to draw each time, where the whole training may take so long."""
+    """Return how many rows `settle_marks` should draw per round if the whole training may take
+    `seconds`.
+    """
     times = len(STEPS) * len(GIVEN)
     rows = min(ROWS, int(TIME_SHARE * seconds / (times * seconds_a_row)))
     return rows if rows >= FEWEST_ROWS else 0
@@ -122,7 +124,7 @@ def seconds_a_row(
     sampler: Sampler,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """What drawing a row takes here; a few are timed, and nothing is kept."""
+    """Measure the time to draw a row on this machine; the drawn rows are discarded."""
     rng = np.random.default_rng(TIMED)
     frame = _some_rows(codec, rows, TIMED_ROWS, rng)
     nothing = np.zeros((TIMED_ROWS, len(codec.columns)), np.bool_)
@@ -134,25 +136,25 @@ def seconds_a_row(
 def _some_rows(
     codec: Codec, rows: StoredTokens | Tensor, count: int, rng: np.random.Generator
 ) -> Frame:
-    """Rows of a table, some of them more than once, as values."""
+    """Return random rows of a table as values; a row may occur more than once."""
     picked = rng.integers(len(rows), size=count)
     whole = rows[torch.from_numpy(picked)].cpu()
     every = torch.ones((count, len(codec.layout.sizes)), dtype=torch.bool)
-    # With their marks, so that what they decode to keeps the relations that the rows had.
+    # Include marks, so that decoded rows keep the relations that held in the rows.
     marked = Marks(codec.layout).student_inputs(whole.long(), every, None)
     return codec.decode(marked.numpy().astype(np.int32), rng)
 
 
 def missing_odds(wanted: Floats, held: Floats, rows: int) -> Floats:
-    """What is to be added to the log-odds of relations that hold too seldom, or too often.
+    """Return the shift of the log-odds of relations that hold too rarely or too often.
 
     Args:
-        wanted: [R], the share of the rows in which each is to hold.
-        held: [k, R], shares of rows of several kinds; what each of them lacks counts alike.
-        rows: that a share is of, of each kind.
+        wanted: [R], the share of rows in which each relation should hold.
+        held: [k, R], the measured shares for k kinds of rows; all kinds have equal weight.
+        rows: number of rows of each kind.
 
     Returns:
-        [R], at most `MOST` in size; 0 of a relation that holds in hardly any row, or in all.
+        [R], at most `MOST` in size; 0 for a relation that holds in hardly any row, or in all.
     """
     few, most = 0.5 / rows, 1 - 0.5 / rows
     lacking = _log_odds(np.clip(wanted, few, most)) - _log_odds(np.clip(held, few, most))

@@ -1,8 +1,8 @@
-"""Rows that are not learnt from: which they are, and what a network says of them.
+"""Held-out rows: which rows they are, and the loss of a network on them.
 
-They are a random part of the table, or a file of their own. Which rows of a table they are follows
-from its length and a seed alone, so that whoever has the table can find them again: `cascade
-evaluate` compares synthetic rows with those that were learnt from, and with those that were not.
+They are a random part of the table, or a separate file. The split depends only on the table's
+length and a seed, so that anyone who has the table can reproduce it: `cascade evaluate` compares
+synthetic rows with the training rows and with the held-out rows.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from cascade_distill.models.teacher import Denoiser, random_observed
 from cascade_distill.recipes import MOST_HELD_OUT
 from cascade_distill.runs.token_store import TokenWriter
 
-# Rows with their masks that one look takes: few rows are looked at under several masks.
+# Rows (each with a mask) per evaluation; a small set of rows is evaluated under several masks.
 LOOKED_AT = 2_048
-# Rows a pass.
+# Rows per forward pass.
 PART = 1_024
-# Apart from the streams of batches and of initialisation.
+# Separate these random streams from those of batches and of initialisation.
 SPLIT, MASKS = 0x5EED, 0x3A5C
 
 
 def split(rows: int, held_out: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which rows are learnt from and which are held out: indices, each in the table's order."""
+    """Split a table into training and held-out rows; return the indices of each in table order."""
     order = np.random.default_rng([SPLIT, seed]).permutation(rows)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
@@ -38,16 +38,16 @@ def split(rows: int, held_out: int, seed: int) -> tuple[NDArray[np.int64], NDArr
 def encode_learnt(
     codec: Codec, stream: Stream, kept: NDArray[np.int64], writer: TokenWriter
 ) -> NDArray[np.int32]:
-    """Encode a table's rows, some at a time: those to learn from are written, in order.
+    """Encode a table's rows in parts, and write the training rows in order.
 
     Args:
         codec: of the table.
         stream: its rows.
-        kept: which of them are held out, ascending.
-        writer: takes the others.
+        kept: indices of the held-out rows, ascending.
+        writer: receives the training rows.
 
     Returns:
-        Those that are held out, int32 [n, T + relations].
+        The held-out rows, int32 [n, T + relations].
     """
     parts = [np.zeros((0, codec.learnable_width), np.int32)]
     begin = 0
@@ -64,12 +64,12 @@ def encode_learnt(
 
 
 def encode_file(codec: Codec, frame: Frame, seed: int) -> tuple[NDArray[np.int32], int]:
-    """Rows of a file of their own as tokens; those with a value that was never learnt are left out.
+    """Encode the rows of a validation file; leave out rows with values that the training rows lack.
 
     Args:
-        codec: of the rows that are learnt from.
-        frame: the file; of many rows, some are taken at random.
-        seed: of which.
+        codec: of the training rows.
+        frame: the file; if it has many rows, a random sample is used.
+        seed: selects the sample.
 
     Returns:
         int32 [n, T], and how many rows were left out.
@@ -105,10 +105,11 @@ def _is_known(encode: Callable[[ColumnData], object], data: ColumnData, row: int
 
 
 def held_out_loss(model: Denoiser, tokens: Tensor, seed: int) -> Callable[[], Tensor]:
-    """A function that gives the model's mean loss of held-out rows, under the same masks each time.
+    """Return a function that computes the model's mean loss on held-out rows, with the same masks
+    at each call.
 
     Args:
-        model: that is being trained.
+        model: the model in training.
         tokens: int64 [n, T + relations] on the model's device.
         seed: of the masks.
     """

@@ -1,7 +1,7 @@
-"""From files to the tokens of a run, or to those that are there already, of the same files.
+"""Preparation of a run's tokens from files, or reuse of existing tokens of the same files.
 
-Reading ten million rows takes as long as many steps of training, so that a run that is resumed does
-not read again: what it has is told by a fingerprint of the files' bytes and of what was asked.
+Reading ten million rows takes as long as many training steps, so a resumed run does not read them
+again. A fingerprint of the files' bytes and of the options identifies the tokens.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ from cascade_distill.runs.checkpoint import write_atomic
 from cascade_distill.runs.run import Run
 from cascade_distill.training.loop import fingerprint
 
-# Changes when equal files give other tokens than before.
+# Increase when equal files give other tokens than before.
 ENCODING = 2
-# What came out of a pipe, in a run folder while it is needed.
+# File in the run folder that keeps standard input while it is needed.
 SPOOLED = "standard_input.csv"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What decides the tokens of a run.
+    """Inputs and options that determine the tokens of a run.
 
     Attributes:
-        tables: the files, one table.
-        overrides, relations: a person's corrections of the schema.
+        tables: the files, which form one table.
+        overrides, relations: the user's corrections of the schema.
         validation: a file of rows to hold out.
         encoding, delimiter: of text files.
-        seed: of which rows are held out.
-        rule: what becomes of rare categories.
+        seed: selects the held-out rows.
+        rule: how to treat rare categories.
     """
 
     tables: tuple[Path, ...]
@@ -72,11 +72,13 @@ class Asked:
 
     @property
     def source(self) -> str:
-        """What the table is called."""
+        """Name of the table."""
         return names_of(self.tables)
 
     def fingerprint(self) -> str:
-        """Of the bytes of all files, and of all else; the files are read for it."""
+        """Compute the fingerprint of all options and of the bytes of all files, which are read for
+        it.
+        """
         files = [_digest(path) for path in (*self.tables, self.validation) if path is not None]
         overrides = {name: asdict(override) for name, override in self.overrides.items()}
         relations = [asdict(each) for each in self.relations]
@@ -86,7 +88,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Size:
-    """Of a table: its rows, columns that are modelled, rows learnt from and held out."""
+    """Size of a table: rows, modelled columns, training rows and held-out rows."""
 
     rows: int
     columns: int
@@ -96,13 +98,13 @@ class Size:
 
 @dataclass(frozen=True)
 class Reading:
-    """Files that were read.
+    """Result of reading the files.
 
     Attributes:
         table: the rows.
-        schema: what they are.
-        validation: rows of a file of their own that are to be held out.
-        said: what is to be told of all this, in paragraphs.
+        schema: of the table.
+        validation: rows of a separate file that are to be held out.
+        said: paragraphs to show the user.
         began: when reading began, in seconds of `time.monotonic`.
     """
 
@@ -128,8 +130,8 @@ class Encoded:
 
     Attributes:
         size: of their table.
-        left_out: rows of a file to validate by which could not be used.
-        said: what is to be told of them, in paragraphs.
+        left_out: rows of the validation file that could not be used.
+        said: paragraphs to show the user.
     """
 
     size: Size
@@ -138,7 +140,7 @@ class Encoded:
 
 
 def read(asked: Asked) -> Reading:
-    """Read the files and decide what the table is.
+    """Read the files and decide the schema of the table.
 
     Raises:
         DataError, SchemaError, UnknownColumn: see `read_files` and `infer_schema`.
@@ -159,18 +161,19 @@ def read(asked: Asked) -> Reading:
 
 
 def encode(run: Run, asked: Asked, key: str, reading: Reading) -> Encoded:
-    """Write the tokens of files that were read into a run folder, and how they were read.
+    """Write the tokens of files that were read into a run folder, and how the files were read.
 
     Args:
         run: the folder.
-        asked: what was read.
-        key: its fingerprint.
-        reading: what came of it.
+        asked: the inputs and options.
+        key: their fingerprint.
+        reading: result of reading them.
 
     Raises:
         DiskFull: nothing half-written is left.
-        CheckpointMismatch: the folder holds what was learnt of other rows; it is left as it is.
-        HeldOutRefused: the rows to validate by cannot be used.
+        CheckpointMismatch: the folder holds a network that was trained on other rows; it is left as
+            it is.
+        HeldOutRefused: the validation rows cannot be used.
     """
     table, schema = reading.table, reading.schema
     give_memory_back()
@@ -188,16 +191,16 @@ def encode(run: Run, asked: Asked, key: str, reading: Reading) -> Encoded:
     write_atomic(run.path("schema.yaml"), text.encode())
     size = replace(reading.size, held_out=reading.size.held_out - left_out)
     done = Encoded(size, left_out, reading.said)
-    # Last, when all the rest is there.
+    # Write this last, once everything else is in place.
     seconds = round(time.monotonic() - reading.began, 1)
     about = {"key": key, "size": asdict(size), "left_out": left_out, "seconds": seconds}
-    # Not what was told: it quotes cells of the table, and a run's files go into releases.
+    # Do not keep the messages: they quote cells of the table, and a run's files go into releases.
     run.update(read=about)
     return done
 
 
 def encoded_before(run: Run, key: str) -> Encoded | None:
-    """The tokens that a run folder has of the same files; None: it has none, or of others."""
+    """Return the tokens that a run folder already has for the same files; None if it has none."""
     about: dict[str, Any] = run.read_json("run.json").get("read", {})
     needed = ["codec.json", "forms.json", "schema.yaml", "tokens.safetensors"]
     if about.get("key") != key or not all(run.path(file).exists() for file in needed):
@@ -213,12 +216,12 @@ def encoded_before(run: Run, key: str) -> Encoded | None:
 
 
 def spool(tables: Sequence[Path], folder: Path, stream: BinaryIO | None = None) -> tuple[Path, ...]:
-    """The files with standard input as one of them, kept in a run folder.
+    """Replace "-" in the files by a copy of standard input in a run folder.
 
     Args:
         tables: the files; "-" is standard input.
         folder: of the run.
-        stream: what is read; None: standard input.
+        stream: the stream to read; None: standard input.
 
     Raises:
         DiskFull: there is no room for it.
@@ -240,25 +243,29 @@ def spool(tables: Sequence[Path], folder: Path, stream: BinaryIO | None = None) 
 
 
 def forget_spooled(run: Run) -> None:
-    """Remove what came out of a pipe, once its tokens are there."""
+    """Remove the copy of standard input once its tokens are there."""
     run.path(SPOOLED).unlink(missing_ok=True)
 
 
 def give_memory_back() -> None:
-    """Return what reading took and no longer needs to the system: the allocators of Arrow and of
-    the C library keep it, and training would come on top of it."""
+    """Return the memory that reading no longer needs to the system.
+
+    The allocators of Arrow and of the C library would keep it, and training would need more on top.
+    """
     pa.default_memory_pool().release_unused()
     with contextlib.suppress(OSError, AttributeError):  # there is none but in glibc
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def names_of(files: Sequence[Path]) -> str:
-    """Files as messages call them."""
+    """Format the names of files for messages."""
     return ", ".join("-" if file.name == SPOOLED else file.name for file in files)
 
 
 def misfits(files: str, table: Table) -> str:
-    """What does not fit in files that were read by a schema, a line a column."""
+    """List the values that do not fit the schema in files that were read by it, one line per
+    column.
+    """
     return "\n".join(
         f"{files}: {each.column}: {each.describe()} do not fit {each.form}; they count as NULL"
         for each in table.findings.odd
@@ -266,7 +273,7 @@ def misfits(files: str, table: Table) -> str:
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 in hex of a file's bytes, or of all files in a folder with their names."""
+    """Return the SHA-256 in hex of a file's bytes, or of all files in a folder with their names."""
     if not path.exists():
         return "absent"
     if not path.is_dir():

@@ -1,5 +1,4 @@
-"""The rows that a run learns from: encoded once, some of them held out, and read again for who
-measures."""
+"""Training and held-out rows of a run: encoded once, and read again when a run is measured."""
 
 from __future__ import annotations
 
@@ -43,19 +42,19 @@ def prepare(
     Args:
         run: the folder to write to.
         schema: of the table.
-        frame: the table, or of one that is larger than memory should hold, the rows by which it is
-            decided.
+        frame: the table, or for a table too large for memory, the sample of rows that decides the
+            codec.
         source: its name.
-        seed: of which rows are held out.
-        validation: rows of a file of their own to hold out; None: some of the table's.
+        seed: selects the held-out rows.
+        validation: rows of a separate file to hold out; None: hold out some of the table's rows.
 
     Returns:
-        How many rows of `validation` were left out, since they have values that are not in the
-        table.
+        How many rows of `validation` were left out because they have values that the table lacks.
 
     Raises:
         HeldOutRefused: `validation` cannot be used.
-        CheckpointMismatch: the folder holds what was learnt of other rows; it is left as it is.
+        CheckpointMismatch: the folder holds a network that was trained on other rows; it is left as
+            it is.
     """
     codec = Codec.fit(schema, frame)
     codec_file = (json.dumps(codec.to_dict()) + "\n").encode()
@@ -93,7 +92,7 @@ def prepare(
         rows=rows,
         slots=len(sizes),
         bfloat16=has_bfloat16(run),
-        # A run that has begun goes on as it was; one of before there were any has none.
+        # A run that has begun keeps its neighbours; a run that predates neighbours has none.
         neighbours=told_neighbours(run) if begun else _found_neighbours(run, codec),
         smoothness=run.read_json("run.json").get("smoothness")
         if begun
@@ -104,13 +103,15 @@ def prepare(
 
 
 def has_bfloat16(run: Run) -> bool:
-    """Whether a run's matrix products are in bfloat16 where that pays: what the machine that it
-    began on has, so that it is resumed as it began."""
+    """Return whether a run may use bfloat16 matrix products.
+
+    This depends on the machine that the run began on, so that a resumed run computes as before.
+    """
     return bool(run.read_json("run.json").get("bfloat16", fast_bfloat16()))
 
 
 def _found_neighbours(run: Run, codec: Codec) -> list[Chosen]:
-    """Which numbers are near each other in the rows to learn from; see `chosen_neighbours`."""
+    """Find which numbers are near each other in the training rows; see `chosen_neighbours`."""
     stored = run.stored("tokens.safetensors", "")
     few = np.linspace(0, len(stored) - 1, min(len(stored), CHOICE_ROWS)).astype(np.int64)
     rows = stored[torch.from_numpy(few)].numpy()
@@ -118,7 +119,7 @@ def _found_neighbours(run: Run, codec: Codec) -> list[Chosen]:
 
 
 def told_neighbours(run: Run) -> list[Chosen]:
-    """Those that the run's teacher is told of: columns, and of each the others."""
+    """Return the columns with neighbours of the run's teacher, with the neighbours of each."""
     kept = run.read_json("run.json").get("neighbours", [])
     return [
         (column, tuple(tuple((other, sign) for other, sign in terms) for terms in neighbours))
@@ -127,17 +128,17 @@ def told_neighbours(run: Run) -> list[Chosen]:
 
 
 def smoothness_of(run: Run) -> Smoothness | None:
-    """How smoothly the run's networks learn; None: a run of before any did."""
+    """Return how smoothly the run's networks learn; None if the run predates smooth learning."""
     kept = run.read_json("run.json").get("smoothness")
-    # A run that began when heads alone were smooth goes on so.
+    # A run from when only heads were smooth continues that way.
     return None if kept is None else Smoothness(**{"told": math.inf} | kept)
 
 
 def learnt_size(run: Run) -> tuple[int, int]:
-    """Rows that the run's teacher learnt from, and columns.
+    """Return the number of rows that the run's teacher was trained on, and of columns.
 
     Raises:
-        RunIncomplete: nothing was learnt there.
+        RunIncomplete: no teacher was trained there.
     """
     columns = len(run.codec().schema.columns)
     if (rows := run.read_json("run.json").get("rows")) is None:
@@ -149,17 +150,18 @@ def learnt_size(run: Run) -> tuple[int, int]:
 
 
 def parts_of(run: Run, table: Stream) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which rows of a table a run has learnt from, and which of them it held out.
+    """Return which rows of a table a run was trained on, and which it held out.
 
     Args:
         run: a run folder.
-        table: the one that `cascade fit` was given; only its length is looked at.
+        table: the table given to `cascade fit`; only its length is used.
 
     Returns:
-        Indices of rows; the second are none where a file of its own was held out, or nothing.
+        Row indices of each; the second array is empty if the run held out a separate file, or
+        nothing.
 
     Raises:
-        OtherTable: the run has learnt from a table of another length.
+        OtherTable: the run was trained on a table of another length.
     """
     about = run.read_json("run.json").get("held_out", {})
     count = int(about.get("rows", 0)) if about.get("of_the_table", False) else 0
@@ -173,15 +175,15 @@ def parts_of(run: Run, table: Stream) -> tuple[NDArray[np.int64], NDArray[np.int
 
 
 def taken_from(run: Run, table: Stream, wanted: Sequence[NDArray[np.int64]]) -> tuple[Frame, ...]:
-    """Rows of the table that a run has learnt from, of which all are read once and checked.
+    """Take rows from the table that a run was trained on; reads all rows once to check them.
 
     Args:
         run: a run folder.
-        table: the one that `cascade fit` was given.
-        wanted: of each frame that is asked for, indices of rows, ascending.
+        table: the table given to `cascade fit`.
+        wanted: for each frame to return, row indices, ascending.
 
     Raises:
-        OtherTable: these are not the rows that the run has learnt from.
+        OtherTable: these are not the rows that the run was trained on.
     """
     codec, held = run.codec(), parts_of(run, table)[1]
     seen = run.stored("tokens.safetensors", "")
@@ -208,6 +210,8 @@ def taken_from(run: Run, table: Stream, wanted: Sequence[NDArray[np.int64]]) -> 
 
 
 def identity_of(run: Run, files: Sequence[str], *recipe: object) -> str:
-    """What a checkpoint must match: the rows it learns from (of files that are there) and how."""
+    """Compute the identity that a checkpoint must match: the run's rows (of those files that exist)
+    and the recipe.
+    """
     data = {file: run.digest(file) for file in files if run.path(file).exists()}
     return fingerprint(data, *recipe)

@@ -1,9 +1,9 @@
-"""How often relations hold is put right once a training, and what was found is kept in its run.
+"""Correction of how often relations hold, done once per training and kept in its run.
 
-It takes minutes, and how much of it there is time for depends on the machine; a run that is called
-again is to be what it was, at once. So `run.json` holds, under `marks`, by the name of a
-checkpoint: which training it is of (`trained`), how many rows are drawn each time (`rows`), chosen
-once, and what is added to the log-odds of each mark (`shifts`).
+The correction takes minutes, and the number of rows there is time for depends on the machine.
+Calling a finished run again must give the same result at once. So `run.json` holds, under `marks`,
+by checkpoint name: the training it belongs to (`trained`), the rows drawn per round (`rows`),
+chosen once, and the shift of the log-odds of each mark (`shifts`).
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ def settle_once(
     calibrate: Callable[[], Tensor] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Put right how often a network draws its marks: as was found for this training, or anew.
+    """Correct how often a network draws its marks, with the shifts kept for this training or with
+    new ones.
 
     Args:
-        run: what is found is kept there.
+        run: keeps the result.
         checkpoint: the file of the finished training.
-        model: as it was trained; changed in place. Nothing is done to one without marks.
+        model: as it was trained; changed in place. Unchanged if it has no marks.
         rows, sampler, seed, progress: as for `settle_marks`.
-        training_seconds: that the whole training may take, if that is bounded.
-        calibrate: what is put right before, with what it added; see `calibrate_marks`.
+        training_seconds: time limit of the whole training, if there is one.
+        calibrate: a correction to apply first, which returns its shifts; see `calibrate_marks`.
     """
     codec = run.codec()
     if not codec.layout.marks or not len(rows):
@@ -67,7 +68,7 @@ def settle_once(
                 kept["rows"] = rows_within(training_seconds, pace)
             _keep(run, checkpoint, kept)
         shifts += settle_marks(model, codec, rows, sampler, seed, kept["rows"], progress)
-        # What is found is added at once, as it will be the next time, to the last bit.
+        # Apply the total shift at once, as the next call will, so that both agree to the last bit.
         model.load_state_dict(before)
         kept["shifts"] = shifts.tolist()
         _keep(run, checkpoint, kept)

@@ -1,6 +1,6 @@
-"""Distil a student: the teacher's rows, what it says of them, training, and the graph of a release.
+"""Distillation of a student: teacher rows, teacher probabilities, training, and the release graph.
 
-Nothing is done twice, and what was stopped is resumed.
+Finished steps are not repeated, and interrupted ones are resumed.
 """
 
 from __future__ import annotations
@@ -38,19 +38,18 @@ from cascade_distill.runs.token_store import StoredTokens
 from cascade_distill.runtime import BATCH, StudentSampler, TeacherSampler, sample_tokens
 from cascade_distill.training.loop import Outcome, Progress, best_device, seconds_a_step, train
 
-# What is known of lessons' suffixes is drawn apart from initialisation and batches, and so is what
-# is known of rows that are held out.
+# Separate the random suffixes of lessons and of held-out rows from initialisation and batches.
 SUFFIXES, HELD_OUT_SUFFIXES = 0x1E55, 0x1E56
 STUDENT_CHECKPOINT = "student.checkpoint.safetensors"
 LESSON_FILES = (TEACHER_ROWS, "lessons.safetensors")
 
 
 class _Distilling:
-    """A freshly initialised student, what it is to learn, and what is held out.
+    """A freshly initialised student, its training data, and its held-out rows.
 
-    It learns of its teacher, and where rows of the table are held out, which tell when that should
-    end, of the rows of the table that its teacher learnt from too. Where none are, rows of the
-    teacher's are held out instead.
+    The student learns from its teacher. If the table has held-out rows, which tell when to stop, it
+    also learns from the table rows that its teacher was trained on. Otherwise some of the teacher's
+    rows are held out instead.
     """
 
     def __init__(self, run: Run, recipe: StudentRecipe, lessons: Lessons) -> None:
@@ -80,7 +79,7 @@ class _Distilling:
             self.held_out = loss_of_rows(self.model, others.rows, others.suffix)
 
     def loss(self, model: nn.Module, generator: torch.Generator) -> Tensor:
-        """Of one batch, with a model that may be a copy of this one."""
+        """Compute the loss of one batch, with a model that may be a copy of this one."""
         assert isinstance(model, Student)
         rows, beside = self._recipe.train.batch_rows, None
         if self._table is not None:
@@ -93,7 +92,7 @@ class _Distilling:
     def _own_rows(
         self, table: Tensor | StoredTokens, rows: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Some rows of the table, and what is known of their suffixes."""
+        """Return some rows of the table, and the known part of their suffixes."""
         picked = torch.randint(len(table), (rows,), generator=generator).to(self._device)
         suffix = random_suffix(rows, self.model.layout, self._recipe.model, generator)
         return table[picked].to(self._device), suffix.to(self._device)
@@ -105,7 +104,7 @@ def _lessons(
     recipe: StudentRecipe,
     progress: Callable[[int, int], None] | None = None,
 ) -> Lessons:
-    """Rows of a teacher's own and what it says of some of them, on the CPU."""
+    """Return rows drawn by a teacher, and its probabilities for some of them, on the CPU."""
     device, columns = best_device(), range(max(teacher.layout.column) + 1)
     teacher = teacher.to(device)
     generator = torch.Generator().manual_seed(SUFFIXES + recipe.train.seed)
@@ -122,11 +121,14 @@ def _lessons(
 def distilling_pace(
     run: Run, teacher: Denoiser, recipe: StudentRecipe, threads: int
 ) -> DistillingPace:
-    """How fast `cascade distill` is here: some rows of this teacher, what it says of them and a few
-    steps of its student are timed, and nothing is kept."""
+    """Measure how fast `cascade distill` is on this machine.
+
+    Times some rows of this teacher, its probabilities for them and a few steps of its student; the
+    results are discarded.
+    """
     teacher = teacher.eval().requires_grad_(False)
     sampler = TeacherSampler(export_teacher(teacher.cpu()), run.codec().layout, threads)
-    # The first runs make room.
+    # The first runs allocate memory.
     sample_tokens(sampler, 8, seed=0)
     rows = min(recipe.rows, BATCH // 4)
     began = time.perf_counter()
@@ -139,7 +141,7 @@ def distilling_pace(
 def bounded_distilling(
     run: Run, recipe: StudentRecipe, minutes: float, threads: int
 ) -> StudentRecipe:
-    """The recipe that distils for no longer than some minutes on this machine; as `bounded`."""
+    """Return the recipe that distils for at most some minutes on this machine; see `bounded`."""
     key = identity_of(run, ["teacher.onnx"], asdict(recipe), minutes)
     kept = run.read_json("run.json").get("distil_bound", {})
     if kept.get("identity") == key:
@@ -154,12 +156,13 @@ def bounded_distilling(
 def conditionals(
     teacher: Denoiser, rows: Tensor, suffix: Tensor, columns: Iterable[int]
 ) -> dict[int, Tensor]:
-    """What the teacher says of these columns' slots given all before them and the known suffix.
+    """Return the teacher's distribution of each slot of these columns, given all before it and the
+    known suffix.
 
     Args:
-        teacher: the network to ask, one pass a column.
+        teacher: the network, run once per column.
         rows: int64 [n, T + relations]; see `Marks`.
-        suffix: bool [n, T], what is known beyond the prefix.
+        suffix: bool [n, T], the tokens known beyond the prefix.
         columns: indices of schema columns.
 
     Returns:
@@ -174,7 +177,7 @@ def conditionals(
         own = layout.turn[asked]
         known = (suffix & (turn > own)) | (turn < own)
         tokens = teacher.marks.student_inputs(rows, suffix, known)
-        # A fine slot is told the coarse token of its own column, mark or not.
+        # A fine slot is conditioned on the coarse token of its own column, mark or not.
         tokens = torch.where(column == asked, told, tokens)
         out |= teacher.conditional(tokens, known, asked)
     return out
@@ -183,7 +186,9 @@ def conditionals(
 def ask_teacher_of_rows(
     run: Run, recipe: StudentRecipe, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Have the teacher say what it thinks of some of the rows that it made, unless it has."""
+    """Store the teacher's probabilities for some of the rows that it drew, unless they are there
+    already.
+    """
     tokens = run.tokens(TEACHER_ROWS, f"cascade distill {run.folder}")
     share = recipe.model.unconditional_share
     files = [TEACHER_ROWS, "teacher.safetensors"]
@@ -204,20 +209,22 @@ def distill_student(
     progress: Progress | None = None,
     settling: Callable[[int, int], None] | None = None,
 ) -> Outcome:
-    """Train the student on its teacher's rows, on what that says of them and on the table's rows,
-    and export it to student.onnx.
+    """Train the student and export it to student.onnx.
+
+    It learns from its teacher's rows, from the teacher's probabilities for them, and from the
+    table's rows.
 
     Args:
         run, recipe, progress, settling: as for `fit_teacher`.
 
     Returns:
-        How that ended; its loss is that of rows which it has not learnt from.
+        How training ended; its loss is that of held-out rows.
     """
     ask_teacher_of_rows(run, recipe)
     tokens = run.tokens(TEACHER_ROWS, f"cascade distill {run.folder}")
     said, _ = load_tensors(run.path("lessons.safetensors"))
     distilling = _Distilling(run, recipe, Lessons(tokens, **said))
-    # Without neighbours and smooth heads, as it was before there were any.
+    # Without neighbours and smooth heads, the identity stays what it was before these existed.
     told: list[object] = [told_neighbours(run)] if told_neighbours(run) else []
     if (smoothness := smoothness_of(run)) is not None:
         told.append(asdict(smoothness))

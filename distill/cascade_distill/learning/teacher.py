@@ -1,6 +1,6 @@
-"""Learn a teacher: the run's rows, a bound in minutes, training, and the graph of a release.
+"""Training of a teacher: the run's rows, a time limit, training, and the release graph.
 
-Nothing is done twice, and what was stopped is resumed.
+Finished steps are not repeated, and interrupted ones are resumed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TEACHER_FILES = ("tokens.safetensors", "held_out.safetensors")
 
 
 class _Teaching:
-    """A freshly initialised teacher and the rows that it is to learn."""
+    """A freshly initialised teacher and its training rows."""
 
     def __init__(self, run: Run, recipe: TeacherRecipe) -> None:
         command = f"cascade fit TABLE --out {run.folder}"
@@ -61,7 +61,7 @@ class _Teaching:
             self.held_out = held_out.held_out_loss(self.model, others, recipe.train.seed)
 
     def loss(self, model: nn.Module, generator: torch.Generator) -> Tensor:
-        """Of one batch, with a model that may be a copy of this one."""
+        """Compute the loss of one batch, with a model that may be a copy of this one."""
         assert isinstance(model, Denoiser)
         picked = torch.randint(len(self.rows), (self._rows,), generator=generator)
         observed = random_observed(self._rows, self._layout, generator).to(self._device)
@@ -69,26 +69,28 @@ class _Teaching:
 
 
 def _untaught(run: Run, codec: Codec, config: TeacherConfig) -> Denoiser:
-    """A teacher with weights at random; its numbers are told of the run's neighbours."""
+    """Return a teacher with random weights, which uses the run's neighbours."""
     return Denoiser(codec.layout, config, neighbours_of(codec, told_neighbours(run)))
 
 
 def untaught_teacher(run: Run, recipe: TeacherRecipe) -> Denoiser:
-    """A teacher that has learnt nothing yet, to tell how long one will take."""
+    """Return an untrained teacher, to estimate how long training takes."""
     return _Teaching(run, recipe).model
 
 
 def pace(run: Run, recipe: TeacherRecipe) -> float:
-    """Seconds that a step of this teacher takes here; a few are timed, and nothing is kept."""
+    """Measure the seconds per training step of this teacher on this machine; the results are
+    discarded.
+    """
     teaching = _Teaching(run, recipe)
     return seconds_a_step(teaching.model, teaching.loss, recipe.train)
 
 
 def bounded(run: Run, recipe: TeacherRecipe, minutes: float) -> TeacherRecipe:
-    """The recipe that trains for no longer than some minutes on this machine.
+    """Return the recipe that trains for at most some minutes on this machine.
 
-    It is chosen once: a run that is resumed goes on with the steps that it began with, though the
-    machine may be faster or slower by then.
+    The recipe is chosen once: a resumed run keeps the number of steps that it began with, even if
+    the machine is faster or slower by then.
     """
     key = identity_of(run, TEACHER_FILES, asdict(recipe), minutes)
     kept = run.read_json("run.json").get("bound", {})
@@ -106,16 +108,19 @@ def fit_teacher(
     progress: Progress | None = None,
     settling: Callable[[int, int], None] | None = None,
 ) -> Outcome:
-    """Train the teacher on the run's rows and export it to teacher.onnx; says how that ended.
+    """Train the teacher on the run's rows and export it to teacher.onnx; return how training ended.
 
     Args:
-        run, recipe, progress: what is trained, how, and who is told of it.
-        settling: told rows that are drawn to put right how often relations hold, of all.
+        run: the run folder.
+        recipe: the network's size and training.
+        progress: receives training progress.
+        settling: called with the number of rows drawn to correct how often relations hold, and of
+            all rows to draw.
     """
     teaching = _Teaching(run, recipe)
     model = teaching.model
     started = time.monotonic()
-    # Without neighbours and smooth heads, as it was before there were any.
+    # Without neighbours and smooth heads, the identity stays what it was before these existed.
     told: list[object] = [told_neighbours(run)] if told_neighbours(run) else []
     if (smoothness := smoothness_of(run)) is not None:
         told.append(asdict(smoothness))
@@ -164,7 +169,7 @@ def fit_teacher(
 
 
 def load_teacher(run: Run) -> Denoiser:
-    """The finished teacher of a run folder, as a network."""
+    """Load the finished teacher of a run folder as a network."""
     teacher_graph(run)
     path = run.require("teacher.safetensors", f"cascade fit TABLE --out {run.folder}")
     config = TeacherConfig(**run.read_json("run.json")["teacher"]["model"])

@@ -1,8 +1,8 @@
-"""Rows that a finished teacher makes for its student, kept a batch at a time.
+"""Rows that a finished teacher draws for its student, kept a batch at a time.
 
-Drawing a hundred thousand rows takes minutes to hours. Each batch has random streams of its own, of
-the seed and the batch's number, and lies in a file of its own until all are there: what was stopped
-or killed goes on where it was, and ends with the rows that it would have had.
+Drawing a hundred thousand rows takes minutes to hours. Each batch has its own random streams,
+derived from the seed and the batch's number, and its own file until all batches are done. An
+interrupted or killed command therefore continues where it stopped, and ends with the same rows.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from cascade_distill.runs.token_store import TokenWriter
 from cascade_distill.runtime import BATCH, TeacherSampler, sample_tokens
 
 TEACHER_ROWS = "teacher_rows.safetensors"
-# The folder of batches while some are missing.
+# Folder of batches while some are missing.
 BATCHES = "teacher_rows"
-# Streams apart from each other and from those of samples that are looked at.
+# Random streams, separate from each other and from those of samples for evaluation.
 DRAWN, INSIDE_BINS, REDRAWN = 0xD4A1, 0xB145, 0x5EE9
 
 
@@ -40,22 +40,23 @@ def draw_teacher_rows(
     threads: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Make the rows that the student learns from and is looked at with, unless they are there.
+    """Draw the rows that the student learns from and is validated with, unless they are there
+    already.
 
     Args:
-        run: whose teacher is finished.
-        rows, seed: how many, and of which streams.
-        threads: of the processor, for one batch.
-        progress: told (done, rows); those that were there already count as done.
+        run: a run with a finished teacher.
+        rows, seed: number of rows, and seed of their random streams.
+        threads: CPU threads for a batch.
+        progress: called with (done, rows); existing rows count as done.
 
     Raises:
-        DrawingStopped: Ctrl-C; batches that are whole were kept.
+        DrawingStopped: Ctrl-C; whole batches were kept.
     """
     teacher = teacher_graph(run)
     identity = identity_of(run, ["teacher.onnx"], rows, seed, "values redrawn")
     path, folder = run.path(TEACHER_ROWS), run.path(BATCHES)
     if path.exists() and load_tensors(path)[1].get("identity") == identity:
-        # Left where the command was killed between the last two steps.
+        # Left over if the command was killed between the last two steps.
         shutil.rmtree(folder, ignore_errors=True)
         return
     codec = run.codec()
@@ -88,8 +89,7 @@ def draw_teacher_rows(
 
 
 def _kept(file: Path, identity: str) -> NDArray[np.int32] | None:
-    """A batch that was drawn before, of the same teacher and to the same end; None: there is none
-    that can be read."""
+    """Load a batch drawn earlier with the same identity; None if there is none to read."""
     if not file.exists():
         return None
     try:
@@ -106,13 +106,13 @@ def one_batch(
     seed: tuple[int, int],
     progress: Callable[[int], None] | None = None,
 ) -> NDArray[np.int32]:
-    """Rows for a student: drawn, and then every column of them drawn once more.
+    """Draw rows for a student, then redraw every column of them once.
 
     Args:
         codec, sampler: of the teacher.
         rows: at most as many as are drawn in one pass.
         seed: the run's, and the batch's number.
-        progress: told how many are done; drawing and drawing once more are half of the work each.
+        progress: called with the rows done; drawing and redrawing count as half of the work each.
 
     Returns:
         int32 [rows, T + relations]; see `Codec.learnable`.
@@ -129,8 +129,9 @@ def one_batch(
 def _relearnable(
     codec: Codec, tokens: NDArray[np.int32], seed: tuple[int, int]
 ) -> NDArray[np.int32]:
-    """Drawn rows as rows to learn from: numbers that follow from others are what they are computed
-    to be, and which relations hold is looked up anew."""
+    """Make drawn rows learnable: compute numbers that follow from others, and look up anew which
+    relations hold.
+    """
     if not codec.arithmetic:
         return np.pad(tokens, ((0, 0), (0, len(codec.schema.relations))))
     frame = codec.decode(tokens, np.random.default_rng([INSIDE_BINS, *seed]))

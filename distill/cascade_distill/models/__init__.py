@@ -1,1 +1,1 @@
-"""What is learnt: the teacher, the student, and what they see of a number."""
+"""The teacher and student networks, and the numeric features they take as input."""

@@ -1,8 +1,8 @@
-"""What a network sees of a number beside its token: where it lies among the others.
+"""Numeric features that a network receives besides tokens: the rank of each number.
 
-A token alone says nothing of order. Each numeric slot's tokens come with their rank in [0, 1]
-(`TokenLayout.positions`), and the rank's Fourier features let neighbouring tokens share what is
-learnt of them (Tancik et al., "Fourier Features Let Networks Learn High Frequency Functions in
+A token alone carries no order. The tokens of each numeric slot therefore come with their rank in
+[0, 1] (`TokenLayout.positions`). Fourier features of the rank let neighbouring tokens share what
+the network learns (Tancik et al., "Fourier Features Let Networks Learn High Frequency Functions in
 Low Dimensional Domains", NeurIPS 2020).
 """
 
@@ -16,27 +16,27 @@ from cascade_tables.codecs.columns.binned_codec import COARSE
 from numpy.typing import NDArray
 
 OCTAVES = 6
-# The rank itself, sine and cosine an octave, and whether there is a rank at all (NULL has none).
+# The rank itself, a sine and a cosine for each octave, and whether there is a rank (NULL has none).
 WIDTH = 2 + 2 * OCTAVES
-# Of each feature, how many half-waves it makes over all ranks: [WIDTH].
+# Number of half-waves that each feature makes over all ranks: [WIDTH].
 HALF_WAVES = np.concatenate([[0.0], 2.0 ** np.arange(OCTAVES), 2.0 ** np.arange(OCTAVES), [0.0]])
 
 
 def fourier_features(position: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Ranks [m] in [0, 1], NaN for NULL, to features [m, WIDTH]; NULL's are all zero."""
+    """Map ranks [m] in [0, 1] to features [m, WIDTH]. NULL has rank NaN and all-zero features."""
     known = ~np.isnan(position)
     rank = np.where(known, position, 0.0)[:, None].astype(np.float64)
     angle = rank * np.pi * 2.0 ** np.arange(OCTAVES)
     features = np.concatenate(
         [2 * rank - 1, np.sin(angle), np.cos(angle), np.ones_like(rank)], axis=1
     )
-    # To half precision and back, as the graph makes them.
+    # Round to half precision and back, as the exported graph does.
     rounded = features.astype(np.float32).astype(np.float16).astype(np.float32)
     return np.where(known[:, None], rounded, 0.0).astype(np.float32)
 
 
 def numeric_slots(layout: TokenLayout) -> tuple[int, ...]:
-    """The slots that hold a number or the coarse part of one."""
+    """Return the slots that hold a number or the coarse part of one."""
     return tuple(
         slot
         for slot, position in enumerate(layout.positions)
@@ -45,7 +45,7 @@ def numeric_slots(layout: TokenLayout) -> tuple[int, ...]:
 
 
 def fine_slot_of(layout: TokenLayout, slot: int) -> int | None:
-    """The fine slot that belongs to a coarse one; it directly follows."""
+    """Return the fine slot of a coarse slot, which directly follows it; None if there is none."""
     after = slot + 1
     is_coarse = layout.role[slot] == "coarse"
     return after if is_coarse and after < len(layout.role) else None
@@ -53,15 +53,16 @@ def fine_slot_of(layout: TokenLayout, slot: int) -> int | None:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Where the numbers of a slot lie among the others, by their tokens, m coarse and f fine ones.
+    """Ranks of a numeric slot by token, for m coarse and f fine tokens.
 
     Attributes:
-        middle: float32 [m], of each coarse token the rank in its middle; NaN of NULL and of marks.
-        width: float64 [m], of what has a middle: how far its fine tokens spread around it.
-        place: float32 [f], where each fine token lies, from -0.5 to 0.5; 0 alone for a slot without
-            a fine one.
-        marks: the tokens that are marks, and...
-        marked: float32 [marks, f], the ranks that these have by fine token; NaN where none.
+        middle: float32 [m], the rank in the middle of each coarse token; NaN for NULL and marks.
+        width: float64 [m], for each coarse token that has a middle, the rank range that its fine
+            tokens cover.
+        place: float32 [f], position of each fine token, from -0.5 to 0.5; a single 0 for a slot
+            without a fine slot.
+        marks: the tokens that are marks.
+        marked: float32 [marks, f], the rank of each mark by fine token; NaN if it has none.
     """
 
     middle: NDArray[np.float32]
@@ -71,7 +72,7 @@ class Ranks:
     marked: NDArray[np.float32]
 
     def table(self) -> NDArray[np.float32]:
-        """Of each pair of tokens, [m, f]."""
+        """Return the rank of each (coarse, fine) pair of tokens, [m, f]."""
         spread = self.middle[:, None] + self.place[None, :] * self.width[:, None]
         ranks: NDArray[np.float32] = spread.clip(0.0, 1.0).astype(np.float32)
         ranks[list(self.marks)] = self.marked
@@ -79,8 +80,11 @@ class Ranks:
 
 
 def ranks_of(layout: TokenLayout, slot: int) -> Ranks:
-    """Of a numeric slot; a fine token moves the rank inside its bin, whose width is the distance
-    to the neighbouring bins' middles."""
+    """Compute the ranks of a numeric slot.
+
+    A fine token moves the rank inside its bin. The width of the bin is the distance between the
+    middles of its neighbouring bins.
+    """
     position = layout.positions[slot]
     assert position is not None
     fine = fine_slot_of(layout, slot)
@@ -96,7 +100,7 @@ def ranks_of(layout: TokenLayout, slot: int) -> Ranks:
     marks = [mark for mark in layout.marks if mark.slot == slot]
     marked = np.full((len(marks), len(offset)), np.nan, np.float32)
     for row, mark in zip(marked, marks, strict=True):
-        # What is known of a marked number is the part of the column that it is in.
+        # For a marked number only its rough part of the column is known.
         parts = np.array(mark.rough)
         for part in np.unique(parts):
             row[part] = np.nanmean(position[: len(parts)][parts == part])
@@ -105,18 +109,20 @@ def ranks_of(layout: TokenLayout, slot: int) -> Ranks:
 
 
 def feature_table(layout: TokenLayout, slot: int) -> NDArray[np.float32]:
-    """Features of each (coarse, fine) pair of a numeric slot, row `coarse * fine_size + fine`; a
-    slot without a fine one has one row a token."""
+    """Return the features of each (coarse, fine) pair of a numeric slot in row `coarse * fine_size
+    + fine`; without a fine slot, one row per token.
+    """
     return fourier_features(ranks_of(layout, slot).table().reshape(-1))
 
 
 def embedding_rows(layout: TokenLayout) -> NDArray[np.int64]:
-    """The embedding row of each token, slot after slot: [sum(sizes)].
+    """Return the embedding row of each token, slot after slot: [sum(sizes)].
 
-    A token has a row of its own, but for the bins of a number: those share one, and so do the fine
-    tokens inside them, because which bin it is the features say. With a row a bin, a network of
-    this size learns single rows of a table of tens of thousands by heart. Marks of one relation
-    share a row, after all others: that it holds is the same, whichever column is told of it.
+    Each token has its own row, except that all bins of a number share one row, and so do the fine
+    tokens inside the bins: the features already say which bin it is. With one row per bin, a
+    network of this size memorises single rows of a table of tens of thousands. The marks of one
+    relation share a row, placed after all others, because the fact that the relation holds is the
+    same in every column.
     """
     rows: list[NDArray[np.int64]] = []
     start = 0

@@ -1,8 +1,10 @@
-"""Where marks stand in rows that a network learns from; see `codecs.following.marks` of the tables.
+"""Placement of marks in the rows that a network learns from; see `codecs.following.marks` in
+tables.
 
-A row holds tokens without marks, [n, T], and behind them a flag a relation, [n, R]. Which column of
-a relation that holds has the mark depends on which are known: the one that became known last, since
-its others were known by then. Both networks are taught so, and draw so.
+A row holds tokens without marks, [n, T], followed by one flag per relation, [n, R]. If a relation
+holds, which of its columns carries the mark depends on which columns are known: it is the column
+that became known last, because the others were known by then. Both networks are trained and sampled
+this way.
 """
 
 from __future__ import annotations
@@ -11,15 +13,15 @@ import torch
 from cascade_tables import TokenLayout
 from torch import Tensor, nn
 
-# Added to the logit of a mark for each column that it lacks: no noise lifts it again, and bfloat16
-# holds it.
+# Added to the logit of a mark for each column that it lacks. No noise can outweigh it, and bfloat16
+# can represent it.
 FORBIDDEN = -1e4
 # Larger than any token.
 NO_TOKEN = 1 << 30
 
 
 class Marks(nn.Module):
-    """A layout's marks as tensors: M of them.
+    """The M marks of a layout as tensors.
 
     Attributes:
         count: M.
@@ -37,7 +39,7 @@ class Marks(nn.Module):
         self.others: Tensor
         most = max((len(mark.others) for mark in marks), default=1)
         widest = max((len(mark.rough) for mark in marks), default=1)
-        # Padded with the first of them, which asks nothing more.
+        # Pad with the first of them, which adds no further condition.
         others = [[*mark.others, *[mark.others[0]] * (most - len(mark.others))] for mark in marks]
         for name, values in (
             ("relation", [mark.relation for mark in marks]),
@@ -57,31 +59,35 @@ class Marks(nn.Module):
         self.register_buffer("leads", first < layout.leading, persistent=False)
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows [n, T + R] to tokens [n, T] and flags, bool [n, R]."""
+        """Split rows [n, T + R] into tokens [n, T] and flags, bool [n, R]."""
         slots = len(self.layout.sizes)
         return rows[:, :slots], rows[:, slots:] != 0
 
     def columns(self, observed: Tensor) -> Tensor:
-        """bool [n, T], whose slots of a column agree, to bool [n, C]."""
+        """Reduce bool [n, T], equal for all slots of a column, to bool [n, C]."""
         return observed[:, self.first_slot]
 
     def ranks(self, rows: int, generator: torch.Generator | None) -> Tensor:
-        """In which order columns became known, [n, C]: any order in which those that lead are
-        first, or without a generator that of the slots. Nothing is taken of the generator where
-        there are no marks."""
+        """Return the order in which columns became known, [n, C].
+
+        With a generator, the order is random except that leading columns come first; without one,
+        it is slot order. If the layout has no marks, the generator is not used.
+        """
         columns = len(self.first_slot)
         if generator is None or not self.count:
             return self.turn.cpu().expand(rows, columns)
         return torch.rand(rows, columns, generator=generator) - self.leads.cpu().float()
 
     def teacher_rows(self, rows: Tensor, observed: Tensor, rank: Tensor) -> Tensor:
-        """Tokens [n, T] as the teacher learns them: what is observed as it would have come about,
-        and the rest as it is to be drawn next.
+        """Return tokens [n, T] as the teacher learns them.
+
+        Observed columns carry marks as if they had become known in the order of `rank`; the others
+        carry marks as if each were the next to be drawn.
 
         Args:
             rows: int64 [n, T + R].
             observed: bool [n, T].
-            rank: [n, C], in which order the observed columns became known.
+            rank: [n, C], the order in which the observed columns became known.
         """
         tokens, flags = self.split(rows)
         if not self.count:
@@ -92,13 +98,15 @@ class Marks(nn.Module):
         return self._placed(tokens, flags, follows)
 
     def student_inputs(self, rows: Tensor, observed: Tensor, visible: Tensor | None) -> Tensor:
-        """Tokens [n, T] as the student sees what precedes a slot: of a relation, the last column in
-        order has the mark that was drawn, or of those that were all given, the last.
+        """Return tokens [n, T] as the student sees them when they precede a slot.
+
+        In each relation, the mark is on the last column in order that was drawn; if all columns
+        were given, it is on the last of them.
 
         Args:
             rows: int64 [n, T + R].
-            observed: bool [n, T], what was given.
-            visible: bool [n, T], what is known at all; None: every column.
+            observed: bool [n, T], the given tokens.
+            visible: bool [n, T], the known tokens; None: all.
         """
         tokens, flags = self.split(rows)
         if not self.count:
@@ -111,8 +119,9 @@ class Marks(nn.Module):
         return self._placed(tokens, flags, follows)
 
     def student_targets(self, rows: Tensor, observed: Tensor) -> Tensor:
-        """Tokens [n, T] as the student is to draw them, each slot given all before it and what is
-        observed behind it."""
+        """Return the tokens [n, T] that the student must draw, each given all slots before it and
+        the observed slots after it.
+        """
         tokens, flags = self.split(rows)
         if not self.count:
             return tokens
@@ -121,10 +130,12 @@ class Marks(nn.Module):
         return self._placed(tokens, flags, known.all(dim=2))
 
     def forbidden(self, before: bool) -> Tensor:
-        """What each missing column adds to the logits of all tokens: float [C, sum of sizes].
+        """Return what each missing column adds to the logits of all tokens: float [C, sum of
+        sizes].
 
         Args:
-            before: whether columns before a mark's own may be missing; the student knows them.
+            before: whether columns before a mark's own may be missing; for the student they never
+                are.
         """
         sizes = self.layout.sizes
         out = torch.zeros(max(self.layout.column) + 1, sum(sizes))
@@ -136,12 +147,12 @@ class Marks(nn.Module):
         return out
 
     def _is_last(self, rank: Tensor) -> Tensor:
-        """bool [n, M]: whether a mark's column has a higher rank [n, C] than its others."""
+        """bool [n, M]: whether a mark's column has a higher rank [n, C] than the other columns."""
         highest: Tensor = rank[:, self.others].amax(dim=2)
         return rank[:, self.column] > highest
 
     def _placed(self, tokens: Tensor, flags: Tensor, follows: Tensor) -> Tensor:
-        """Tokens with those marks [n, M] whose relation holds; of several in a slot, the first."""
+        """Place the marks [n, M] whose relation holds; the first wins if a slot has several."""
         stands = follows & flags[:, self.relation]
         chosen = torch.where(stands, self.token, NO_TOKEN)
         coarse = tokens[:, self.slot]

@@ -1,9 +1,9 @@
-"""What the teacher's heads make of where a number's neighbours lie on its grid.
+"""Bias of the teacher's heads from the positions of a number's neighbours on its grid.
 
-The bin's logits get, for each neighbour that is known, a bias over the distance of the bin from
-the neighbour's code: a mixture of a few kernels, the same all over the grid, that the rest of the
-row decides on. The head that finds the place inside the bin is told where the neighbour's code is
-seen from the bin that was drawn, if it is in it or in the ones beside it.
+Each known neighbour adds a bias to the bins' logits that depends on the distance between the bin
+and the neighbour's code. The bias is a mixture of a few kernels, the same all over the grid; the
+rest of the row decides the mixture weights. The head that predicts the place inside the drawn bin
+is told where the neighbour's code lies relative to that bin, if it is in that bin or next to it.
 """
 
 from __future__ import annotations
@@ -21,26 +21,28 @@ from torch.nn import functional as F
 from cascade_distill.models.neighbourhood import Neighbourhood
 from cascade_distill.models.neighbours import MASS_APART, Target
 
-# Kernels of each neighbour. Networks that were learnt have as many.
+# Kernels per neighbour. Networks that are already trained have this many.
 MIXTURE = 4
-# Distances of a bin's middle from a code, in codes: apart up to FAR, in steps of 2 up to CLOSE, and
-# of 8 beyond it. Kernels have a weight for each step, one for all that is farther above, and one
-# for a point mass that the neighbour is equal to; what is farther below gets none.
+# Distances of a bin's middle from a code, in codes, are distinguished up to FAR: in steps of 2 up
+# to CLOSE, and in steps of 8 beyond it. A kernel has one weight per step, one for all larger
+# distances above, and one for a point mass equal to the neighbour. Larger distances below get no
+# weight.
 CLOSE, FAR = 32, 128
-# Bins beside the drawn one in which the place of a code is still told.
+# Bins on each side of the drawn one in which the place of a code is still told.
 BESIDE = 1
-# Places of a code seen from the bin that was drawn, and two for before and behind them.
+# Places of a code relative to the drawn bin, plus two for "before" and "behind" these bins.
 PLACES = FINE * (1 + 2 * BESIDE) + 2
-# Bins on each side of a code's in which a kernel changes, and all of them.
+# Bins on each side of a code's bin in which a kernel varies, and the total.
 SIDE = FAR // FINE
 WINDOW = 2 * SIDE + 1
-# Kernels are laid, as differences from one bin to the next, into a row: one place that stays empty,
-# one of each point mass, the bins with room on both sides, and room for what is laid nowhere.
+# Kernels are laid into a row as differences from one bin to the next. The row has one place that
+# stays empty, one per point mass, the bins with room on both sides, and room for weights that are
+# laid nowhere.
 MASSES_FROM = 1
-# Weights that are laid for each neighbour: around its code and beyond it, and of a point mass.
+# Weights laid for each neighbour: around its code, beyond it, and for a point mass.
 LAID = WINDOW + 1 + 2
 
-# Which weights each of them is the difference of; see `Nearness.weights`.
+# Pairs of weights whose difference is laid; see `Nearness.weights`.
 STEPS = (
     [*range(1, WINDOW + 2), WINDOW + 2, 0],
     [*range(WINDOW + 1), 0, WINDOW + 2],
@@ -48,8 +50,9 @@ STEPS = (
 
 
 def step_of(distance: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Which of a kernel's weights a distance has, in codes; the last, for what is far below, is
-    none."""
+    """Return the index of the kernel weight for each distance in codes; the last index, for
+    distances far below, means no weight.
+    """
     size, beside = np.abs(distance), (FAR - CLOSE) // 8
     steps = np.where(
         size <= CLOSE,
@@ -69,23 +72,24 @@ KERNEL = EQUAL + 1
 
 
 class Nearness(Neighbourhood):
-    """Biases of the numbers that have neighbours: S of them, with K neighbours each."""
+    """Biases for the S numbers that have neighbours, with K neighbours each."""
 
     def __init__(
         self, layout: TokenLayout, targets: Sequence[Target], width: int, mixture: int, fine: int
     ) -> None:
-        """
+        """Create the biases.
+
         Args:
             layout: of the rows.
-            targets: the numbers; one at least.
+            targets: the numbers; at least one.
             width: of the teacher's stream.
-            mixture: kernels of each pair, M.
-            fine: width of the head of places inside bins.
+            mixture: kernels per pair, M.
+            fine: width of the head for places inside bins.
         """
         super().__init__(layout, targets)
         count, most = len(targets), self.numbers + self.sums
         self.shape = count, most, mixture
-        # Of each coarse token, where in the row of weights it is.
+        # For each coarse token, its position in the row of weights.
         masses = max(target.bins_from - target.masses for target in targets)
         self.bins_at = MASSES_FROM + masses
         self.nowhere = self.bins_at + SIDE + COARSE + SIDE + 1
@@ -110,11 +114,11 @@ class Nearness(Neighbourhood):
         nn.init.constant_(self.gate.bias, 0.5)
         kernels = torch.from_numpy(bumps(mixture))
         self.kernel = nn.Parameter(kernels.repeat(count, most, 1, 1))
-        # Small, so that the places start as the head would have them without.
+        # Small, so that training starts close to heads that are not told any places.
         self.place = nn.Parameter(torch.randn(count, most, PLACES, fine) * 0.1)
 
     def coarse(self, x: Tensor, seen: Tensor) -> Tensor:
-        """What the numbers' coarse tokens are given, all below each other: [n, sum of sizes].
+        """Return the bias of the numbers' coarse tokens, concatenated: [n, sum of sizes].
 
         Args:
             x: the stream [n, width].
@@ -127,7 +131,7 @@ class Nearness(Neighbourhood):
         return laid.flatten(1)[:, self.columns + start.repeat_interleave(sizes)]
 
     def coarse_of(self, x: Tensor, seen: Tensor, index: int) -> Tensor:
-        """Those of one number: [n, size]; seen int64 [n, K]."""
+        """Return the coarse bias of one number: [n, size]; seen is int64 [n, K]."""
         count, begin = self.shape[1] * self.shape[2], sum(self.sizes[:index])
         rows = slice(index * count, (index + 1) * count)
         gates = F.linear(x, self.gate.weight[rows], self.gate.bias[rows])
@@ -136,7 +140,7 @@ class Nearness(Neighbourhood):
         return laid[:, 0, self.columns[begin : begin + self.sizes[index]]]
 
     def _laid(self, gates: Tensor, seen: Tensor, kernel: Tensor) -> Tensor:
-        """Kernels of s numbers, weighted and laid around the codes of their neighbours: [n, s,
+        """Weight the kernels of s numbers and lay them around the codes of their neighbours: [n, s,
         room].
 
         Args:
@@ -162,8 +166,10 @@ class Nearness(Neighbourhood):
         return out.scatter_add(2, index.flatten(2), weights.flatten(2)).cumsum(dim=2)
 
     def weights(self, kernel: Tensor) -> Tensor:
-        """By where in its bin a code is, the weights of what is far below (none), of the bins
-        around it, of those above and of an equal point mass: [s, K, FINE, M, WINDOW + 3].
+        """Return the weights for each place of a code in its bin: [s, K, FINE, M, WINDOW + 3].
+
+        In order: the weight far below (none), those of the bins around the code, the one above, and
+        that of an equal point mass.
 
         Args:
             kernel: [s, K, M, KERNEL].
@@ -172,18 +178,19 @@ class Nearness(Neighbourhood):
         return torch.cat([kernel, none], dim=3)[..., self.steps()].transpose(2, 3)
 
     def steps(self) -> Tensor:
-        """Which of a kernel's weights those of `weights` are, KERNEL for none: int64 [FINE,
-        WINDOW + 3]."""
+        """Return the kernel index of each entry of `weights`, KERNEL for none: int64 [FINE, WINDOW
+        + 3].
+        """
         index = F.pad(self.around, (1, 0), value=KERNEL)
         ends = torch.tensor([ABOVE, EQUAL], device=index.device).expand(FINE, 2)
         return torch.cat([index, ends], dim=1)
 
     def fine(self, seen: Tensor, coarse: Tensor) -> Tensor:
-        """What the heads of places inside bins are told: [n, S, fine].
+        """Return the input that the heads for places inside bins receive: [n, S, fine].
 
         Args:
             seen: int64 [n, S, K].
-            coarse: int64 [n, S], the bins that were drawn.
+            coarse: int64 [n, S], the drawn bins.
         """
         count, most, _ = self.shape
         index = place_of(seen, (coarse - self.bins_from).unsqueeze(2))
@@ -191,19 +198,21 @@ class Nearness(Neighbourhood):
         return F.embedding(index + pair * PLACES, self.place.flatten(0, 2)).sum(dim=2)
 
     def fine_of(self, seen: Tensor, coarse: Tensor, position: int) -> Tensor:
-        """That of one number: [n, fine]; seen int64 [n, K], coarse int64 [n]."""
+        """Return this input for one number: [n, fine]; seen is int64 [n, K], coarse int64 [n]."""
         index = place_of(seen, (coarse - self.bins_from[position]).unsqueeze(1))
         pair = torch.arange(self.shape[1], device=index.device)
         return F.embedding(index + pair * PLACES, self.place[position].flatten(0, 1)).sum(dim=1)
 
 
 def place_of(seen: Tensor, bins: Tensor) -> Tensor:
-    """Where codes are, seen from bins, 0 .. PLACES - 1; the ends are "before" and "behind"."""
+    """Return the places of codes relative to bins, 0 .. PLACES - 1; the ends mean "before" and
+    "behind".
+    """
     return (seen - FINE * bins + (FINE * BESIDE + 1)).clamp(0, PLACES - 1)
 
 
 def bumps(mixture: int) -> NDArray[np.float32]:
-    """Kernels to start from, each three times as wide as the one before: float32 [M, KERNEL]."""
+    """Return initial kernels, each three times as wide as the one before: float32 [M, KERNEL]."""
     distance = np.arange(-FAR, FAR + 1)
     steps = step_of(distance)
     middle = np.array([distance[steps == step].mean() for step in range(ABOVE)])

@@ -1,7 +1,7 @@
-"""Where the numbers that a row knows lie on each other's grids, as a network asks for it.
+"""Positions of a row's known numbers on each other's grids, in the form a network uses.
 
-`neighbours.py` finds which numbers are near to which and makes the tables; this looks rows up in
-them.
+`neighbours.py` finds which numbers are close to each other and makes the tables; this module looks
+rows up in them.
 """
 
 from __future__ import annotations
@@ -17,23 +17,25 @@ from cascade_distill.models.neighbours import CODES, UNKNOWN, Target
 
 
 class Neighbourhood(nn.Module):
-    """The numbers that have neighbours: S of them, with K neighbours each; nothing is learnt here.
+    """Lookup of neighbour codes for the S numbers that have neighbours, K each; nothing is learnt
+    here.
 
-    Where a number has fewer, it is its own neighbour, which nothing is ever known of.
+    A number with fewer than K neighbours is padded with itself, which is never known.
 
     Attributes:
-        slots: their coarse slots.
+        slots: coarse slots of the numbers.
         targets: the numbers.
-        sizes: of those slots; layout_sizes of all.
-        numbers, sums: neighbours that are other numbers, and sums or differences of two; together
-            they are K.
+        sizes: sizes of those slots; layout_sizes has those of all slots.
+        numbers, sums: count of neighbours that are numbers, and of those that are sums or
+            differences of two numbers; together they are K.
     """
 
     def __init__(self, layout: TokenLayout, targets: Sequence[Target]) -> None:
-        """
+        """Create the lookup tables.
+
         Args:
             layout: of the rows.
-            targets: the numbers; one at least.
+            targets: the numbers; at least one.
         """
         super().__init__()
         self.targets, self.layout_sizes = tuple(targets), layout.sizes
@@ -91,7 +93,8 @@ class Neighbourhood(nn.Module):
             ("values", np.concatenate(values)),
             ("edges", edges),
             ("bins_from", np.array([target.bins_from for target in targets])),
-            # Whether a neighbour's slots are before the number's own, and whether they are others.
+            # Whether a neighbour's slots come before the number's own, and whether they differ from
+            # it.
             ("precedes", slot < own[:, None]),
             ("sum_precedes", (added < own[:, None, None])),
             ("other", slot != own[:, None]),
@@ -100,13 +103,13 @@ class Neighbourhood(nn.Module):
             self.register_buffer(name, torch.as_tensor(content), persistent=False)
 
     def seen(self, tokens: Tensor, observed: Tensor, in_turn: bool = False) -> Tensor:
-        """Codes of the neighbours on each number's grid: int64 [n, S, K], `UNKNOWN` where they are
+        """Return the codes of the neighbours on each number's grid: int64 [n, S, K], `UNKNOWN` if
         not known.
 
         Args:
             tokens: int64 [n, T].
             observed: bool [n, T].
-            in_turn: whether the slots before a number's own are known too, whatever is observed.
+            in_turn: whether the slots before a number's own are also known, whatever is observed.
         """
         known, both = observed[:, self.slot], observed[:, self.added]
         if in_turn:

@@ -1,15 +1,16 @@
-"""Where the other numbers of a row lie on a number's own grid: what makes joint draws sharp.
+"""Selection of neighbours: numbers whose position on another number's grid sharpens joint draws.
 
-This month's bill is about last month's, and hardly ever less than last month's less what was paid.
-A network that sees last month's bill as features of its rank, and draws this month's bin and the
-place inside it one after the other, blurs that to some dozens of the 1,024 codes that a number has.
-So a number is told the codes that its neighbours would have were they values of its own column. A
-bias over the distance of a bin from such a code can then be learnt once for the whole grid.
+For example, this month's bill is close to last month's, and hardly ever below last month's minus
+the payment. A network that sees last month's bill as features of its rank, and draws this month's
+bin and then the place inside it, blurs that to some dozens of the 1,024 codes that a number has. So
+the network is told the codes that a number's neighbours would have if they were values of its own
+column. It can then learn one bias over the distance between a bin and such a code for the whole
+grid.
 
-A neighbour is another number, or the sum or difference of two. Which they are, the rows say: where
-a number lies, seen from its neighbour, must be far less random than it is seen from a neighbour
-whose value was exchanged for that of a row near to it in rank. So numbers that only go together, as
-a network learns without help, are none.
+A neighbour is another number, or the sum or difference of two. The rows decide which: the position
+of a number relative to its neighbour must be far less random than relative to a neighbour whose
+value was exchanged for that of a row close to it in rank. Numbers that merely correlate, which a
+network learns without help, are therefore not neighbours.
 """
 
 from __future__ import annotations
@@ -25,26 +26,28 @@ from cascade_tables.codecs.columns.binned_codec import COARSE, FINE, BinnedCodec
 from numpy.typing import NDArray
 
 CODES = COARSE * FINE
-# Rows by which neighbours are chosen.
+# Rows used to choose neighbours.
 CHOICE_ROWS = 2_048
-# Neighbours of a number: other numbers, and sums and differences of two, at most.
+# Most neighbours of a number: other numbers, and sums or differences of two.
 MOST_NUMBERS, MOST_SUMS = 3, 2
-# What a neighbour must say of where the number lies, in nats; a sum, beyond what its parts say.
+# Least information that a neighbour must give about a number's position, in nats; for a sum, beyond
+# what its parts give.
 LEAST_NATS = 0.03
-# By which part of all rows a value that is exchanged lies away in rank.
+# Distance in rank to the exchanged value, as a share of all rows.
 EXCHANGED = 1 / 50
-# Numbers that are looked at: those whose ranks go most with a number's. Of the best of them sums
-# are tried, with those that go most with what they are away from it.
+# How many candidates to examine: the numbers whose ranks correlate most with a number's; how many
+# of the best of these to try in sums; and how many numbers that correlate most with the remaining
+# difference to try with each.
 LOOKED_AT, SUMS_OF, ADDED = 12, 4, 4
-# Distances in codes between which it is looked where a number lies.
+# Boundaries, in codes, of the distance histogram.
 BETWEEN = np.array([0.5, 1.5, 2.5, 4.5, 8.5, 16.5, 32.5, 64.5, 128.5, 256.5])
 BOUNDS = np.concatenate([-BETWEEN[::-1], BETWEEN])
-# The code of what is on no grid; and of a point mass of the column itself its own, so far from the
-# others that it is near to none of them.
+# The code of a value that is on no grid. Point masses of the column itself get codes of their own,
+# so far away that no other code is near them.
 UNKNOWN = -1_000_000
 MASS_APART = 4_096
 
-# Columns with their signs: one column, or two that are added up.
+# Columns with their signs: one column, or two that are added.
 Terms = tuple[tuple[int, int], ...]
 # A column and its neighbours.
 Chosen = tuple[int, tuple[Terms, ...]]
@@ -52,12 +55,12 @@ Chosen = tuple[int, tuple[Terms, ...]]
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Another number that a number is told of.
+    """Another number that serves as a neighbour of a number.
 
     Attributes:
         slot: its coarse slot.
-        codes: int64 [pairs], by pair of its tokens (coarse * fine tokens + fine) the code that its
-            value has on the grid of the number that is told; see `UNKNOWN` and `MASS_APART`.
+        codes: int64 [pairs], for each pair of its tokens (coarse * fine tokens + fine), the code of
+            its value on the target number's grid; see `UNKNOWN` and `MASS_APART`.
     """
 
     slot: int
@@ -66,12 +69,12 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Sum:
-    """The sum or difference of two numbers that a number is told of.
+    """A sum or difference of two numbers that serves as a neighbour of a number.
 
     Attributes:
         slots: their coarse slots.
-        signs: 1 or -1 of each.
-        values: float32 [pairs] of each, by pair of its tokens; NaN where it is not known.
+        signs: 1 or -1 for each.
+        values: float32 [pairs] for each, by pair of its tokens; NaN if not known.
     """
 
     slots: tuple[int, int]
@@ -81,13 +84,13 @@ class Sum:
 
 @dataclass(frozen=True)
 class Target:
-    """A number that is told of its neighbours.
+    """A number with its neighbours.
 
     Attributes:
         slot: its coarse slot.
         bins_from: its first coarse token that is a bin.
-        masses: the first of those that are point masses; they end where bins begin.
-        edges: float32 [CODES + 1], between its codes.
+        masses: its first coarse token that is a point mass; point masses end where bins begin.
+        edges: float32 [CODES + 1], boundaries between its codes.
         numbers, sums: its neighbours.
     """
 
@@ -100,11 +103,11 @@ class Target:
 
 
 def neighbours_of(codec: Codec, chosen: Sequence[Chosen]) -> tuple[Target, ...]:
-    """Numbers with their neighbours as networks need them.
+    """Build the numbers with their neighbours in the form that networks need.
 
     Args:
         codec: of the table.
-        chosen: columns and their neighbours, as `chosen_neighbours` gives them.
+        chosen: columns and their neighbours, as `chosen_neighbours` returns them.
     """
     layout = codec.layout
     targets = []
@@ -133,11 +136,12 @@ def neighbours_of(codec: Codec, chosen: Sequence[Chosen]) -> tuple[Target, ...]:
 
 
 def chosen_neighbours(codec: Codec, rows: NDArray[Any]) -> list[Chosen]:
-    """Columns that have neighbours: numbers first, then sums, the most telling first.
+    """Choose the columns that have neighbours; list numbers before sums, the most informative
+    first.
 
     Args:
         codec: of the table.
-        rows: int [n, T + relations], as the networks learn them; some of them are looked at.
+        rows: int [n, T + relations], as the networks learn them; a sample of them is examined.
     """
     picked = np.linspace(0, len(rows) - 1, min(len(rows), CHOICE_ROWS)).astype(int)
     few, layout = np.asarray(rows[picked]), codec.layout
@@ -183,8 +187,9 @@ def chosen_neighbours(codec: Codec, rows: NDArray[Any]) -> list[Chosen]:
 
 
 def _rearranged(sums: dict[int, list[Terms]], column: int) -> list[Terms]:
-    """A column's own sums, and those of others that it is part of, for it: of `a` near `b + c`
-    also `c` near `a - b`."""
+    """Return a column's own sums and those that follow from other columns' sums: `a` near `b + c`
+    also gives `c` near `a - b`.
+    """
     out = list(sums[column])
     for total, each in sums.items():
         for terms in each:
@@ -196,12 +201,12 @@ def _rearranged(sums: dict[int, list[Terms]], column: int) -> list[Terms]:
 
 
 class _Seen:
-    """A column as it is seen from its neighbours.
+    """A column's position relative to possible neighbours.
 
     Args:
         own: its codec.
         values: float64 [n], NaN for NULL.
-        counted: bool [n], the rows that matter: those in a bin.
+        counted: bool [n], the rows that count: those in a bin.
     """
 
     def __init__(
@@ -211,8 +216,12 @@ class _Seen:
         self._codes = _on_grid(own, values[self._rows])
 
     def nats(self, theirs: NDArray[np.float64]) -> float:
-        """What it says of where the number lies that a neighbour's values [n] are these, in nats a
-        row: the divergence of their distances from those to values that were exchanged."""
+        """Measure how much a neighbour's values [n] say about the number's position, in nats per
+        row.
+
+        This is the divergence between the distances to these values and the distances to exchanged
+        values.
+        """
         there = _on_grid(self._own, theirs[self._rows])
         known = np.flatnonzero(there != UNKNOWN)
         if not len(known):
@@ -233,7 +242,7 @@ class _Seen:
 def _going_with(
     values: NDArray[np.float64], ranks: NDArray[np.float64], columns: Sequence[int]
 ) -> list[int]:
-    """Columns, those first whose ranks [C, n] correlate most with values [n]."""
+    """Return columns sorted by how strongly their ranks [C, n] correlate with values [n]."""
     rank = _ranks(values)
     told = np.abs((ranks - ranks.mean(axis=1, keepdims=True)) @ (rank - rank.mean()))
     scale = ranks.std(axis=1)
@@ -242,7 +251,9 @@ def _going_with(
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks of values, of what is not known the middle one; equal values have those of one run."""
+    """Return ranks of values; unknown values get the middle rank, and equal values get ranks of one
+    run.
+    """
     order = np.sort(values)
     left, right = np.searchsorted(order, values), np.searchsorted(order, values, "right")
     rank = (left + right) / 2 / len(values)
@@ -265,30 +276,33 @@ def _float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def _values(of: BinnedCodec) -> NDArray[np.float64]:
-    """By pair of tokens the middle of the values that it stands for; NaN of NULL and of marks, of
-    which nothing is known but roughly where they are."""
+    """Return the middle of the values of each token pair; NaN for NULL and for marks, where only a
+    rough range is known.
+    """
     pairs = of.pairs
-    # In floating point, where sums of large whole numbers do not overflow.
+    # Use floating point, where sums of large whole numbers do not overflow.
     middle = np.asarray(pairs.low, np.float64)
     if of.column.kind is Kind.CONTINUOUS:
         middle = middle / 2 + np.asarray(pairs.high, np.float64) / 2
     else:
         middle = middle + (pairs.count.astype(np.float64) - 1) / 2 * float(pairs.step)
     middle[: FINE * int(of.column.nullable)] = np.nan
-    # Behind the places inside a bin are the tokens that say where a marked number roughly is.
+    # The tokens after the places inside a bin give the rough range of a marked number.
     out = np.full((of.sizes[0], of.sizes[1]), np.nan)
     out[: of.marks_from, :FINE] = middle.reshape(-1, FINE)
     return out.reshape(-1)
 
 
 def _on_grid(on: BinnedCodec, values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Codes of values, of those beyond the grid the outermost; `UNKNOWN` of NaN."""
+    """Return the codes of values; values beyond the grid get the outermost code, NaN gets
+    `UNKNOWN`.
+    """
     codes = (np.searchsorted(on.edges, values, "right") - 1).clip(0, CODES - 1)
     return np.where(np.isnan(values), UNKNOWN, codes)
 
 
 def _codes(of: BinnedCodec, on: BinnedCodec) -> NDArray[np.int64]:
-    """By pair of tokens of one column, the code of its value on another's grid."""
+    """Return, for each token pair of one column, the code of its value on another column's grid."""
     values = _values(of)
     codes = _on_grid(on, values)
     for place, mass in enumerate(on.column.point_masses):

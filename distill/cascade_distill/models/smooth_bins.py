@@ -1,20 +1,20 @@
-"""Networks that learn of a number's bins what holds for many sooner than what holds for one.
+"""Smooth weights: networks learn what many bins of a number share sooner than single bins.
 
-A head with a weight for each bin by itself has to learn each bin from the few rows that lie in it:
-of 8,000 rows 130 a bin, and 8 in each of the places inside. So it soon learns those rows by heart.
-Here the weights of a slot's bins are sums of cosines over their ranks, and the faster a cosine, the
-less a step of training changes it: what is learnt of a bin holds for those around it, unless the
-rows go on to say otherwise. Nothing is ruled out, and biases stay a bin's own, so that how often
-each bin occurs is as free as before. The cosines are those of the discrete cosine transform
-(DCT-II; Ahmed, Natarajan and Rao, "Discrete Cosine Transform", IEEE Trans. Computers 1974); they
-are orthogonal, and as many as there are bins.
+A head with an independent weight per bin has to learn each bin from the few rows in it: of 8,000
+rows, 130 per bin and 8 per place inside a bin. It soon memorises those rows. Here, the weights of a
+slot's bins are sums of cosines over their ranks, and a training step changes a cosine less the
+faster it oscillates. What the network learns about one bin therefore applies to the bins around it,
+unless the rows keep contradicting that. No function is ruled out, and biases stay independent per
+bin, so that the frequency of each bin is as free as before. The cosines are those of the discrete
+cosine transform (DCT-II; Ahmed, Natarajan and Rao, "Discrete Cosine Transform", IEEE Trans.
+Computers 1974); they are orthogonal, and there are as many as bins.
 
-The same goes for what a teacher is told of a number: the faster a Fourier feature of its rank, the
-less a step of training changes how it is weighed, and the bin that the head of its places is told
-is told in waves.
+The same applies to the numeric inputs of a teacher: a training step changes the weights of a
+Fourier feature less the faster the feature oscillates, and the bin given to the head for places is
+also represented by cosines.
 
-It is a matter of training alone: trained weights are folded into plain ones, which is what is kept,
-exported and asked.
+This affects training only: trained weights are folded into plain weights, which are stored,
+exported and served.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from cascade_distill.models.teacher import Denoiser
 
 
-# Of 2, fast waves are learnt soon enough to know rows by heart; docs/adr/0035 has what was tried.
+# With 2, fast cosines are learnt soon enough to memorise rows; docs/adr/0035 lists what was tried.
 STEEPNESS = 4
 # Rows of the tables for which the defaults of `Smoothness` were chosen.
 MEASURED_ROWS = 8_000
@@ -46,15 +46,15 @@ MEASURED_ROWS = 8_000
 
 @dataclass(frozen=True)
 class Smoothness:
-    """How soon cosines become slow to learn, as the number of half-waves over all ranks.
+    """Number of half-waves over all ranks at which cosines become slow to learn.
 
-    A cosine of so many is learnt half as fast as the constant, one of twice as many a seventeenth
-    as fast; of infinitely many, none is slow.
+    A cosine with this many is learnt half as fast as the constant, one with twice as many a
+    seventeenth as fast. Infinity means that no cosine is slow.
 
     Attributes:
         bins: over the bins of a number.
         places: over the places inside a bin.
-        told: over the ranks of a number that the network is told.
+        told: over the ranks of a number in the network's input.
     """
 
     bins: float = 8.0
@@ -62,31 +62,34 @@ class Smoothness:
     told: float = 4.0
 
     def for_rows(self, rows: int) -> Smoothness:
-        """The same for a table of so many rows to learn from, where these are for `MEASURED_ROWS`
-        or fewer: of more rows, finer shapes can be told from chance, and are learnt sooner."""
+        """Scale the smoothness to a table with `rows` training rows.
+
+        The receiver's values are for tables of `MEASURED_ROWS` rows or fewer. With more rows, finer
+        shapes can be distinguished from chance, and are learnt sooner. Inputs become finer faster
+        than heads: a number may fix others exactly, which a slow wave delays.
+        """
         more = max(1.0, rows / MEASURED_ROWS)
-        # A number is told to fix others, exactly where they are functions of it: with rows enough
-        # to see that, no wave may stay slow.
         finer = math.sqrt(more)
         return Smoothness(finer * self.bins, finer * self.places, more * self.told)
 
 
 def speed(half_waves: Tensor, half: float) -> Tensor:
-    """How fast cosines are learnt, of the constant's 1.
+    """Return how fast cosines are learnt relative to the constant, which has speed 1.
 
     Args:
         half_waves: of each cosine, over all ranks.
-        half: of one that is learnt half as fast; see `Smoothness`.
+        half: number of half-waves that is learnt half as fast; see `Smoothness`.
     """
     return 1 / (1 + (half_waves / half) ** STEEPNESS)
 
 
 def waves(size: int, half_waves: float) -> Tensor:
-    """The DCT-II over `size` ranks, a column each, the slowest first, scaled by how fast each is
-    learnt: float32 [size, size].
+    """Return the DCT-II over `size` ranks, scaled by learning speed: float32 [size, size].
+
+    Each column is a cosine, the slowest first.
 
     Args:
-        size: ranks.
+        size: number of ranks.
         half_waves: see `Smoothness`.
     """
     middle = (torch.arange(size, dtype=torch.float64) + 0.5) / size
@@ -96,12 +99,13 @@ def waves(size: int, half_waves: float) -> Tensor:
 
 
 def waves_over(size: int, groups: Sequence[tuple[int, int]], half_waves: float) -> Tensor:
-    """What makes the weights of tokens of which some have an order: [size, size]; the others keep a
-    weight of their own.
+    """Return the matrix that makes the weights of tokens, some of which are ordered: [size, size].
+
+    Tokens outside the groups keep independent weights.
 
     Args:
-        size: tokens.
-        groups: of tokens that follow each other in rank, the first of each group and how many.
+        size: number of tokens.
+        groups: groups of tokens with consecutive ranks, as the first token and the count.
         half_waves: see `Smoothness`.
     """
     matrix = torch.eye(size)
@@ -112,7 +116,7 @@ def waves_over(size: int, groups: Sequence[tuple[int, int]], half_waves: float) 
 
 
 class _WavesOverBins(nn.Module):
-    """Weights [rows, width] of a linear layer, of which some rows are bins of numbers.
+    """Weights [rows, width] of a linear layer in which some rows are bins of numbers.
 
     Args:
         bins: int64 [numbers, COARSE], the rows that are bins, in order of rank.
@@ -130,19 +134,20 @@ class _WavesOverBins(nn.Module):
         is_bin[bins.reshape(-1)] = True
         self.register_buffer("bins", bins, persistent=False)
         self.register_buffer("others", torch.nonzero(~is_bin)[:, 0], persistent=False)
-        # Where each row lies among those of bins, followed by the others.
+        # Position of each row in the concatenation of bins and other rows.
         order = torch.cat([bins.reshape(-1), self.others])
         self.register_buffer("place", order.argsort(), persistent=False)
         self.register_buffer("waves", waves(COARSE, half_waves), persistent=False)
 
     def forward(self, heights: Tensor, others: Tensor) -> Tensor:
-        """Heights of waves [numbers, COARSE, width] and the other rows, to weights."""
+        """Map the amplitudes of cosines [numbers, COARSE, width] and the other rows to weights."""
         of_bins = (self.waves @ heights).flatten(0, 1)
         return torch.cat([of_bins, others])[self.place]
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The heights that make these weights, and the other rows."""
-        # Laid out as what a checkpoint gives back: sums in another order would differ in a bit.
+        """Return the amplitudes that make these weights, and the other rows."""
+        # Use the memory layout that a checkpoint restores: sums in another order could differ in a
+        # bit.
         heights = torch.linalg.solve(self.waves, weight[self.bins]).contiguous()
         return heights, weight[self.others]
 
@@ -150,11 +155,11 @@ class _WavesOverBins(nn.Module):
 class _WavesOverPlaces(nn.Module):
     """Weights [numbers, width, size] of heads for the fine tokens of numbers.
 
-    The first tokens are places inside a bin; those beyond, where a table has them, are rough parts
-    of a column, and as smooth among themselves.
+    The first tokens are places inside a bin. Any further tokens are rough parts of a column, which
+    are equally smooth among themselves.
 
     Args:
-        size: tokens.
+        size: number of tokens.
         half_waves: see `Smoothness`.
     """
 
@@ -165,16 +170,16 @@ class _WavesOverPlaces(nn.Module):
         self.register_buffer("waves", torch.block_diag(*groups), persistent=False)
 
     def forward(self, heights: Tensor) -> Tensor:
-        """Heights of waves [numbers, width, size] to weights."""
+        """Map the amplitudes of cosines [numbers, width, size] to weights."""
         return heights @ self.waves
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The heights that make these weights."""
+        """Return the amplitudes that make these weights."""
         return torch.linalg.solve(self.waves, weight, left=False).contiguous()
 
 
 class _WavesOverTokens(nn.Module):
-    """Weights [size, width] of a linear layer for one slot's tokens, some of which have an order.
+    """Weights [size, width] of a linear layer for one slot's tokens, some of which are ordered.
 
     The arguments are those of `waves_over`.
     """
@@ -185,13 +190,13 @@ class _WavesOverTokens(nn.Module):
         self.register_buffer("waves", waves_over(size, groups, half_waves), persistent=False)
 
     def forward(self, heights: Tensor) -> Tensor:
-        """Heights of waves [size, width] to weights."""
-        # The student's gradients are as precise as its weights.
+        """Map the amplitudes of cosines [size, width] to weights."""
+        # Keep the student's gradients as precise as its weights.
         with torch.autocast(heights.device.type, enabled=False):
             return self.waves @ heights
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The heights that make these weights."""
+        """Return the amplitudes that make these weights."""
         return torch.linalg.solve(self.waves, weight).contiguous()
 
 
@@ -199,7 +204,7 @@ class _SlowFeatures(nn.Module):
     """Weights [width, numbers * WIDTH] of the Fourier features of numbers.
 
     Args:
-        numbers: whose features they are.
+        numbers: how many numbers have features.
         half_waves: see `Smoothness`.
     """
 
@@ -210,20 +215,20 @@ class _SlowFeatures(nn.Module):
         self.register_buffer("speed", features.float().repeat(numbers), persistent=False)
 
     def forward(self, heights: Tensor) -> Tensor:
-        """What is learnt, to weights."""
+        """Map the learnt parameters to weights."""
         return heights * self.speed
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """What makes these weights."""
+        """Return the parameters that make these weights."""
         return weight / self.speed
 
 
 class _WavesOverToldBins(nn.Module):
-    """Weights [numbers, size, width]: what the head of a number's places is told of its token.
+    """Weights [numbers, size, width] for the token input of the head for a number's places.
 
     Args:
-        first: of each number, its lowest bin among its tokens.
-        size: tokens that a number has at most.
+        first: for each number, its lowest bin among its tokens.
+        size: most tokens that a number has.
         half_waves: see `Smoothness`.
     """
 
@@ -234,22 +239,22 @@ class _WavesOverToldBins(nn.Module):
         self.register_buffer("waves", torch.stack(every), persistent=False)
 
     def forward(self, heights: Tensor) -> Tensor:
-        """Heights of waves to weights."""
+        """Map the amplitudes of cosines to weights."""
         return self.waves @ heights
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The heights that make these weights."""
+        """Return the amplitudes that make these weights."""
         return torch.linalg.solve(self.waves, weight).contiguous()
 
 
 def smooth(model: Denoiser, smoothness: Smoothness) -> None:
-    """Have an untrained teacher learn smoothly of its numbers; see the module's docstring.
+    """Make an untrained teacher learn its numbers smoothly; see the module's docstring.
 
-    What it says is the same before and after; a copy of it must not be folded while it is in use,
-    since copies share their class.
+    The model's output does not change. Do not fold a copy of the model while the model is in use:
+    copies share their class.
 
     Args:
-        model: changed in place; nothing is done to one without bins.
+        model: changed in place; unchanged if it has no bins.
         smoothness: how smooth.
     """
     if not model.coarse:
@@ -273,10 +278,10 @@ def smooth(model: Denoiser, smoothness: Smoothness) -> None:
 
 
 def smooth_student(model: Student, smoothness: Smoothness) -> None:
-    """Have an untrained student learn smooth heads for its numbers, as `smooth` does a teacher.
+    """Give an untrained student smooth heads for its numbers, as `smooth` does for a teacher.
 
     Args:
-        model: changed in place; nothing is done to one without bins.
+        model: changed in place; unchanged if it has no bins.
         smoothness: how smooth.
     """
     layout = model.layout
@@ -294,12 +299,14 @@ def smooth_student(model: Student, smoothness: Smoothness) -> None:
 
 
 def first_bin(layout: TokenLayout, slot: int) -> int:
-    """Of a coarse slot, the token that is the lowest bin: bins are the last ones before marks."""
+    """Return the lowest bin among a coarse slot's tokens; bins are the last tokens before marks."""
     return layout.sizes[slot] - sum(mark.slot == slot for mark in layout.marks) - COARSE
 
 
 def fold(model: nn.Module) -> None:
-    """Make what smooth heads have learnt plain weights; nothing is done to a model without."""
+    """Fold the learnt smooth weights into plain weights; a model without smooth weights is
+    unchanged.
+    """
     for module in list(model.modules()):
         if parametrize.is_parametrized(module):
             for name in list(module.parametrizations):  # type: ignore[arg-type]

@@ -1,11 +1,11 @@
 """The student: an additive autoregressive model that runs as one graph, without a loop.
 
-State h = b + the sum of an embedding for each known token. Slot after slot, in the layout's order,
-a small head reads h, draws the slot's token by the Gumbel-max trick, and its embedding joins h.
-What precedes a slot is therefore always known when it is drawn (observed or just drawn), and what
-follows is known only if it was observed. Training covers exactly those conditionals: the whole
-prefix and a random subset of the suffix. NADE (Uria et al., JMLR 2016) shares hidden units in the
-same way; masks over the suffix are what lets any subset be observed.
+The state h is a bias plus the sum of an embedding per known token. Slot after slot, in the layout's
+order, a small head reads h and draws the slot's token by the Gumbel-max trick, and the token's
+embedding is added to h. When a slot is drawn, everything before it is known (observed or just
+drawn), and a later slot is known only if it was observed. Training covers exactly those
+conditionals: the whole prefix and a random subset of the suffix. NADE (Uria et al., JMLR 2016)
+shares hidden units in the same way; masks over the suffix allow any subset to be observed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class Student(nn.Module):
     def __init__(
         self, layout: TokenLayout, config: StudentConfig, targets: Sequence[Target] = ()
     ) -> None:
-        """
+        """Create an untrained network.
+
         Args:
             layout: of the rows.
             config: its size.
@@ -80,9 +81,9 @@ class Student(nn.Module):
         return [linear for linear in self.out if isinstance(linear, nn.Linear)]
 
     def logits(self, tokens: Tensor, observed: Tensor) -> list[Tensor]:
-        """Each slot's logits given its whole prefix and the observed part of its suffix.
+        """Return each slot's logits given its whole prefix and the observed part of its suffix.
 
-        tokens int64 [n, T], observed bool [n, T]; T tensors [n, size].
+        tokens int64 [n, T], observed bool [n, T]; returns T tensors [n, size].
         """
         embedded = F.embedding(tokens + self.offsets, self.embedding.weight)
         suffix = embedded * observed.unsqueeze(-1)
@@ -103,8 +104,9 @@ class Student(nn.Module):
         return out
 
     def barred(self, observed: Tensor, slot: int) -> Tensor:
-        """What keeps a slot's marks from being drawn where a column behind it is missing: [n, size]
-        for observed, bool [n, T]."""
+        """Return what prevents a slot's marks from being drawn if a later column is missing: [n,
+        size] for observed, bool [n, T].
+        """
         begin = int(self.offsets[slot])
         forbidden = self.forbidden[:, begin : begin + self.layout.sizes[slot]]
         return (~self.marks.columns(observed)).float() @ forbidden
@@ -112,14 +114,14 @@ class Student(nn.Module):
     def loss(
         self, rows: Tensor, observed: Tensor, conditionals: Mapping[int, Tensor] | None = None
     ) -> Tensor:
-        """Mean over rows of -ln p(slot | prefix, observed suffix), summed over the slots that are
-        not observed, in nats.
+        """Compute the mean over rows of -ln p(slot | prefix, observed suffix), summed over the
+        slots that are not observed, in nats.
 
         Args:
-            rows: int64 [n, T + relations], which the teacher made; see `Marks`.
-            observed: bool [n, T], the suffix that is known.
-            conditionals: by slot, the teacher's own p(slot | prefix, observed suffix) [n, size]:
-                what a row's token is one draw of, and so the better thing to learn from.
+            rows: int64 [n, T + relations], made by the teacher; see `Marks`.
+            observed: bool [n, T], the known part of the suffix.
+            conditionals: by slot, the teacher's own p(slot | prefix, observed suffix) [n, size]. A
+                row's token is a single draw from it, so the distribution is the better target.
         """
         heads = self.heads
         return walk_loss(
@@ -147,10 +149,11 @@ class Student(nn.Module):
 
     @torch.inference_mode()
     def draw(self, tokens: Tensor, observed: Tensor, noise: Tensor) -> Tensor:
-        """Completed tokens [n, T] from uniform noise [n, sum(size + 1)]: the graph's reference.
+        """Complete tokens [n, T] from uniform noise [n, sum(size + 1)]; the reference for the
+        graph.
 
-        Each slot takes one number a token and leaves one unused, where the graph has its "already
-        known" token (see `export_student`).
+        Each slot uses one noise value per token and skips one, which the graph uses for its
+        "already known" token (see `export_student`).
         """
         gumbel = -torch.log(-torch.log(noise))
         index = tokens + self.offsets
@@ -178,7 +181,7 @@ class Student(nn.Module):
 def random_suffix(
     rows: int, layout: TokenLayout, config: StudentConfig, generator: torch.Generator
 ) -> Tensor:
-    """bool [rows, T]: a random subset of columns to be known beyond the prefix."""
+    """Return bool [rows, T]: a random subset of columns that are known beyond the prefix."""
     columns = max(layout.column) + 1
     share = torch.rand(rows, 1, generator=generator)
     known = torch.rand(rows, columns, generator=generator) < share

@@ -1,10 +1,10 @@
-"""What the student's logits are given of where a number's neighbours lie on its grid.
+"""Bias of the student's logits from the positions of a number's neighbours on its grid.
 
-The same idea as the teacher's (see `nearness.py`), cut to what one row can pay on its way through
-the slots: a coarse slot's hidden layer says of each neighbour how much of each of a few kernels to
-take, and the bin at a distance from the neighbour's code gets what they say of that distance. A
-fine slot's hidden layer says how much to take of a bias over its places, which is looked up by
-where the code is, seen from the bin that was drawn.
+This is the teacher's idea (see `nearness.py`), reduced to what a single row can afford on its way
+through the slots. A coarse slot's hidden layer weights a few kernels for each neighbour, and each
+bin gets the weighted kernels' value for its distance from the neighbour's code. A fine slot's
+hidden layer weights a bias over its places, which is looked up by the position of the code relative
+to the drawn bin.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from cascade_distill.models.nearness import EQUAL, KERNEL, PLACES, bumps, place_
 from cascade_distill.models.neighbourhood import Neighbourhood
 from cascade_distill.models.neighbours import CODES, MASS_APART, Target
 
-# Kernels of each neighbour.
+# Kernels per neighbour.
 MIXTURE = 4
-# Distances of bins from codes; the place of a point mass is so far behind a neighbour's code for
-# it that no bin has this distance from any code. Beyond them, where all is from a neighbour that is
-# not known, there is nothing to say.
+# Range of distances between bins and codes. A point mass is placed so far behind a neighbour's code
+# for it that no bin has this distance from any code. Distances outside the range, as to a neighbour
+# that is not known, add nothing.
 LEAST, EQUAL_AT = -CODES, 2 * CODES
-# Where a token is that is near to nothing: NULL, and marks.
+# Place of tokens that are near to nothing: NULL and marks.
 NO_PLACE = 1 << 30
 
 
 def steps() -> NDArray[np.int64]:
-    """Of each distance LEAST - 1 .. EQUAL_AT + 1 which of a kernel's weights it has; KERNEL: none.
+    """Return the kernel index of each distance LEAST - 1 .. EQUAL_AT + 1; KERNEL means none.
 
-    The ends stand for all that is beyond them."""
+    The ends stand for all distances beyond them.
+    """
     found = step_of(np.arange(LEAST - 1, EQUAL_AT + 2))
     found[CODES - LEAST + 1 :] = KERNEL
     found[EQUAL_AT - LEAST + 1] = EQUAL
@@ -44,7 +45,7 @@ def steps() -> NDArray[np.int64]:
 
 
 def places_of_tokens(target: Target, size: int) -> NDArray[np.int64]:
-    """Where a number's coarse tokens are, as codes: of a bin its middle; [size]."""
+    """Return the positions of a number's coarse tokens as codes, [size]; a bin is at its middle."""
     out = np.full(size, NO_PLACE)
     masses = target.bins_from - target.masses
     out[target.masses : target.bins_from] = MASS_APART * np.arange(1, masses + 1) + EQUAL_AT
@@ -53,19 +54,20 @@ def places_of_tokens(target: Target, size: int) -> NDArray[np.int64]:
 
 
 class StudentNearness(Neighbourhood):
-    """Biases of the numbers that have neighbours: S of them, with K neighbours each.
+    """Biases for the S numbers that have neighbours, with K neighbours each.
 
     Attributes:
-        coarse, fine: of slots that get a bias, which of the numbers they are.
+        coarse, fine: for each slot that gets a bias, the index of its number.
         told: all of those slots.
-        fine_sizes: of the fine ones.
+        fine_sizes: sizes of the fine slots.
     """
 
     def __init__(self, layout: TokenLayout, targets: Sequence[Target], head: int) -> None:
-        """
+        """Create the biases.
+
         Args:
             layout: of the rows.
-            targets: the numbers; one at least.
+            targets: the numbers; at least one.
             head: hidden units of a slot's head.
         """
         super().__init__(layout, targets)
@@ -95,7 +97,7 @@ class StudentNearness(Neighbourhood):
         self.register_buffer("token_at", torch.from_numpy(np.stack(number)), persistent=False)
 
     def weights_of(self, slot: int) -> tuple[Tensor, Tensor, Tensor]:
-        """What is learnt of a slot's bias: gates' weight and bias, and what they are gates of."""
+        """Return a slot's bias parameters: gate weight, gate bias, and kernels or places."""
         if slot in self.coarse:
             number = self.coarse[slot]
             return self.gate[number], self.gate_bias[number], self.kernel[number]
@@ -103,8 +105,9 @@ class StudentNearness(Neighbourhood):
         return self.fine_gate[number], self.fine_gate_bias[number], self.place[number]
 
     def parameters_of(self, slot: int) -> tuple[int, int]:
-        """Of a slot that gets a bias, where the first of those three is among `parameters()`, and
-        which of the numbers it is."""
+        """Return, for a slot that gets a bias, where the first of those three is in `parameters()`,
+        and the index of the slot's number.
+        """
         return (0, self.coarse[slot]) if slot in self.coarse else (3, self.fine[slot])
 
     def bias(
@@ -115,14 +118,14 @@ class StudentNearness(Neighbourhood):
         before: Tensor,
         weights: tuple[Tensor, Tensor, Tensor],
     ) -> Tensor:
-        """What a slot's logits get: [n, size].
+        """Return the bias of a slot's logits: [n, size].
 
         Args:
-            slot: a coarse slot of a number that has neighbours, or the fine slot behind it.
+            slot: a coarse slot of a number that has neighbours, or the fine slot after it.
             hidden: of its head [n, head].
             seen: int64 [n, S, K]; see `Neighbourhood.seen`.
-            before: int64 [n], the token of the slot before; only a fine slot asks for it.
-            weights: as of `weights_of`.
+            before: int64 [n], the token of the slot before; used only for a fine slot.
+            weights: as `weights_of` returns them.
         """
         gate, gate_bias, of_gates = weights
         gates = torch.addmm(gate_bias, hidden, gate)
@@ -131,7 +134,7 @@ class StudentNearness(Neighbourhood):
             place = place_of(seen[:, number], (before - self.bins_from[number]).unsqueeze(1))
             neighbour = torch.arange(self.shape[1], device=hidden.device) * PLACES
             told = F.embedding(place + neighbour, of_gates.flatten(0, 1))
-            # Places that a number has for neighbours that only others have say nothing.
+            # Neighbour positions that only pad this number contribute nothing.
             gates = gates * self.is_one[number]
             bias = (gates.unsqueeze(2) * told).sum(dim=1)
             return F.pad(bias, (0, self.fine_sizes[number] - FINE))

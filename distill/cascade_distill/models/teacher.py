@@ -1,7 +1,7 @@
 """The teacher: a masked (absorbing-state) diffusion over a row's tokens.
 
-Trained by hiding a random set of columns and predicting each of them from the rest, so it knows
-p(column | any other columns); sampled by revealing columns in random order. See Austin et al.,
+Training hides a random set of columns and predicts each of them from the rest, so that the teacher
+knows p(column | any other columns). Sampling reveals columns in random order. See Austin et al.,
 "Structured Denoising Diffusion Models in Discrete State-Spaces", NeurIPS 2021 (absorbing state),
 and Hoogeboom et al., "Autoregressive Diffusion Models", ICLR 2022 (the any-order view).
 """
@@ -42,7 +42,7 @@ class TeacherConfig:
         hidden: width inside a residual block.
         blocks: number of residual blocks.
         fine_width: width of the head that places a number inside its coarse bin.
-        input_dropout, dropout: share of the stream's and of the blocks' units that training hides.
+        input_dropout, dropout: dropout rates of the stream and of the blocks.
     """
 
     width: int = 256
@@ -64,13 +64,15 @@ class Block(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor, dropout: float, generator: torch.Generator | None) -> Tensor:
-        """x [n, width] to what is added to it."""
+        """Return the update to add to x [n, width]."""
         y: Tensor = self.out(_drop(F.silu(self.into(self.norm(x))), dropout, generator))
         return y
 
 
 def _drop(x: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
-    """Dropout with masks from `generator`, so that a resumed run draws the same; None: off."""
+    """Apply dropout with masks from `generator`, so that a resumed run draws the same masks; None:
+    off.
+    """
     if generator is None or share == 0:
         return x
     kept = torch.empty(x.shape).bernoulli_(1 - share, generator=generator)
@@ -80,16 +82,16 @@ def _drop(x: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
 class Denoiser(nn.Module):
     """Logits of every slot given the observed columns.
 
-    A residual MLP whose input is the sum of what is known: an embedding a token (see
-    `embedding_rows`), and for numbers also the Fourier features of their rank. A coarse slot's
-    fine slot is predicted from the same pass by a small head that is told the coarse token, so
-    that a number costs one pass, not two.
+    A residual MLP whose input is the sum of an embedding per known token (see `embedding_rows`)
+    and, for numbers, the Fourier features of their rank. A small head predicts the fine slot from
+    the same pass, given the coarse token, so that a number costs one pass instead of two.
     """
 
     def __init__(
         self, layout: TokenLayout, config: TeacherConfig, targets: Sequence[Target] = ()
     ) -> None:
-        """
+        """Create an untrained network.
+
         Args:
             layout: of the rows.
             config: its size.
@@ -110,7 +112,7 @@ class Denoiser(nn.Module):
         self.register_buffer("offsets", torch.tensor(offsets[:-1]), persistent=False)
         rows = embedding_rows(layout)
         self.register_buffer("row_of_token", torch.from_numpy(rows), persistent=False)
-        # After the tokens' rows, one a slot for "hidden".
+        # After the tokens' rows comes one "hidden" row per slot.
         total = int(rows.max()) + 1
         self.register_buffer("hidden_index", total + torch.arange(len(sizes)), persistent=False)
         self.embedding = nn.Embedding(total + len(sizes), width)
@@ -137,9 +139,9 @@ class Denoiser(nn.Module):
         self.nearness = None
         if targets:
             self.nearness = Nearness(layout, targets, width, MIXTURE, config.fine_width)
-            # Among the fine heads.
+            # Indices among the fine heads.
             self.near_fine = [self.coarse.index(slot) for slot in self.nearness.slots]
-            # Among the logits of all value slots.
+            # Indices among the logits of all value slots.
             self.near_tokens: Tensor
             split = torch.arange(self.head.out_features).split([sizes[s] for s in self.slots])
             tokens = torch.cat([split[self.slots.index(slot)] for slot in self.nearness.slots])
@@ -151,13 +153,15 @@ class Denoiser(nn.Module):
         self.register_buffer("forbidden", self._forbidden(), persistent=False)
 
     def _padding(self) -> Tensor:
-        """What keeps tokens that a fine slot does not have from being drawn: [fine, fine_size]."""
+        """Return what prevents a fine slot from drawing tokens that it does not have: [fine,
+        fine_size].
+        """
         token = torch.arange(self.fine_size)
         size = torch.tensor([self.layout.sizes[s + 1] for s in self.coarse], dtype=torch.long)
         return torch.where(token >= size[:, None], FORBIDDEN, 0.0)
 
     def _forbidden(self) -> Tensor:
-        """What each hidden column adds to the value slots' logits: [C, sum of their sizes]."""
+        """Return what each hidden column adds to value slots' logits: [C, sum of their sizes]."""
         every = self.marks.forbidden(before=True).split(list(self.layout.sizes), dim=1)
         return torch.cat([every[slot] for slot in self.slots], dim=1)
 
@@ -169,13 +173,14 @@ class Denoiser(nn.Module):
     def trunk(
         self, tokens: Tensor, observed: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        """tokens int64 [n, T], observed bool [n, T] to the final normalised stream [n, width].
+        """Map tokens int64 [n, T] and observed bool [n, T] to the final normalised stream [n,
+        width].
 
         With a generator, training's dropout is drawn from it.
         """
         rows = self.row_of_token[tokens + self.offsets]
         index = torch.where(observed, rows, self.hidden_index)
-        # One pass over the rows of the table, and none over their copies.
+        # Sums rows of the embedding directly, without copying them first.
         x = F.embedding_bag(index, self.embedding.weight, mode="sum")
         if self.numeric:
             x = x + self.from_features(self.number_features(tokens, observed))
@@ -186,7 +191,7 @@ class Denoiser(nn.Module):
         return normalised
 
     def number_features(self, tokens: Tensor, observed: Tensor) -> Tensor:
-        """Fourier features [n, numeric * WIDTH] of the observed numbers, zero where hidden."""
+        """Return Fourier features [n, numeric * WIDTH] of observed numbers, zero where hidden."""
         parts = []
         for index, slot in enumerate(self.numeric):
             entry = tokens[:, slot]
@@ -198,12 +203,16 @@ class Denoiser(nn.Module):
         return torch.cat(parts, dim=1)
 
     def seen(self, tokens: Tensor, observed: Tensor) -> Tensor | None:
-        """Where the neighbours of numbers lie, of rows as `trunk` has them; see `Nearness.seen`."""
+        """Return where the neighbours of numbers lie, for the same rows as `trunk`; see
+        `Nearness.seen`.
+        """
         return None if self.nearness is None else self.nearness.seen(tokens, observed)
 
     def logits(self, x: Tensor, observed: Tensor, seen: Tensor | None) -> tuple[Tensor, ...]:
-        """Logits of each value or coarse slot, in slot order: [n, size] each; of marks only where
-        the other columns are observed, bool [n, T]."""
+        """Return the logits of each value or coarse slot, in slot order: [n, size] each.
+
+        A mark is possible only if the other columns of its relation are observed, bool [n, T].
+        """
         joined: Tensor = self.head(x)
         if self.marks.count:
             joined = joined + self.barred(observed).to(joined.dtype)
@@ -212,15 +221,17 @@ class Denoiser(nn.Module):
         return joined.split([self.layout.sizes[s] for s in self.slots], dim=1)
 
     def barred(self, observed: Tensor) -> Tensor:
-        """What keeps marks from being drawn that lack a column: [n, sum of the slots' sizes]."""
+        """Return what prevents marks that lack a column from being drawn: [n, sum of the slots'
+        sizes].
+        """
         return (~self.marks.columns(observed)).float() @ self.forbidden
 
     @torch.no_grad()
     def centred_head(self) -> tuple[Tensor, Tensor]:
         """Return the head's weight and bias with each slot's logits shifted to mean zero.
 
-        The shift changes no probability. The exported graph exponentiates the logits without
-        subtracting a maximum for each slot. A head that was centred before it was rounded to half
+        This changes no probability, and lets the exported graph exponentiate logits without
+        subtracting each slot's maximum. A head that was centred before it was rounded to half
         precision is returned as it is, so that its graph can store it in half precision.
         """
         weight, bias = self.head.weight, self.head.bias
@@ -259,7 +270,7 @@ class Denoiser(nn.Module):
         return out + (self.fine_bias + self.padding)
 
     def fine_logits_of(self, x: Tensor, coarse: Tensor, index: int, seen: Tensor | None) -> Tensor:
-        """Those of one fine head alone: [n, fine_size] inside the coarse tokens [n]."""
+        """Return the logits of one fine head: [n, fine_size] inside the coarse tokens [n]."""
         width = self.config.fine_width
         own = slice(index * width, (index + 1) * width)
         stream = F.linear(x, self.fine_in.weight[own], self.fine_in.bias[own])
@@ -270,9 +281,10 @@ class Denoiser(nn.Module):
         return F.silu(stream + told) @ self.fine_out[index] + self.fine_bias[index]
 
     def conditional(self, tokens: Tensor, observed: Tensor, column: int) -> dict[int, Tensor]:
-        """One column's p(token | observed) by slot: [n, size]; it must not be observed.
+        """Return p(token | observed) of one column by slot: [n, size]; the column must not be
+        observed.
 
-        A fine slot's is also given the row's own coarse token.
+        The fine slot is also conditioned on the row's own coarse token.
         """
         x = self.trunk(tokens, observed)
         slot = self.layout.column.index(column)
@@ -295,7 +307,7 @@ class Denoiser(nn.Module):
     def log_prob(
         self, tokens: Tensor, observed: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        """ln p(token | observed) of each slot [n, T], 0 where observed, in nats."""
+        """Return ln p(token | observed) of each slot [n, T] in nats; 0 where observed."""
         x, seen = self.trunk(tokens, observed, generator), self.seen(tokens, observed)
         terms = torch.zeros(tokens.shape, dtype=x.dtype, device=x.device)
         columns: list[Tensor | None] = [None] * tokens.shape[1]
@@ -314,7 +326,8 @@ class Denoiser(nn.Module):
     def loss(
         self, rows: Tensor, observed: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Mean over rows of the mean -ln p over a row's hidden columns, times the columns.
+        """Compute the mean over rows of (the number of columns times the mean -ln p over hidden
+        columns).
 
         With the number of hidden columns uniform over 1..C this is an unbiased estimate of the
         order-averaged negative log-likelihood (Hoogeboom et al., eq. 5).
@@ -322,8 +335,8 @@ class Denoiser(nn.Module):
         Args:
             rows: int64 [n, T + relations]; see `Marks`.
             observed: bool [n, T].
-            generator: of dropout and of the order in which columns became known; None: no dropout,
-                in the table's order.
+            generator: for dropout and for the order in which columns became known; None: no
+                dropout, and the table's order.
         """
         rank = self.marks.ranks(len(rows), generator).to(rows.device)
         tokens = self.marks.teacher_rows(rows, observed, rank)
@@ -337,7 +350,7 @@ class Denoiser(nn.Module):
 
     @torch.inference_mode()
     def draw(self, tokens: Tensor, observed: Tensor, noise: Tensor) -> Tensor:
-        """One draw of every unobserved slot by the Gumbel-max trick: the graph's reference.
+        """Draw every unobserved slot once by the Gumbel-max trick; the reference for the graph.
 
         tokens int64 [n, T], observed bool [n, T], noise uniform [n, sum(sizes)], slot after slot.
         """
@@ -356,7 +369,7 @@ class Denoiser(nn.Module):
 
 
 def random_observed(rows: int, layout: TokenLayout, generator: torch.Generator) -> Tensor:
-    """bool [rows, T]: hides a uniformly random set of k columns, k uniform over 1..C."""
+    """Return bool [rows, T] that hides a uniformly random set of k columns, k uniform over 1..C."""
     columns = max(layout.column) + 1
     rank = torch.rand(rows, columns, generator=generator).argsort(dim=1).argsort(dim=1)
     hidden = torch.randint(1, columns + 1, (rows, 1), generator=generator)

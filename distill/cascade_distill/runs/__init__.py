@@ -1,1 +1,1 @@
-"""A run folder: its files whole or absent, and rows of tokens read where they lie."""
+"""The run folder: files that are whole or absent, and token rows that are read from disk."""

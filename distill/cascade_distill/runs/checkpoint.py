@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: tensors as safetensors, written aside and renamed."""
+"""Atomic files: tensors as safetensors, written to a temporary file and renamed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from cascade_distill.errors import DiskFull, RunDamaged
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader, or a crash, sees the old file or the new one.
+    """Write `data` to `path` so that a reader sees the old or the new file, even after a crash.
 
     Raises:
-        DiskFull: there was no room; `path` is as it was.
+        DiskFull: there was no room; `path` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -46,10 +46,10 @@ def save_tensors(
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Read what `save_tensors` wrote.
+    """Read the output of `save_tensors`.
 
     Raises:
-        RunDamaged: it is none.
+        RunDamaged: the file is not such an output.
     """
     try:
         with safe_open(path, framework="pt") as file:

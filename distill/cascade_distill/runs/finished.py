@@ -1,7 +1,9 @@
-"""The graphs that a run has finished: of the rows, the codec and the teacher that are there now.
+"""Access to a run's finished graphs, checked against the rows, codec and teacher that are there
+now.
 
-A folder may be used for another table's rows, or trained once more, and be left before all of it is
-made anew. What was made of others must not be released beside what is there.
+A folder may be used for another table's rows, or trained again, and left before everything in it is
+made anew. A graph made from other rows or another teacher must not be released with the current
+ones.
 """
 
 from __future__ import annotations
@@ -11,16 +13,16 @@ from pathlib import Path
 from cascade_distill.errors import RunIncomplete
 from cascade_distill.runs.run import Run
 
-# In run.json, of the teacher: the rows; of the student: its teacher's graph. Runs of before they
-# were noted have neither, until something is made anew.
+# Keys in run.json: for the teacher, the rows it was trained on; for the student, its teacher's
+# graph. Runs that predate these keys have neither until something is made anew.
 LEARNT_FROM, DISTILLED_FROM = "learnt_from", "distilled_from"
 
 
 def teacher_graph(run: Run) -> Path:
-    """The finished teacher's graph.
+    """Return the path of the finished teacher's graph.
 
     Raises:
-        RunIncomplete: there is none, or it has learnt from other rows.
+        RunIncomplete: there is none, or it was trained on other rows.
     """
     command = f"cascade fit TABLE --out {run.folder}"
     path = run.require("teacher.onnx", command)
@@ -35,10 +37,10 @@ def teacher_graph(run: Run) -> Path:
 
 
 def student_graph(run: Run) -> Path:
-    """The finished student's graph.
+    """Return the path of the finished student's graph.
 
     Raises:
-        RunIncomplete: there is none, or it was distilled from another teacher than is there.
+        RunIncomplete: there is none, or it was distilled from another teacher.
     """
     command = f"cascade distill {run.folder}"
     teacher = teacher_graph(run)
@@ -52,14 +54,14 @@ def student_graph(run: Run) -> Path:
 
 
 def note_rows(run: Run, before: str) -> None:
-    """Others are about to take the place of the rows that a teacher has learnt from."""
+    """Record the rows that the teacher was trained on, before other rows replace them."""
     teacher = run.read_json("run.json").get("teacher")
     if teacher is not None:
         run.update(teacher={LEARNT_FROM: before} | teacher)
 
 
 def note_teacher(run: Run) -> None:
-    """Another is about to take the place of the teacher that a student was distilled from."""
+    """Record the teacher that the student was distilled from, before another replaces it."""
     student = run.read_json("run.json").get("student")
     if student is not None and run.path("teacher.onnx").exists():
         run.update(student={DISTILLED_FROM: run.digest("teacher.onnx")} | student)

@@ -42,7 +42,7 @@ try:
 except ImportError:  # where the system has no such locks
     fcntl = None  # type: ignore[assignment]
 
-# Rows that are written at once.
+# Rows per write.
 PART = 65_536
 
 
@@ -60,10 +60,10 @@ class Run:
         return self.folder / file
 
     def require(self, file: str, command: str) -> Path:
-        """The path of a file that must be there; `command` is what makes it.
+        """Return the path of a file that must exist; `command` is the one that makes it.
 
         Raises:
-            RunIncomplete: it is not.
+            RunIncomplete: it does not exist.
         """
         path = self.path(file)
         if not path.exists():
@@ -72,14 +72,15 @@ class Run:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Have the folder to oneself: two commands would each write a part of what the other reads.
+        """Lock the folder for this process: two commands would overwrite parts of what the other
+        reads.
 
-        The lock is the kernel's, and goes with the process that holds it. Where the system or the
-        file system has none, nobody is kept out; nor who may only read the folder. A folder that
-        was not there, and in which nothing was made, is not there afterwards.
+        The kernel holds the lock and releases it when the process ends. If the system or the file
+        system has no locks, or the process may only read the folder, nothing is locked. A folder
+        that was created for the lock and stayed empty is removed afterwards.
 
         Raises:
-            RunBusy: another process has it.
+            RunBusy: another process has the lock.
         """
         lock, is_new = self.path("lock"), not self.folder.exists()
         with ExitStack() as stack:
@@ -110,7 +111,7 @@ class Run:
         file.flush()
 
     def read_json(self, file: str) -> dict[str, Any]:
-        """What a small file holds; {}: there is none.
+        """Return the content of a small file; {} if it does not exist.
 
         Raises:
             RunDamaged: it cannot be read.
@@ -127,7 +128,7 @@ class Run:
         write_atomic(self.path(file), (json.dumps(content, indent=2) + "\n").encode())
 
     def digest(self, file: str) -> str:
-        """SHA-256 in hex of a file that is there."""
+        """Return the SHA-256 in hex of an existing file."""
         with self.path(file).open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
 
@@ -143,23 +144,25 @@ class Run:
             raise RunDamaged(path, exc) from exc
 
     def forms(self) -> dict[str, Form]:
-        """How cells are written in files of this table, by column; see `save_forms`."""
+        """Return how cells are written in files of this table, by column; see `save_forms`."""
         return {name: Form.from_dict(form) for name, form in self.read_json("forms.json").items()}
 
     def save_forms(self, forms: Mapping[str, Form]) -> None:
-        """Keep how cells were written, so that later files are read as the first was."""
+        """Store how cells were written, so that later files are read as the first was."""
         self.write_json("forms.json", {name: form.to_dict() for name, form in forms.items()})
 
     def stored(self, file: str, command: str) -> StoredTokens:
-        """Rows that `save_tokens` or a `TokenWriter` wrote, where they lie; see `require`."""
+        """Open rows that `save_tokens` or a `TokenWriter` wrote, without loading them; see
+        `require`.
+        """
         return StoredTokens(self.require(file, command))
 
     def tokens(self, file: str, command: str) -> Tensor:
-        """The same as int64 [n, T] in memory."""
+        """Load the same rows as int64 [n, T] into memory."""
         return self.stored(file, command)[:]
 
     def save_tokens(self, file: str, tokens: Tensor, identity: str) -> None:
-        """Write rows [n, T] that are in memory."""
+        """Write rows [n, T] from memory."""
         rows, slots = tokens.shape
         most = int(tokens.max()) if tokens.numel() else 0
         with TokenWriter(self.path(file), rows, slots, most, identity) as writer:
@@ -168,7 +171,7 @@ class Run:
             writer.commit()
 
     def add_seconds(self, what: str, seconds: float) -> None:
-        """Count time spent on a step, over all the times it was stopped and resumed."""
+        """Add to the time spent on a step, accumulated over interruptions."""
         spent = dict(self.read_json("run.json").get("seconds", {}))
         spent[what] = round(spent.get(what, 0.0) + seconds, 1)
         self.update(seconds=spent)

@@ -1,8 +1,9 @@
-"""Encoded rows on disk: written as they come, read by row where they lie.
+"""Encoded rows on disk: written in parts, read by row without loading the whole file.
 
-A table of ten million rows is some hundred bytes a row of tokens, which no training needs in memory
-at once. They are one tensor in a safetensors file, of the smallest integers that hold them, so that
-any reader of such files reads them; here they are mapped, and a batch's rows are what is copied.
+A row takes some hundred bytes of tokens, so ten million rows should not be in memory at once, and
+training does not need that. They form one tensor in a safetensors file, in the smallest integers
+that hold them, so that any reader of such files can read them. Here the file is memory-mapped, and
+only a batch's rows are copied.
 """
 
 from __future__ import annotations
@@ -32,29 +33,29 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "I16": np.dtype(np.int16),
     "I32": np.dtype(np.int32),
 }
-# Of a mapped file, what may stay in this process's memory; pages that were read stay there until
-# they are given back, since nobody else asks for the room.
+# Most of a mapped file that may stay in this process's memory. Pages that were read stay there
+# until they are released, as long as no other process needs the memory.
 MOST_RESIDENT = 128 << 20
-# The kernel maps the neighbours of a page that is touched.
+# The kernel also maps the neighbours of a page that is touched.
 PAGES_A_ROW = 16 * mmap.PAGESIZE
 
 
 def smallest_dtype(most: int) -> str:
-    """The name, in safetensors files, of the smallest integers that hold 0 to `most`."""
+    """Return the safetensors name of the smallest integers that hold 0 to `most`."""
     return next(name for name, dtype in DTYPES.items() if most <= np.iinfo(dtype).max)
 
 
 class TokenWriter:
-    """Writes rows of tokens to a file that is whole or not there: `commit` puts it in its place.
+    """Writer of token rows to a file that is whole or absent: `commit` puts it in place.
 
-    Used in a `with` statement; what was not committed when it ends is removed.
+    Use it in a `with` statement; an uncommitted file is removed at the end.
 
     Args:
         path: of the file.
-        rows: that will be written.
-        slots: tokens of a row.
+        rows: number of rows to write.
+        slots: tokens per row.
         most: the largest token.
-        identity: text that is kept with them.
+        identity: text to store with them.
 
     Raises:
         DiskFull: there is no room for all rows.
@@ -85,7 +86,7 @@ class TokenWriter:
             raise
 
     def append(self, tokens: NDArray[np.int32]) -> None:
-        """The next rows, int32 [n, T].
+        """Write the next rows, int32 [n, T].
 
         Raises:
             DiskFull: there is no room.
@@ -104,7 +105,7 @@ class TokenWriter:
         """Put the file in its place.
 
         Raises:
-            DiskFull: there is no room; what stood there is intact.
+            DiskFull: there is no room; the previous file is intact.
             ValueError: not all rows were written.
         """
         if self._left:
@@ -138,7 +139,7 @@ class TokenWriter:
 
 
 def _reserve(file: int, size: int) -> None:
-    """Make room for a whole file, where the file system can: it fails now rather than later."""
+    """Reserve space for the whole file, if the file system can, to fail now rather than later."""
     try:
         os.posix_fallocate(file, 0, size)
     except OSError as exc:
@@ -157,13 +158,13 @@ def _no_room(path: Path, size: int) -> Iterator[None]:
 
 
 class StoredTokens:
-    """Rows of tokens where they lie on disk; taking some gives int64 [n, T].
+    """Token rows on disk; indexing returns int64 [n, T].
 
     Args:
         path: of a file that `TokenWriter` wrote.
 
     Raises:
-        RunDamaged: it is none, or not whole.
+        RunDamaged: the file is something else, or incomplete.
     """
 
     def __init__(self, path: Path) -> None:
@@ -177,7 +178,8 @@ class StoredTokens:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             content = json.loads(file.read(length))
-            # Private, so that torch may have it as its own; nothing is ever written to it.
+            # A private mapping, because torch requires writable memory; nothing is ever written to
+            # it.
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         about = content[NAME]
         self.identity: str = content.get("__metadata__", {}).get("identity", "")
@@ -201,8 +203,10 @@ class StoredTokens:
         return taken
 
     def to(self, device: torch.device) -> StoredTokens:
-        """The same rows where a device computes on them: a GPU has all in its own memory, in the
-        integers that they are stored in."""
+        """Return the same rows for computation on a device.
+
+        A GPU gets all rows into its own memory, in the integers that they are stored in.
+        """
         moved = copy.copy(self)
         moved._tokens = self._tokens.to(device)
         return moved

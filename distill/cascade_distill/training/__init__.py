@@ -1,1 +1,1 @@
-"""The training loop, when it ends, and what it tells whoever watches."""
+"""The training loop, its stopping rule, and its progress reports."""

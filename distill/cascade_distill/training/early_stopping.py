@@ -1,15 +1,15 @@
-"""When training should end, and which of its states is the one to keep: pure functions of losses.
+"""Early stopping: when to end training, and which state to keep, as pure functions of losses.
 
-A network that goes on learning after it has learnt what rows have in common learns the rows
-themselves. Rows that it never learns from tell the one from the other: their loss falls at first,
-then stays or rises. When it has risen, the learning rate falls, to nothing over some steps more: a
-network that has stopped improving at a high rate becomes sharper as its steps become smaller.
+A network that keeps learning after it has learnt what rows have in common memorises the rows
+themselves. Held-out rows tell the two apart: their loss falls at first, then stays or rises. Once
+it has risen, the learning rate falls to zero over some more steps: a network that has stopped
+improving at a high rate becomes sharper as its steps become smaller.
 
-Between falling and rising lies a plain, often thousands of steps long, on which the loss tells
-nothing while rows that the network draws become better, since the rate falls all the while. So a
-loss may count as good as the lowest if it is hardly above it, and of the states that are as good,
-the last is kept (docs/training.md has the figures). Of a table of few rows it may not: what is
-learnt of them on that plain is the rows.
+Between falling and rising, the loss is flat, often for thousands of steps. On this plateau the loss
+does not change, but the rows that the network draws improve, because the learning rate keeps
+falling. So a loss slightly above the lowest may count as equally good, and of the equally good
+states the last is kept (docs/training.md has the figures). This does not apply to a table of few
+rows: what the network learns about them on the plateau is the rows themselves.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-# Steps over which the learning rate falls to nothing once the held-out loss has stalled, as a share
-# of those done by then.
+# Steps over which the learning rate falls to zero once the held-out loss has stalled, as a share of
+# the steps done by then.
 COOLDOWN = 0.25
 
 
@@ -42,35 +42,39 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class HeldOutLosses:
-    """What the held-out rows said so far.
+    """Losses of the held-out rows so far.
 
     Attributes:
         evaluations: in order of the steps.
-        tolerance: by how much of the lowest loss another may be above it and count as good.
+        tolerance: how far a loss may be above the lowest and count as equally good, relative to the
+            lowest.
     """
 
     evaluations: tuple[Evaluation, ...] = ()
     tolerance: float = 0.0
 
     def with_one_more(self, step: int, loss: float) -> HeldOutLosses:
-        """The losses with one more evaluation, after `step` steps."""
+        """Return the losses with one more evaluation, after `step` steps."""
         return replace(self, evaluations=(*self.evaluations, Evaluation(step, loss)))
 
     @property
     def best(self) -> Evaluation | None:
-        """The last of those that are as good as the lowest; None before the first."""
+        """The last of the evaluations that are as good as the lowest; None before the first."""
         lowest = min((each.loss for each in self.evaluations), default=math.inf)
         as_good = (each for each in reversed(self.evaluations) if self._as_good(each.loss, lowest))
         return next(as_good, None)
 
     @property
     def last_is_best(self) -> bool:
-        """Whether the state that was evaluated last is the one to keep."""
+        """Whether the last evaluated state is the one to keep."""
         return bool(self.evaluations) and self.evaluations[-1] is self.best
 
     def stalled_at(self, patience: int) -> int | None:
-        """The step of the first evaluation that made `patience` in a row which were worse than the
-        lowest before them; None: there is none, or patience is 0, which means any number."""
+        """Return the step at which the loss stalled; None if it has not.
+
+        That is the first evaluation that made `patience` in a row worse than the lowest before
+        them. A patience of 0 never stalls.
+        """
         lowest, in_a_row = math.inf, 0
         for each in self.evaluations:
             lowest = min(lowest, each.loss)
@@ -83,19 +87,20 @@ class HeldOutLosses:
         return loss <= lowest * (1 + self.tolerance)
 
     def to_text(self) -> str:
-        """The evaluations, as a checkpoint keeps them; `from_text` restores them exactly."""
+        """Return the evaluations as text for a checkpoint; `from_text` restores them exactly."""
         return json.dumps([[each.step, each.loss] for each in self.evaluations])
 
     @classmethod
     def from_text(cls, text: str, tolerance: float = 0.0) -> HeldOutLosses:
-        """Read what `to_text` wrote."""
+        """Parse the output of `to_text`."""
         each = (Evaluation(int(step), float(loss)) for step, loss in json.loads(text))
         return cls(tuple(each), tolerance)
 
 
 def last_step(steps: int, stalled: int | None) -> int:
-    """The step after which training ends: of `steps` at most, or earlier, a cooldown after that at
-    which the held-out loss stalled."""
+    """Return the step after which training ends: `steps`, or earlier, a cooldown after the held-out
+    loss stalled.
+    """
     return steps if stalled is None else min(steps, stalled + math.ceil(COOLDOWN * stalled))
 
 
@@ -107,15 +112,15 @@ def ending(
     seconds: float,
     most_seconds: float | None,
 ) -> Ending | None:
-    """Whether training is over after `step` steps, and why; None: it goes on.
+    """Return why training is over after `step` steps; None if it continues.
 
     Args:
-        step, steps: done, and to be done at most.
+        step, steps: steps done, and steps to do at most.
         losses: of the held-out rows.
         patience: evaluations in a row that may be worse than the lowest before the learning rate
-            falls to nothing; 0: any number.
-        seconds: spent training, over all the times it was stopped and resumed.
-        most_seconds: that may be spent; None: any number.
+            falls to zero; 0: any number.
+        seconds: time spent training, including that before interruptions.
+        most_seconds: time limit; None: no limit.
     """
     if step >= steps:
         return Ending.ALL_STEPS

@@ -1,9 +1,9 @@
-"""The training loop that teacher and student share: EMA, early stopping, checkpoints, resume.
+"""The training loop of teacher and student: EMA, early stopping, checkpoints, resume.
 
-Each step's randomness comes from a generator seeded by (seed, step) alone, and a checkpoint holds
-parameters, their average, the best average so far with the losses that say so, and the optimiser's
-state. A run that was killed and resumed therefore ends with the same weights, bit for bit, as one
-that was not (same machine, same thread count); one that runs out of time depends on the clock.
+Each step's randomness comes from a generator seeded by (seed, step) alone. A checkpoint holds the
+parameters, their average, the best average so far with its losses, and the optimiser's state. A run
+that was killed and resumed therefore ends with the same weights, bit for bit, as an uninterrupted
+one (same machine, same thread count). A run that runs out of time depends on the clock.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from cascade_distill.training.schedule import TrainConfig, learning_rate_at, ste
 
 
 class Progress(Protocol):
-    """What a training run tells whoever watches."""
+    """Receiver of a training run's progress."""
 
     def update(self, step: int, steps: int, loss: float) -> None:
-        """`step` of `steps` are done; `loss` is a running mean, in nats a row."""
+        """Report that `step` of `steps` are done; `loss` is a running mean, in nats per row."""
 
     def held_out(self, losses: HeldOutLosses) -> None:
-        """The held-out rows have been looked at once more."""
+        """Report one more evaluation of the held-out rows."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Outcome:
     """How a training run ended.
 
     Attributes:
-        steps: that were done.
-        ending: why no more were.
-        best: the state that was kept; None where there were no held-out rows, and it is the last.
+        steps: steps done.
+        ending: why training ended.
+        best: the kept state; None without held-out rows, in which case the last state is kept.
     """
 
     steps: int
@@ -61,7 +61,7 @@ class Outcome:
     best: Evaluation | None
 
     def described(self, loss: str = "the held-out loss") -> str:
-        """In a sentence, for the person at the terminal; `loss` says what was measured."""
+        """Describe the ending in a sentence for the user; `loss` names the measured loss."""
         said = f"ended after {self.steps:,} steps: {self.ending.value}"
         if self.best is None:
             return f"{said}; the last state was kept, since no rows are held out"
@@ -71,25 +71,27 @@ class Outcome:
         )
 
 
-# What processors call having bfloat16, in torch's words.
+# CPU capabilities that mean native bfloat16, as torch names them.
 FAST_BFLOAT16 = ("avx512_bf16", "amx_tile")
 
-# generator of this step -> loss of one batch
+# Maps the generator of a step to the loss of one batch.
 BatchLoss = Callable[[torch.Generator], Tensor]
-# Mean loss of the held-out rows, the same rows and masks at every call.
+# Computes the mean loss of the held-out rows, with the same rows and masks at every call.
 HeldOutLoss = Callable[[], Tensor]
-# Steps that are timed before a run, after those that warm up.
+# Steps to time before a run, and warm-up steps before these.
 TIMED_STEPS, WARM_STEPS = 5, 2
 
 
 def best_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
+    """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def fast_bfloat16() -> bool:
-    """Whether this machine multiplies bfloat16 matrices itself. Where it does not, they are
-    emulated, and take several times as long as float32 ones."""
+    """Return whether this machine multiplies bfloat16 matrices natively.
+
+    Otherwise they are emulated, and take several times as long as float32 ones.
+    """
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     known = (getattr(torch.cpu, f"_is_{name}_supported", bool) for name in FAST_BFLOAT16)
@@ -97,12 +99,12 @@ def fast_bfloat16() -> bool:
 
 
 def fingerprint(*parts: Any) -> str:
-    """SHA-256 of JSON-able parts: tells one training run from another."""
+    """Return the SHA-256 of JSON-able parts, which identifies a training run."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class _Run:
-    """Parameters, their average and the optimiser, saved and restored as one."""
+    """Parameters, their average and the optimiser, saved and restored together."""
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
         self.model, self.config, self.step = model, config, 0
@@ -125,7 +127,7 @@ class _Run:
 
     @property
     def learning_rate(self) -> float:
-        """What the next step is made at; see `learning_rate_at`."""
+        """Learning rate of the next step; see `learning_rate_at`."""
         stalled = self.losses.stalled_at(self.config.patience)
         return learning_rate_at(self.step, self.config, stalled)
 
@@ -138,13 +140,15 @@ class _Run:
         nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_norm)
         self.optimizer.step()
         self.step += 1
-        # Early averages forget the initialisation quickly.
+        # Let early averages forget the initialisation quickly.
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
 
     @torch.no_grad()
     def evaluate(self, loss: HeldOutLoss) -> None:
-        """Look at the held-out rows with the averaged parameters, and keep what is good."""
+        """Evaluate the averaged parameters on the held-out rows, and keep them if they are the
+        best.
+        """
         trained = [parameter.data for parameter in self.parameters]
         self.use(self.average)
         value = float(loss())
@@ -160,7 +164,7 @@ class _Run:
 
     @torch.no_grad()
     def _back_to_best(self) -> None:
-        """Go on from the best state: what came after it has begun to learn rows."""
+        """Restore the best state: later states have begun to memorise rows."""
         for parameter, average, best in zip(self.parameters, self.average, self.best, strict=True):
             parameter.copy_(best)
             average.copy_(best)
@@ -209,14 +213,14 @@ class _Run:
             }
 
     def use(self, values: list[Tensor]) -> None:
-        """Make these the model's parameters; nothing is copied."""
+        """Make these tensors the model's parameters, without copying."""
         for parameter, value in zip(self.parameters, values, strict=True):
             parameter.data = value
 
 
 @contextmanager
 def _interrupt_asked() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into a flag, so that it never falls in the middle of an optimiser step."""
+    """Turn Ctrl-C into a flag, so that it never interrupts an optimiser step."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -230,9 +234,9 @@ def _interrupt_asked() -> Iterator[threading.Event]:
 
 @torch.no_grad()
 def round_weights(model: nn.Module) -> None:
-    """Round large weights to half precision, in which releases store them.
+    """Round large weights to half precision, the format in which releases store them.
 
-    Arithmetic stays float32. Rounding the network itself keeps it and its exported graph equal.
+    Arithmetic stays float32. Rounding the network itself keeps it equal to its exported graph.
     """
     for parameter in model.parameters():
         if parameter.numel() >= LARGE:
@@ -245,13 +249,13 @@ def seconds_a_step(
     config: TrainConfig,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """How long a step takes here, by a few of them on a copy of the model, which is thrown away.
+    """Measure the time per step on this machine, with a few steps on a copy of the model.
 
     Args:
-        model: as it is before training; it stays so.
-        batch_loss: the loss of one batch with the given model.
+        model: the model before training; it is not changed.
+        batch_loss: computes the loss of one batch with the given model.
         config: of the run to come.
-        clock: seconds.
+        clock: returns seconds.
     """
     run = _Run(copy.deepcopy(model).train(), config)
     device = next(run.model.parameters()).device.type
@@ -262,7 +266,7 @@ def seconds_a_step(
         with torch.autocast(device, torch.bfloat16, enabled=config.bfloat16):
             loss = batch_loss(run.model, step_generator(config.seed, step))
         run.advance(loss)
-    # What runs beside the CPU is done when its result is there.
+    # Reading the result waits for asynchronous work on a GPU.
     loss.item()
     return (clock() - began) / TIMED_STEPS
 
@@ -278,28 +282,29 @@ def train(
     held_out: HeldOutLoss | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
-    """Train `model` in place, to its end, resuming from `checkpoint` if it is there.
+    """Train `model` in place to the end, resuming from `checkpoint` if it exists.
 
-    Afterwards the model holds the averaged parameters (see `round_weights`): the last of those at
-    which the held-out rows' loss was as good as at its lowest, or where there are no such rows, the
-    last of all. `checkpoint` holds the finished run, so that calling again returns at once.
+    Afterwards the model holds the averaged parameters (see `round_weights`): the last ones whose
+    held-out loss was as good as the lowest, or without held-out rows the final ones. `checkpoint`
+    holds the finished run, so that calling again returns at once.
 
     Args:
         model: moved to its device, freshly initialised from the run's seed.
-        batch_loss: the loss of one batch made from the given generator.
+        batch_loss: computes the loss of one batch made from the given generator.
         config: see `TrainConfig`.
-        checkpoint: a safetensors file; its folder is made.
+        checkpoint: a safetensors file; its folder is created.
         identity: fingerprint of data and configuration, kept in the checkpoint.
-        progress: told now and then.
+        progress: receives occasional reports.
         finish: called on the averaged parameters before they are rounded.
-        held_out: the mean loss of rows that are not learnt from, the same at every call.
-        clock: seconds, for the pace of checkpoints and `config.most_seconds`.
+        held_out: computes the mean loss of held-out rows, with the same rows and masks at every
+            call.
+        clock: seconds, for the intervals of checkpoints and `config.most_seconds`.
 
     Raises:
         CheckpointMismatch: `checkpoint` belongs to another run.
         TrainingStopped: Ctrl-C; the state was saved.
         TrainingDiverged: the loss is not finite.
-        DiskFull: a checkpoint could not be written; the one before is intact.
+        DiskFull: a checkpoint could not be written; the previous one is intact.
     """
     run, saved_step = _Run(model, config), -1
     if checkpoint.exists():
@@ -341,7 +346,7 @@ def train(
                 mean = value if mean is None else 0.9 * mean + 0.1 * value
                 if progress is not None:
                     progress.update(run.step, config.steps, mean)
-            # Whatever ends a run, its last state is looked at before.
+            # Evaluate the last state, whatever ends the run.
             if run.step % config.evaluate_every == 0 or run.ending(run.seconds) is not None:
                 look()
             if interrupt.is_set():
@@ -350,7 +355,7 @@ def train(
             if now - saved_at >= config.checkpoint_seconds:
                 save()
                 saved_at = now
-    # The file of a run that had ended stays as it is: what was found of it is kept by its digest.
+    # Leave the file of an ended run unchanged: results about it are kept by its digest.
     if run.step != saved_step:
         save()
     run.use(run.best or run.average)

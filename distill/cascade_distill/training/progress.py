@@ -1,4 +1,4 @@
-"""Progress bars on the terminal: rate, loss and time to go; plain lines where there is none."""
+"""Progress bars with rate, loss and remaining time; plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ from rich.progress import (
 
 from cascade_distill.training.early_stopping import HeldOutLosses
 
-# Seconds between lines where the output is a file or a pipe.
+# Seconds between lines if the output is a file or a pipe.
 LINE_SECONDS = 15.0
 
 
 class Bar:
-    """One bar; tells a training run's progress (`update`, then `settling`) and a sampling run's
-    (`rows`)."""
+    """A progress bar for a training run (`update`, then `settling`) or a sampling run (`rows`)."""
 
     def __init__(self, title: str, unit: str, console: Console) -> None:
         self.title, self.unit, self.console = title, unit, console
@@ -47,11 +46,11 @@ class Bar:
         self._line_at = float("-inf")
 
     def update(self, step: int, steps: int, loss: float) -> None:
-        """A training run has done `step` of `steps`; `loss` is in nats a row."""
+        """Report that a training run has done `step` of `steps`; `loss` is in nats per row."""
         self._show(step, steps, f"loss {loss:.3f}{self._held_out}")
 
     def held_out(self, losses: HeldOutLosses) -> None:
-        """A training run has looked at its held-out rows."""
+        """Report that a training run has evaluated its held-out rows."""
         if losses.best is not None:
             last = losses.evaluations[-1]
             self._held_out = (
@@ -60,12 +59,13 @@ class Bar:
             )
 
     def rows(self, done: int, total: int) -> None:
-        """A sampling run has made `done` of `total` rows."""
+        """Report that a sampling run has made `done` of `total` rows."""
         self._show(done, total, "")
 
     def settling(self, done: int, total: int) -> None:
-        """A network that is trained has drawn `done` of `total` rows, in which its relations are
-        counted."""
+        """Report that a trained network has drawn `done` of `total` rows to count how often
+        relations hold.
+        """
         if not self._settles:
             self._settles, self._first, self._line_at = True, None, float("-inf")
             self.title, self.unit = f"{self.title}: how often relations hold", "rows"
@@ -90,7 +90,7 @@ class Bar:
 
 @contextmanager
 def bar(title: str, unit: str, console: Console) -> Iterator[Bar]:
-    """A live bar for the length of the block."""
+    """Show a live bar for the duration of the block."""
     made = Bar(title, unit, console)
     with made._bar:
         yield made

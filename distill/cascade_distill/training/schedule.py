@@ -1,4 +1,4 @@
-"""How long and at which rate to train, and the randomness of each step: pure functions."""
+"""Training length, learning rate, and the randomness of each step, as pure functions."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from cascade_distill.training.early_stopping import last_step
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train.
+    """Configuration of a training run.
 
     Attributes:
-        steps: optimiser steps in all.
-        batch_rows: rows a step, drawn with replacement.
+        steps: total optimiser steps.
+        batch_rows: rows per step, drawn with replacement.
         learning_rate: peak of a linear warm-up and cosine decay to zero.
         warmup_steps: steps to the peak.
         weight_decay: AdamW's, on matrices only.
-        ema: decay a step of the averaged parameters, which are what is kept.
+        ema: decay per step of the averaged parameters, which are the ones kept.
         gradient_norm: gradients are clipped to this norm.
-        bfloat16: matrix products in bfloat16; parameters, their average and the optimiser's state
-            stay float32. Three times as fast on CPUs with AVX-512 BF16 and on GPUs.
+        bfloat16: compute matrix products in bfloat16; parameters, their average and the optimiser's
+            state stay float32. Three times as fast on CPUs with AVX-512 BF16 and on GPUs.
         seed: of initialisation, batches and masks.
-        checkpoint_seconds: a checkpoint at least this often.
-        evaluate_every: steps between two looks at the held-out rows, where there are any.
-        patience: looks in a row that may be worse than the lowest before the learning rate falls to
-            nothing, over a quarter more steps, and training ends; 0: any number.
-        tolerance: by how much of the lowest loss of the held-out rows another may be above it and
-            count as good; see `HeldOutLosses`.
-        most_seconds: training ends after as many seconds of it; None: when its steps are done.
+        checkpoint_seconds: longest time between checkpoints.
+        evaluate_every: steps between evaluations of the held-out rows, if there are any.
+        patience: evaluations in a row that may be worse than the lowest before the learning rate
+            falls to zero, over a quarter more steps, and training ends; 0: any number.
+        tolerance: how far a held-out loss may be above the lowest and count as equally good,
+            relative to the lowest; see `HeldOutLosses`.
+        most_seconds: limit of training time; None: train until all steps are done.
     """
 
     steps: int
@@ -52,18 +52,19 @@ class TrainConfig:
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """The randomness of one step, independent of the steps before it."""
+    """Return the random generator of one step, independent of the steps before it."""
     digest = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
 def learning_rate_at(step: int, config: TrainConfig, stalled: int | None = None) -> float:
-    """Linear warm-up, then half a cosine to zero; from where the held-out loss has stalled, a
-    straight line to zero.
+    """Return the learning rate: linear warm-up, then half a cosine to zero.
+
+    Once the held-out loss has stalled, the rate falls in a straight line to zero.
 
     Args:
         step: of `config.steps`, from 0.
-        stalled: the step at which the held-out loss did; None: it has not.
+        stalled: the step at which the held-out loss stalled; None: it has not.
     """
     if stalled is not None and step >= stalled:
         last = last_step(config.steps, stalled)

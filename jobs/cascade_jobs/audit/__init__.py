@@ -1,1 +1,1 @@
-"""An append-only log of decisions, in which a change can be found: RFC 6962's Merkle tree."""
+"""An append-only log of decisions in which changes can be detected: RFC 6962's Merkle tree."""

@@ -1,4 +1,4 @@
-"""`cascade audit`: what was decided, and whether anybody has changed what was written of it."""
+"""`cascade audit`: list decisions, and check whether their log was changed."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _content(state_dir: Path) -> Content:
 
 
 def report(findings: Findings) -> str:
-    """What was found, for people."""
+    """Format the findings for the user."""
     if findings.is_sound:
         first = f"{findings.size:,} entries are what was written; root {findings.root}"
     else:
@@ -146,7 +146,7 @@ def report(findings: Findings) -> str:
 
 
 def document(findings: Findings) -> Mapping[str, Any]:
-    """The findings as `cascade audit verify --json` prints them."""
+    """Return the findings in the format of `cascade audit verify --json`."""
     return {
         "sound": findings.is_sound,
         "size": findings.size,
@@ -157,7 +157,7 @@ def document(findings: Findings) -> Mapping[str, Any]:
 
 
 def line_of(entry: Mapping[str, Any]) -> str:
-    """An entry on a line."""
+    """Format an entry as a line."""
     names = ("event", "tenant", "call", "job", "table", "executor")
     parts = [str(entry.get("index", "")), time_of(entry)]
     parts += [str(entry[name]) for name in names if entry.get(name)]
@@ -166,13 +166,13 @@ def line_of(entry: Mapping[str, Any]) -> str:
 
 
 def reasons_of(entry: Mapping[str, Any]) -> str:
-    """Why it was decided so; "": nothing that can be read is said of that."""
+    """Return the reasons of a decision; "" if there are no readable ones."""
     reasons = entry.get("reasons")
     return "; ".join(map(str, reasons)) if isinstance(reasons, list) else ""
 
 
 def time_of(entry: Mapping[str, Any]) -> str:
-    """When it was written, UTC."""
+    """Return when an entry was written, UTC."""
     time = entry.get("time")
     if not isinstance(time, int | float):
         return ""

@@ -1,14 +1,15 @@
-"""The audit log: one entry a line, and after each a checkpoint: how many there are, and their root.
+"""The audit log: one entry per line, each followed by a checkpoint with the number of entries and
+their root.
 
-An entry is on the disk before anybody acts on it. Where it or its checkpoint cannot be written,
-both files are cut to what they were. Who is killed while writing leaves a line without an end,
-which nobody was told of; the next entry takes its place. Who is killed between an entry and its
-checkpoint leaves one entry without; whoever writes next adds the checkpoint first, so that two such
-entries are somebody else's work. Processes take turns by a lock that the kernel takes from whoever
-ends.
+An entry is on the disk before anybody acts on it. If it or its checkpoint cannot be written, both
+files are cut to their former length. A process that is killed while writing leaves a line without
+an end, which nobody was told of; the next entry replaces it. A process that is killed between an
+entry and its checkpoint leaves one entry without; the next writer adds the checkpoint first, so
+that two such entries prove tampering. Processes take turns with a lock that the kernel releases
+when its owner ends.
 
-A log that is not what its last checkpoint says takes no more entries: what cannot be written down
-is not to happen, and a log that went on would hide what became of it.
+A log that does not match its last checkpoint accepts no more entries: a decision that cannot be
+recorded must not take effect, and a log that continued would hide the tampering.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ from typing import IO, Any, TypeGuard
 from cascade_jobs.audit.merkle import Frontier, leaf_hash
 from cascade_jobs.errors import AuditRefused
 
-# In a server's state folder.
+# Subfolder of a server's state folder.
 FOLDER = "audit"
 LOG, CHECKPOINTS = "audit.log", "audit.checkpoints"
-# Numbers that any reader of JSON holds exactly; no log comes to so many.
+# Integers that any JSON reader holds exactly; no log has that many entries.
 MOST_ENTRIES = 2**53
 TOO_DEEP = "it is nested too deeply"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a log was at one time.
+    """State of a log at one time.
 
     Attributes:
-        size: its entries.
+        size: number of entries.
         root: of the tree over them, in hexadecimal digits.
         time: seconds since 1970-01-01 UTC.
     """
@@ -50,15 +51,15 @@ class Checkpoint:
     time: float = 0.0
 
     def to_line(self) -> bytes:
-        """The checkpoint as a line of JSON, with its end; `of_line` reads it again."""
+        """Return the checkpoint as a terminated line of JSON; `of_line` parses it."""
         return to_line({"size": self.size, "root": self.root, "time": self.time})
 
     @classmethod
     def of_line(cls, line: bytes) -> Checkpoint:
-        """What `to_line` gave.
+        """Parse the output of `to_line`.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is invalid.
         """
         try:
             content = json.loads(line)
@@ -76,25 +77,25 @@ class Checkpoint:
 
 
 def is_place(value: Any) -> TypeGuard[int]:
-    """Whether a value can be an entry's place, or how many there are."""
+    """Return whether a value can be an entry's index, or a number of entries."""
     return type(value) is int and 0 <= value <= MOST_ENTRIES
 
 
 class AuditLog:
-    """The log of one folder; of one thread at a time, and of any number of processes.
+    """The log in a folder; used by one thread at a time, and any number of processes.
 
     Args:
-        folder: of the log; it is made with the first entry.
+        folder: of the log; created with the first entry.
         clock: seconds since 1970-01-01 UTC.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._folder, self._clock = folder, clock
-        # What was read of the log before: up to which byte, and the tree over it.
+        # Part of the log that was read before: its end in bytes, and the tree over it.
         self._offset, self._tree = 0, Frontier()
 
     def append(self, content: Mapping[str, Any]) -> int:
-        """Write an entry down; it is on the disk when this returns.
+        """Append an entry; it is on the disk when this returns.
 
         Args:
             content: of the entry; `index` and `time` are added.
@@ -103,8 +104,8 @@ class AuditLog:
             Its index, from 0.
 
         Raises:
-            AuditRefused: the log is not what its last checkpoint says.
-            OSError: it cannot be written, or its checkpoint cannot; nothing is.
+            AuditRefused: the log does not match its last checkpoint.
+            OSError: it or its checkpoint cannot be written; nothing is.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._locked() as file:
@@ -115,10 +116,10 @@ class AuditLog:
             tree.add(leaf_hash(line[:-1]))
             with self._checkpoints() as (checkpoints, end):
                 if covered < index:
-                    # Somebody was killed before it was there.
+                    # A process was killed before it wrote the checkpoint.
                     with _or_as_before((checkpoints, end)):
                         end = _write(checkpoints, end, self._checkpoint_of(self._tree))
-                # An entry without its checkpoint is no fault, and the other way round it is.
+                # An entry may lack its checkpoint, but a checkpoint must not lack its entry.
                 with _or_as_before((checkpoints, end), (file, self._offset)):
                     offset = _write(file, self._offset, line)
                     _write(checkpoints, end, self._checkpoint_of(tree))
@@ -133,13 +134,17 @@ class AuditLog:
             fcntl.flock(made, fcntl.LOCK_EX)
             if is_new:
                 _sync_folder(self._folder)
-            # To append is to write at the end, wherever one stands: a torn line is to be replaced.
+            # Not opened for appending, which always writes at the end: a torn line must be
+            # replaced.
             with path.open("r+b") as file:
                 yield file
 
     def _read_on(self, file: IO[bytes]) -> int:
-        """Read what other processes have written since, and say how many entries a checkpoint is
-        of; raises AuditRefused."""
+        """Read the entries that other processes have written since; return how many a checkpoint
+        covers.
+
+        Raises AuditRefused.
+        """
         last = self._last_checkpoint()
         if file.seek(0, os.SEEK_END) < self._offset:
             raise self._refused(f"it is shorter than it was, and had {self._tree.size} entries")
@@ -154,11 +159,11 @@ class AuditLog:
             if last is not None and last.size == tree.size:
                 found = tree.root.hex()
         if last is None and tree.size > 1:
-            # Of the first entry somebody may have been killed before its checkpoint.
+            # Only the first entry may be without a checkpoint, if its writer was killed.
             raise self._refused(f"it has {tree.size} entries, and no checkpoint of them is there")
         if last is not None and last.size > tree.size:
             raise self._refused(f"it has {tree.size} entries, and had {last.size}")
-        # Of entries that were read before, the tree is the one that they made then.
+        # For entries that were read before, compare with the tree that they formed then.
         if last is not None and last.size >= self._tree.size and found != last.root:
             raise self._refused("its entries are not those of its last checkpoint")
         self._offset, self._tree = offset, tree
@@ -174,7 +179,7 @@ class AuditLog:
         path = self._folder / CHECKPOINTS
         try:
             with path.open("rb") as file:
-                # The last two lines, of which one may have no end, are far shorter.
+                # The last two lines, one of which may lack an end, are far shorter.
                 file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
                 lines = [line for line in file.read().split(b"\n")[:-1] if line]
         except FileNotFoundError:
@@ -186,7 +191,7 @@ class AuditLog:
 
     @contextmanager
     def _checkpoints(self) -> Iterator[tuple[IO[bytes], int]]:
-        """The file of them, and where its last whole line ends."""
+        """Open the checkpoints' file, and find where its last whole line ends."""
         path = self._folder / CHECKPOINTS
         is_new = not path.exists()
         with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
@@ -202,16 +207,16 @@ class AuditLog:
 
 
 def to_line(content: Mapping[str, Any]) -> bytes:
-    """JSON on a line, the same for equal contents."""
+    """Return JSON on a line, equal for equal contents."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.encode() + b"\n"
 
 
 def _write(file: IO[bytes], end: int, line: bytes) -> int:
-    """Write a line where a file's whole ones end, over what somebody was killed in the midst of.
+    """Write a line after a file's last whole line, over any torn line; return where it ends.
 
-    It is on the disk when this returns, with where it ends. Nothing is kept in a buffer, which
-    would be written after all when the file is closed.
+    It is on the disk when this returns. Nothing stays in a buffer, which would still be written
+    when the file is closed.
     """
     os.ftruncate(file.fileno(), end)
     while line:
@@ -223,11 +228,11 @@ def _write(file: IO[bytes], end: int, line: bytes) -> int:
 
 @contextmanager
 def _or_as_before(*files: tuple[IO[bytes], int]) -> Iterator[None]:
-    """Cut files to these lengths, in this order, where what is to be written cannot be."""
+    """Truncate files to these lengths, in this order, if the block fails."""
     try:
         yield
     except BaseException:  # also KeyboardInterrupt, which may leave half a line
-        # Where even that cannot be done, all is left as by a process that was killed.
+        # If even that fails, the files are as if the process had been killed.
         with suppress(OSError):
             for file, length in files:
                 os.ftruncate(file.fileno(), length)

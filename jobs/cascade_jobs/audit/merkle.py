@@ -1,8 +1,8 @@
-"""The Merkle tree of RFC 6962: roots, and proofs that one log is the beginning of another.
+"""The Merkle tree of RFC 6962: roots, and proofs that one log is a prefix of another.
 
 A tree over n leaves splits at the largest power of two below n (section 2.1). Leaves and inner
-nodes are hashed with different prefixes, so that none can be passed off as the other. Two roots and
-some hashes prove that nothing was changed between them; whoever checks needs no entry for it.
+nodes are hashed with different prefixes, so that neither can be passed off as the other. Two roots
+and some hashes prove that nothing was changed between them; checking the proof requires no entries.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 LEAF, NODE = b"\x00", b"\x01"
-# Of a tree without leaves.
+# Root of a tree without leaves.
 EMPTY = hashlib.sha256(b"").digest()
 
 
@@ -21,13 +21,15 @@ def leaf_hash(entry: bytes) -> bytes:
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """The hash of two subtrees beside each other."""
+    """Return the hash of two adjacent subtrees."""
     return hashlib.sha256(NODE + left + right).digest()
 
 
 class Frontier:
-    """A tree that grows, as the roots of its perfect subtrees: so many as its size has ones in
-    binary. A leaf is added, and a root given, in a time that grows with the logarithm of the size.
+    """A growing tree, as the roots of its perfect subtrees.
+
+    There are as many as its size has ones in binary. Adding a leaf and computing the root take time
+    logarithmic in the size.
     """
 
     def __init__(self, leaves: Iterable[bytes] = ()) -> None:
@@ -47,7 +49,7 @@ class Frontier:
 
     @property
     def root(self) -> bytes:
-        """The hash of the whole tree, 32 bytes."""
+        """Hash of the whole tree, 32 bytes."""
         if not self._perfect:
             return EMPTY
         found = self._perfect[-1]
@@ -56,20 +58,20 @@ class Frontier:
         return found
 
     def copy(self) -> Frontier:
-        """The same tree, which grows by itself."""
+        """Return an independent copy of the tree."""
         other = Frontier()
         other.size, other._perfect = self.size, list(self._perfect)
         return other
 
 
 def root_of(leaves: Iterable[bytes]) -> bytes:
-    """The hash of the tree over these leaves' hashes."""
+    """Return the hash of the tree over these leaf hashes."""
     return Frontier(leaves).root
 
 
 def consistency_proof(leaves: Sequence[bytes], before: int) -> list[bytes]:
-    """What shows that a tree begins with all leaves of an older one, PROOF(m, D[n]) of section
-    2.1.2.
+    """Return the proof that a tree begins with all leaves of an older one, PROOF(m, D[n]) of
+    section 2.1.2.
 
     Args:
         leaves: hashes of all leaves.
@@ -82,7 +84,7 @@ def consistency_proof(leaves: Sequence[bytes], before: int) -> list[bytes]:
         raise ValueError(f"before is {before}; allowed: 1 to {len(leaves)}")
     proof: list[bytes] = []
     first, end, is_known = 0, len(leaves), True
-    # Downwards, from the whole tree to the node in which the older one ends.
+    # Descend from the whole tree to the node in which the older one ends.
     while first + (end - first) != before:
         half = _split(end - first)
         if before <= first + half:
@@ -99,13 +101,13 @@ def consistency_proof(leaves: Sequence[bytes], before: int) -> list[bytes]:
 def is_consistent(
     before: int, after: int, root_before: bytes, root_after: bytes, proof: Sequence[bytes]
 ) -> bool:
-    """Whether a proof shows that the newer tree begins with the older one (RFC 9162, section
+    """Return whether a proof shows that the newer tree begins with the older one (RFC 9162, section
     2.1.4.2, whose trees are RFC 6962's).
 
     Args:
         before, after: leaves of the trees.
         root_before, root_after: their hashes.
-        proof: of `consistency_proof`.
+        proof: from `consistency_proof`.
     """
     if before == after:
         return not proof and root_before == root_after
@@ -134,5 +136,5 @@ def is_consistent(
 
 
 def _split(size: int) -> int:
-    """The largest power of two below a size of two or more."""
+    """Return the largest power of two below a size of two or more."""
     return 1 << ((size - 1).bit_length() - 1)

@@ -1,8 +1,8 @@
-"""What became of an audit log: entries that were changed, are missing, or were cut off.
+"""Verification of an audit log: finds entries that were changed, are missing, or were cut off.
 
-Since there is a checkpoint after each entry, the first root that does not hold says which entry is
-not what it was, unless a later one holds: then it is the checkpoint that was changed. Whoever may
-write both files may write both anew; a checkpoint that was kept elsewhere shows that too.
+Because each entry has a checkpoint, the first root that does not match identifies the changed
+entry, unless a later root matches: in that case the checkpoint was changed. Anyone who can write
+both files can rewrite both; a checkpoint that was kept elsewhere reveals that too.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from cascade_jobs.errors import AuditRefused
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found.
+    """Result of a verification.
 
     Attributes:
-        size: entries of the log that are whole.
+        size: whole entries of the log.
         root: of the tree over them, in hexadecimal digits.
-        faults: what is not as it was written, in order, each a sentence; none: all is.
-        remarks: what a crash may leave, which is no fault.
+        faults: tampering, in order, each a sentence; empty: none was found.
+        remarks: harmless traces of a crash.
     """
 
     size: int
@@ -39,24 +39,24 @@ class Findings:
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing was changed, as far as the checkpoints tell."""
+        """Whether nothing was changed, as far as the checkpoints show."""
         return not self.faults
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """Of the log as it is, to be kept elsewhere."""
+        """Checkpoint of the current log, to be kept elsewhere."""
         return Checkpoint(self.size, self.root)
 
 
 @dataclass(frozen=True)
 class Content:
-    """The files of a log, as they are.
+    """Content of a log's files.
 
     Attributes:
-        entries: lines that are whole, without their ends.
+        entries: whole lines, without their ends.
         checkpoints: likewise.
-        torn: bytes behind the last whole entry.
-        is_gone: whether there are checkpoints, and no file of the entries that they are of.
+        torn: bytes after the last whole entry.
+        is_gone: whether there are checkpoints, but no file of their entries.
     """
 
     entries: tuple[bytes, ...]
@@ -84,7 +84,9 @@ def content_of(folder: Path) -> Content:
 
 
 def _lines(path: Path) -> tuple[tuple[bytes, ...], int] | None:
-    """The whole lines of a file, and bytes behind them; None: it is not there."""
+    """Return the whole lines of a file, and the number of bytes after them; None: it does not
+    exist.
+    """
     try:
         *whole, torn = path.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -95,7 +97,7 @@ def _lines(path: Path) -> tuple[tuple[bytes, ...], int] | None:
 
 
 def read_entries(content: Content) -> Iterator[dict[str, Any]]:
-    """What the entries say; one that is no JSON says that."""
+    """Yield the entries' contents; one that is no JSON yields a note."""
     for number, line in enumerate(content.entries):
         try:
             found = json.loads(line)
@@ -105,10 +107,10 @@ def read_entries(content: Content) -> Iterator[dict[str, Any]]:
 
 
 def checkpoint_of(path: Path) -> Checkpoint:
-    """A checkpoint that was kept elsewhere: the last line of a file.
+    """Read a checkpoint that was kept elsewhere: the last line of a file.
 
     Raises:
-        AuditRefused: there is none in it.
+        AuditRefused: the file has none.
     """
     try:
         lines = [line for line in path.read_bytes().splitlines() if line.strip()]
@@ -123,7 +125,7 @@ def checkpoint_of(path: Path) -> Checkpoint:
 
 
 def verify(content: Content, kept: Checkpoint | None = None) -> Findings:
-    """Hold a log to its checkpoints, and to one that was kept elsewhere.
+    """Compare a log with its checkpoints, and with one that was kept elsewhere.
 
     Args:
         content: of the log.
@@ -133,14 +135,14 @@ def verify(content: Content, kept: Checkpoint | None = None) -> Findings:
     leaves = [leaf_hash(each) for each in content.entries]
     roots = _roots(leaves)
     checkpoints = _checkpoints(content, faults)
-    # What a later one shows to be changed says nothing of the entries.
+    # A checkpoint that a later one proves changed says nothing about the entries.
     checkpoints, before = _believed(roots, checkpoints)
     faults += before
     covered = max((each.size for each in checkpoints), default=0)
     size = len(leaves)
     places = list(_places(content))
     faults += places
-    # What is missing in the midst changes all roots behind it, which tells nothing more.
+    # A missing entry changes all later roots, which adds no information.
     first = None if places else _first_changed(roots, checkpoints)
     if first is not None:
         faults.append(first)
@@ -156,7 +158,8 @@ def verify(content: Content, kept: Checkpoint | None = None) -> Findings:
             f"{content.torn:,} bytes of an entry stand at the end that somebody was killed while "
             "writing; the next entry takes their place"
         )
-    # Between an entry and its checkpoint somebody may be killed, but nobody goes on without.
+    # A process may be killed between an entry and its checkpoint, but no process continues without
+    # one.
     if size - covered > 1:
         faults.append(f"{_entries(covered, size)} not covered by a checkpoint: they were added")
     elif size > covered:
@@ -165,7 +168,7 @@ def verify(content: Content, kept: Checkpoint | None = None) -> Findings:
 
 
 def _roots(leaves: Sequence[bytes]) -> list[str]:
-    """Of the trees over none, one, two of the leaves, and so on."""
+    """Return the roots of the trees over zero, one, two and more of the leaves."""
     tree = Frontier()
     out = [tree.root.hex()]
     for leaf in leaves:
@@ -194,7 +197,7 @@ def _checkpoints(content: Content, faults: list[str]) -> list[Checkpoint]:
 
 
 def _places(content: Content) -> Iterator[str]:
-    """Entries that do not stand where they were written: one before is missing, or was added."""
+    """Describe entries at a wrong index: an earlier one is missing, or was added."""
     expected = 0
     for number, entry in enumerate(read_entries(content)):
         index = entry.get("index")
@@ -211,17 +214,17 @@ def _places(content: Content) -> Iterator[str]:
 def _believed(
     roots: Sequence[str], checkpoints: Sequence[Checkpoint]
 ) -> tuple[list[Checkpoint], list[str]]:
-    """The checkpoints that no later one shows to be changed, and what is to be said of the others.
+    """Return the checkpoints that no later one proves changed, and sentences about the others.
 
-    One that holds, and is of more entries than all that hold before, shows it of those in between:
-    the entries are what they were.
+    A matching checkpoint of more entries than all matching ones before it proves the checkpoints in
+    between changed: their entries are intact.
     """
 
     def holds(each: Checkpoint) -> bool:
         return each.size < len(roots) and roots[each.size] == each.root
 
     held = [each.size if holds(each) else 0 for each in checkpoints]
-    # The largest that holds from each of them on.
+    # The largest matching size from each of them on.
     largest = list(accumulate(reversed(held), max))[::-1]
     believed, said, before = [], [], 0
     for each, later in zip(checkpoints, largest, strict=True):
@@ -250,7 +253,7 @@ def _first_changed(roots: Sequence[str], checkpoints: Sequence[Checkpoint]) -> s
 
 
 def _end(content: Content) -> int:
-    """The index that the next entry would have."""
+    """Return the index that the next entry would have."""
     last = next(iter(read_entries(Content(content.entries[-1:], ()))), {}).get("index")
     return last + 1 if is_place(last) else len(content.entries)
 
@@ -258,7 +261,7 @@ def _end(content: Content) -> int:
 def _against(
     kept: Checkpoint, end: int, leaves: Sequence[bytes], roots: Sequence[str]
 ) -> Iterator[str]:
-    """Whether the log begins with the one that the checkpoint is of, by a proof of consistency."""
+    """Check by a consistency proof whether the log begins with the one of the checkpoint."""
     if kept.size > end:
         yield (
             f"{_entries(end, kept.size)} cut off: the checkpoint kept elsewhere is of {kept.size}"
@@ -277,7 +280,7 @@ def _against(
 
 
 def _entries(first: int, end: int) -> str:
-    """Entries from `first` to before `end`, with the verb of their number."""
+    """Name the entries from `first` to before `end`, with a verb in the right number."""
     if end - first == 1:
         return f"entry {first} is"
     return f"entries {first} to {end - 1} are"

@@ -1,1 +1,1 @@
-"""What is said of a job's rows beside them, for programs that read data sets."""
+"""Descriptions written beside a job's rows, for programs that read data sets."""

@@ -11,7 +11,7 @@ from cascade_jobs.descriptions.known import SOFTWARE, UNSTATED, Known
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
 RAI = "http://mlcommons.org/croissant/RAI/1.0"
-# Terms of use are named as in the Data Provenance Standards.
+# Terms of use have the names of the Data Provenance Standards.
 TERMS_OF_USE = "https://docs.oasis-open.org/dps/prov-meta/v1.0/schema/data-provenance.json"
 DATA_TYPES = {
     "categorical": "sc:Text",
@@ -23,7 +23,7 @@ DATA_TYPES = {
 RECORDS, FILES = "rows", "parquet-files"
 ENCODING = "application/x-parquet"
 
-# Of the specification's appendix 1, as far as it is used here.
+# The parts of the specification's appendix 1 that are used here.
 _CROISSANT = (
     *("citeAs", "column", "containedIn", "equivalentProperty", "excludes", "extract", "field"),
     *("fileObject", "fileProperty", "fileSet", "format", "includes", "isLiveDataset", "jsonPath"),
@@ -103,7 +103,7 @@ def croissant(known: Known) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    """A value that JSON-LD keeps as it is: of its own, null is left out, and lists are sets."""
+    """Convert a value to JSON-LD without loss: JSON-LD drops null, and treats lists as sets."""
     if isinstance(value, bool | str | int | float):
         return value
     return {"@type": "@json", "@value": value}
@@ -126,7 +126,7 @@ def _files(known: Known) -> list[dict[str, Any]]:
 
 
 def _file_set(known: Known) -> dict[str, Any]:
-    # Files of jobs of before have no folder of their own.
+    # Files of older jobs have no folder of their own.
     folder, slash, _ = known.parts[0].name.rpartition("/")
     return {
         "@type": "cr:FileSet",
@@ -147,7 +147,7 @@ def _record_set(known: Known) -> dict[str, Any]:
         "field": [
             {
                 "@type": "cr:Field",
-                # Names are anybody's; in an IRI a slash or a space would be another one.
+                # Column names are arbitrary; a slash or a space would change the IRI.
                 "@id": f"{RECORDS}/{quote(column.name, safe='')}",
                 "name": column.name,
                 "description": f"{column.kind}, {'may' if column.nullable else 'never'} NULL",

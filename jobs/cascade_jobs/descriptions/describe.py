@@ -1,4 +1,4 @@
-"""All that is said of a job's rows beside them: files by their names."""
+"""All descriptions of a job's rows: files by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cascade_jobs.job import CROISSANT, PROVENANCE, Job, Part
 
 
 def describe(job: Job, parts: Sequence[Part]) -> Mapping[str, bytes]:
-    """What is written beside a job's files; nothing where nobody kept what is known of the release.
+    """Return the descriptions of a job's rows; empty if nothing about the release was recorded.
 
     Args:
         job: whose rows they are.

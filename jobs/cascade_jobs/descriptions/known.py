@@ -1,8 +1,8 @@
-"""What there is to say of a job's rows, whoever it is said to: gathered once, in plain words.
+"""Facts about a job's rows for all descriptions, collected once and in plain words.
 
-Nothing of it is of the run that made the files, nor of when that was: what stands for a date is the
-release's, since a release and a seed are all that rows follow from. So descriptions are the same
-bytes for the same job, as the files are.
+They do not depend on the run that made the files, or on its time: the date is the release's, since
+rows follow from a release and a seed alone. So descriptions have the same bytes for the same job,
+like the files.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from cascade_jobs.specification import Specification
 
 SOFTWARE = "Cascade"
 UNSTATED = "not stated"
-# Of a release whose manifest has no date.
+# Date of a release whose manifest has none.
 NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a job's rows.
+    """Facts about a job's rows.
 
     Attributes:
-        made: what was asked for.
-        facts: of the release, and the terms.
+        made: the specification.
+        facts: about the release, and the terms.
         parts: the files with rows.
     """
 
@@ -47,7 +47,7 @@ class Known:
 
     @property
     def title(self) -> str:
-        """What the rows are called: how many they are, and of which table."""
+        """Title of the rows: their number and table."""
         return f"{self.made.rows:,} synthetic rows of {self.made.table}"
 
     @property
@@ -62,12 +62,12 @@ class Known:
 
     @property
     def release(self) -> str:
-        """Which release, in words."""
+        """Description of the release."""
         return f"{self.made.table} version {self.made.version} ({self.made.release})"
 
     @property
     def method(self) -> str:
-        """How the rows came to be, in words."""
+        """Description of how the rows were made."""
         software = f"{SOFTWARE} {self.facts.software}".strip()
         return (
             f"Machine-made: drawn by the {self.made.tier} of release {self.release}, a model that "
@@ -77,7 +77,7 @@ class Known:
 
     @property
     def conditions(self) -> str:
-        """What was known of the rows beforehand, in words."""
+        """Description of the values that were given for the rows."""
         said = []
         if self.made.given:
             given = ", ".join(f"{name} = {json.dumps(v)}" for name, v in self.made.given.items())
@@ -96,7 +96,7 @@ class Known:
 
     @property
     def privacy(self) -> str:
-        """What is known of the privacy of who is in the table, in words."""
+        """Description of the privacy guarantees for persons in the table."""
         epsilon = self.facts.epsilon
         if epsilon is None:
             return (
@@ -113,7 +113,7 @@ class Known:
 
     @property
     def limits(self) -> str:
-        """What rows are not good for, in words."""
+        """Description of unsuitable uses of the rows."""
         return (
             "Rows follow what a model has learnt; what is rare in the table may be rarer, or "
             "missing. The dates given are those of the release: rows follow from it and from the "
@@ -122,12 +122,12 @@ class Known:
 
     @property
     def uses(self) -> list[tuple[str, str]]:
-        """What the rows may be used for: codes, and what they mean."""
+        """Permitted uses of the rows: codes, and their meaning."""
         return [(code, USES[code]) for code in self.facts.terms.uses if code in USES]
 
     @property
     def properties(self) -> dict[str, object]:
-        """What a program may want to know, by name; None: there is none."""
+        """Machine-readable properties by name; None: unknown."""
         made, facts = self.made, self.facts
         return {
             "synthetic": True,
@@ -152,7 +152,7 @@ class Known:
 
 
 def document(content: object) -> bytes:
-    """JSON as people read it too; the same bytes for equal contents."""
+    """Format readable JSON; the same bytes for equal contents."""
     try:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     except ValueError as exc:

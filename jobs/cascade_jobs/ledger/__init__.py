@@ -1,4 +1,4 @@
-"""The ledger of jobs: what is written down, who makes which file, and who of these still lives."""
+"""The ledger of jobs: recorded jobs, leases on their files, and liveness of the lease owners."""
 
 from cascade_jobs.ledger.ledger import NAME, Asked, Ledger, Limits, Remains
 

@@ -1,4 +1,4 @@
-"""What whoever runs a server is told of its jobs: how many there are, and what has happened."""
+"""Statistics of jobs for the operator: current numbers, and counts of events."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from cascade_jobs.states import JobState
 
 
 class Count(StrEnum):
-    """What the ledger counts from its first job on, whoever makes rows and whatever is forgotten.
+    """Events that the ledger counts from its first job on, independent of executors and of
+    forgotten jobs.
 
-    Each is counted in the transaction in which it happens: a process that is killed has counted
-    what it has done, and nothing twice.
+    Each is counted in the transaction in which it happens: a killed process has counted what it has
+    done, and nothing twice.
     """
 
     SHARDS = "shards"  # files of rows that are whole; by table and tier
@@ -25,17 +26,16 @@ class Count(StrEnum):
 
 @dataclass(frozen=True)
 class JobStatistics:
-    """Of one ledger, at one time.
+    """Statistics of one ledger, at one time.
 
     Attributes:
-        states: jobs that are kept, by state; of each there is a number.
-        waiting: of those that have not ended, how many say that they cannot go on now.
-        oldest_pending: seconds since the oldest job was asked for which nobody has begun with,
-            though no decision keeps it back; 0: there is none.
-        oldest_waiting: seconds for which a job has not gone on, the longest; 0: all do.
+        states: stored jobs by state; every state has a number.
+        waiting: how many unfinished jobs cannot continue now.
+        oldest_pending: age in seconds of the oldest job that was not started, except jobs that a
+            policy decision holds back; 0: there is none.
+        oldest_waiting: longest time in seconds for which a job has not continued; 0: all do.
         bytes: of results in the server's own folder.
-        counts: what has happened, by what it is, the table ("" where it is no table's), and the
-            tier or the cause.
+        counts: number of events by kind, table ("" if it concerns none), and tier or cause.
     """
 
     states: Mapping[JobState, int]

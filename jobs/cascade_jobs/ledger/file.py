@@ -1,4 +1,4 @@
-"""The ledger's file: opened, read, and changed in transactions that see each other's ends."""
+"""The ledger's file: opening, reading, and serialised transactions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Specification
 from cascade_jobs.states import JobEvent, JobState, follows
 
-# Seconds that a transaction waits for another one's end.
+# Seconds that a transaction waits for another one to end.
 BUSY_SECONDS = 10.0
 OPEN = "('PENDING', 'RUNNING')"
 
@@ -36,15 +36,15 @@ _PART = "SELECT shards.*, jobs.rows_folder FROM shards JOIN jobs ON jobs.id = sh
 
 
 class LedgerFile:
-    """The jobs of one state folder; of one thread at a time.
+    """The jobs of one state folder; used by one thread at a time.
 
     Args:
-        path: of the file; it is made where there is none.
-        clock: seconds since 1970-01-01 UTC, as other machines and later boots have them.
-        new_id: what a new job is called.
+        path: of the file; created if it does not exist.
+        clock: seconds since 1970-01-01 UTC, comparable between machines and after reboots.
+        new_id: returns the id of a new job.
 
     Raises:
-        LedgerRefused: it is damaged, cannot be written, or a newer server made it.
+        LedgerRefused: it is damaged, cannot be written, or was made by a newer server.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class LedgerFile:
         self._seen = -1
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # The thread that opens it need not be the one that asks, as long as only one does.
+            # Another thread than the opening one may use it, if only one does at a time.
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -66,7 +66,7 @@ class LedgerFile:
         self._connection.row_factory = sqlite3.Row
         try:
             self._connection.execute("PRAGMA journal_mode = WAL")
-            # A commit is on the disk when it returns: who was told of a job finds it after a power
+            # A commit is on the disk when it returns, so that a confirmed job survives a power
             # failure.
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("PRAGMA foreign_keys = ON")
@@ -85,7 +85,7 @@ class LedgerFile:
         )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -105,13 +105,13 @@ class LedgerFile:
         try:
             self._connection.execute("COMMIT")
         except sqlite3.Error:
-            # A full disk leaves it open, with nothing of it done.
+            # A full disk leaves the transaction open, with nothing done.
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
 
     def job(self, name: str) -> Job:
-        """One job.
+        """Return one job.
 
         Raises:
             UnknownJob: there is none of that id.
@@ -125,13 +125,13 @@ class LedgerFile:
     def jobs(
         self, most: int = 1000, tenant: str | None = None, unended_first: bool = False
     ) -> list[Job]:
-        """The newest jobs, newest first.
+        """Return the newest jobs, newest first.
 
         Args:
-            most: how many at most.
-            tenant: whose; None: all.
-            unended_first: whether those that run are taken before those that wait to, and these
-                before those that have ended, however old they are.
+            most: largest number to return.
+            tenant: their owner; None: all.
+            unended_first: whether to take running jobs before pending ones, and these before ended
+                ones, regardless of age.
         """
         whose, values = ("", ()) if tenant is None else ("WHERE tenant = ?", (tenant,))
         order = "state != 'RUNNING', state != 'PENDING'," if unended_first else ""
@@ -140,12 +140,14 @@ class LedgerFile:
         return sorted(found, key=lambda job: (-job.created, job.id))
 
     def parts(self, name: str) -> list[Part]:
-        """The files of a job that are whole, without its manifest, in their order."""
+        """Return the complete files of a job, without its manifest, in their order."""
         return [part for part in self.files(name) if part.rows]
 
     def files(self, name: str) -> list[Part]:
-        """The files of a job that are whole: rows, then what is said of them, its manifest last. Of
-        one that came to nothing there are none."""
+        """Return the complete files of a job: rows, then descriptions, its manifest last.
+
+        Empty for a failed or cancelled job.
+        """
         rows = self._connection.execute(
             f"{_PART} WHERE job = ? AND shards.state = 'DONE' "
             "AND jobs.state NOT IN ('FAILED', 'CANCELLED') "
@@ -155,7 +157,7 @@ class LedgerFile:
         return [_part(each) for each in rows]
 
     def part(self, name: str, number: int) -> Part | None:
-        """One file of a job, by its shard's number; None: it is not whole."""
+        """Return one file of a job, by its shard's number; None: it is not complete."""
         found = self._connection.execute(
             f"{_PART} WHERE job = ? AND number = ? AND rows > 0 AND shards.state = 'DONE'",
             (name, number),
@@ -163,7 +165,7 @@ class LedgerFile:
         return None if found is None else _part(found)
 
     def leading(self, name: str) -> int:
-        """How many of a job's files are whole up to the first that is not."""
+        """Return how many of a job's files are complete up to the first that is not."""
         found = self._connection.execute(
             "SELECT min(number) FROM shards WHERE job = ? AND rows > 0 AND state != 'DONE'", (name,)
         ).fetchone()[0]
@@ -171,7 +173,7 @@ class LedgerFile:
 
     def _end(self, job: Job, event: JobEvent, reason: str) -> None:
         self._connection.execute(
-            # What is to be completed nobody needs any more, and it may be large.
+            # Rows to complete are no longer needed, and may be large.
             "UPDATE jobs SET state = ?, reason = ?, waiting = '', finished = ?, conditions = x'' "
             "WHERE id = ?",
             (follows(job.state, event), reason, self._clock(), job.id),
@@ -182,7 +184,7 @@ class LedgerFile:
         return [_job(each) for each in self._connection.execute(query, values)]
 
     def _count(self, name: Count, label: str = "", table: str = "", number: int = 1) -> None:
-        """Add to a count, within the transaction of what is counted: it is counted once."""
+        """Add to a count within the transaction of the event, so that it is counted once."""
         self._connection.execute(
             "INSERT INTO counts (name, of_table, label, number) VALUES (?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET number = number + excluded.number",
@@ -190,7 +192,7 @@ class LedgerFile:
         )
 
     def has_changed(self) -> bool:
-        """Whether another connection has changed anything since this was asked last."""
+        """Return whether another connection has changed anything since the last call."""
         now = self._connection.execute("PRAGMA data_version").fetchone()[0]
         before, self._seen = self._seen, now
         return bool(now != before)

@@ -1,4 +1,4 @@
-"""Leases: who makes which file of a job's results, and what becomes of it."""
+"""Leases: which executor makes which file of a job's results, and how the lease ends."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from cascade_jobs.ledger.counting import Count
 from cascade_jobs.ledger.file import OPEN, LedgerFile
 from cascade_jobs.states import JobEvent, JobState, follows
 
-# Leases of one file after which nobody is given another: whatever makes it ends its process.
+# Most leases of one file: if they are used up, something in it kills every process that makes it.
 MOST_LEASES = 100
-# Seconds after which it is asked again what could not be decided.
+# Seconds until an impossible decision is retried.
 ASK_AGAIN = 30.0
-# Seconds between two tries that count as having waited at most: who tries may have been stopped for
-# days, and a clock may have been set.
+# Most seconds between two attempts that count as waiting: the executor may have been stopped for
+# days, or a clock may have been set.
 LONGEST_GAP = 600.0
-# No rest between two tries is longer, and no lease; what says so was written by a clock that was
-# ahead.
+# Upper bound of rests between attempts and of leases; a later time was written by a fast clock.
 FARTHEST = 7200.0
-# Of a job that a decision keeps back: since when it has not gone on. No try of its own failed, and
-# how long it is held counts towards nobody's patience.
+# Start of the wait of a job held back by a decision. None of its own attempts failed, so this time
+# does not count towards its patience.
 _SINCE = (
     "waiting_since = CASE waiting_since WHEN 0 THEN ? ELSE waiting_since END, tries = 0, "
     "waited = 0, tried_at = 0"
@@ -31,7 +30,7 @@ _SINCE = (
 
 
 class Decision(Protocol):
-    """Whether somebody may run a job, and why."""
+    """Whether an executor may run a job, and why."""
 
     @property
     def may_run(self) -> bool: ...
@@ -40,25 +39,27 @@ class Decision(Protocol):
 
 
 class Rules(Protocol):
-    """What holds at one time of whoever asks for a lease."""
+    """Rules for an executor at one time."""
 
     @property
     def key(self) -> str:
-        """Another one when decisions may be others."""
+        """Changes whenever decisions may change."""
 
     def decide(self, job: Job) -> Decision:
-        """Whether it may run a job; raises JobsError or OSError where it cannot be decided now."""
+        """Decide whether the executor may run a job; raise JobsError or OSError if that is
+        impossible now.
+        """
 
 
 class Gate(Protocol):
-    """Says of jobs whether whoever asks for a lease may run them."""
+    """Source of the rules for an executor."""
 
     def now(self) -> Rules:
-        """What holds now; raises JobsError where that cannot be said."""
+        """Return the current rules; raise JobsError if they are unavailable."""
 
 
 class Leases(LedgerFile):
-    """What executors ask of the ledger."""
+    """The ledger's operations for executors."""
 
     def claim(
         self,
@@ -68,22 +69,22 @@ class Leases(LedgerFile):
         gate: Gate | None = None,
         was_dismissed: Callable[[str], bool] = lambda _: False,
     ) -> Lease | None:
-        """Take the lease of a file that nobody makes; None: there is none now.
+        """Take the lease of a file that no executor is making; None: there is none now.
 
-        Jobs take turns, file by file, so that a small one need not wait for the end of a large one.
+        Jobs take turns, file by file, so that a small job need not wait for the end of a large one.
 
         Args:
-            owner: who makes it.
-            seconds: how long the lease is good for, unless it is renewed.
-            is_gone: whether another owner is known to be no more.
-            gate: whether whoever makes it may; None: all may.
-            was_dismissed: whether another owner was ended on purpose: its leases are put back, and
-                not lost.
+            owner: the executor.
+            seconds: duration of the lease, unless it is renewed.
+            is_gone: returns whether another owner is known to have ended.
+            gate: decides whether the executor may run a job; None: all are allowed.
+            was_dismissed: returns whether another owner was ended on purpose: its leases are
+                returned and do not count as lost.
         """
         with self._transaction() as sql:
             now = self._clock()
             others = sql.execute("SELECT DISTINCT owner FROM shards WHERE state = 'LEASED'")
-            # All of theirs at once: of who is gone nobody can be asked a second time.
+            # All of its leases at once: a second query about a gone owner is impossible.
             for each in others.fetchall():
                 if is_gone(each["owner"]):
                     self._take_back(each["owner"], was_dismissed(each["owner"]))
@@ -105,7 +106,8 @@ class Leases(LedgerFile):
                 "leases = leases + 1 WHERE job = ? AND number = ?",
                 (owner, fence, now + seconds, job.id, found["number"]),
             )
-            # What waits for no file of its own has waited for a decision, which is another one now.
+            # A job without a failed file of its own was waiting for a decision, which has now
+            # changed.
             sql.execute(
                 "UPDATE jobs SET waiting = '', waiting_since = 0 WHERE id = ? AND tries = 0",
                 (job.id,),
@@ -121,7 +123,7 @@ class Leases(LedgerFile):
             return Lease(self.job(job.id), shard, fence, conditions.fetchone()[0])
 
     def _take_back(self, owner: str, was_dismissed: bool) -> None:
-        """Have nobody make the files of an owner that is no more."""
+        """Take back the leases of an owner that has ended."""
         changed = self._connection.execute(
             "UPDATE shards SET state = 'WAITING', owner = '', drawn = 0, leases = leases - ? "
             "WHERE state = 'LEASED' AND owner = ? "
@@ -132,7 +134,7 @@ class Leases(LedgerFile):
             self._count(Count.LEASES_LOST, number=changed.rowcount)
 
     def _free(self, now: float, gate: Gate | None) -> sqlite3.Row | None:
-        """A file that nobody makes, of a job that the gate lets through."""
+        """Return an unleased file of a job that the gate admits."""
         rules = None if gate is None else gate.now()
         key = "" if rules is None else rules.key
         while True:
@@ -159,8 +161,10 @@ class Leases(LedgerFile):
                 return found
 
     def _say_why(self, key: str) -> None:
-        """Have jobs that wait for other rules say so: these may have held before, and others, or a
-        file that could not be made, in between."""
+        """Update the reason of jobs that wait under other rules.
+
+        Those may have applied before, with other rules or a failed file in between.
+        """
         why = (
             "SELECT why FROM decisions WHERE decisions.job = jobs.id AND decisions.key = ? "
             "AND NOT decisions.may_run"
@@ -173,7 +177,7 @@ class Leases(LedgerFile):
         )
 
     def _passes(self, name: str, rules: Rules) -> bool:
-        """Whether rules let a job through; they are asked once."""
+        """Return whether rules admit a job, from the stored decision if there is one."""
         key, now = rules.key, self._clock()
         found = self._connection.execute(
             "SELECT may_run FROM decisions WHERE job = ? AND key = ?", (name, key)
@@ -183,7 +187,7 @@ class Leases(LedgerFile):
         try:
             decision = rules.decide(self.job(name))
         except (JobsError, OSError) as exc:
-            # It is asked again in a while; what it cannot decide is not done.
+            # It is retried after a while; an undecided job does not run.
             self._connection.execute(
                 f"UPDATE jobs SET waiting = ?, {_SINCE}, retry_at = ? WHERE id = ?",
                 (f"it cannot be decided who may run it: {exc}", now, now + ASK_AGAIN, name),
@@ -201,7 +205,7 @@ class Leases(LedgerFile):
         return decision.may_run
 
     def begin(self, lease: Lease) -> None:
-        """There was nothing in a job's output, and there may be files of it from now on.
+        """Record that a job's output was empty, and may have files of the job from now on.
 
         Raises:
             LeaseLost: as `renew`.
@@ -211,10 +215,10 @@ class Leases(LedgerFile):
             sql.execute("UPDATE jobs SET is_begun = 1 WHERE id = ?", (lease.job.id,))
 
     def renew(self, lease: Lease, drawn: int, seconds: float) -> None:
-        """Go on with a file: `drawn` rows of it are made.
+        """Renew the lease of a file, of which `drawn` rows are made.
 
         Raises:
-            LeaseLost: it is somebody else's now, or its job has ended.
+            LeaseLost: another executor has it now, or its job has ended.
         """
         with self._transaction() as sql:
             self._check_held(lease)
@@ -232,17 +236,17 @@ class Leases(LedgerFile):
         publish: Callable[[], None] = lambda: None,
         beside: Sequence[Part] = (),
     ) -> None:
-        """A file is whole.
+        """Record a complete file.
 
         Args:
             lease: of the file.
-            sha256, size: of what it holds.
-            publish: gives the file its name. Nobody can take over the lease meanwhile.
-            beside: with a manifest, what else says something of the files and has its name already.
+            sha256, size: of its content.
+            publish: gives the file its name. No other executor can take over the lease meanwhile.
+            beside: with a manifest, the descriptions, which have their names already.
 
         Raises:
-            LeaseLost: it is somebody else's now, or its job has ended; nothing was published.
-            OSError: as `publish` raises it; nothing is written down.
+            LeaseLost: another executor has it now, or its job has ended; nothing was published.
+            OSError: from `publish`; nothing is recorded.
         """
         with self._transaction() as sql:
             self._check_held(lease)
@@ -271,14 +275,15 @@ class Leases(LedgerFile):
     def give_back(
         self, lease: Lease, waiting: str, retry_at: float, cause: Cause = Cause.OTHER
     ) -> None:
-        """A file cannot be made now: nobody is to try before `retry_at`. A lease that is lost
-        already changes nothing.
+        """Return the lease of a file that cannot be made now, to be retried from `retry_at`.
+
+        Does nothing if the lease is already lost.
 
         Args:
             lease: of the file.
             waiting: what its job waits for.
             retry_at: on the ledger's clock.
-            cause: of that, by which it is counted.
+            cause: label for counters.
         """
         with self._transaction() as sql:
             if self._let_go(lease):
@@ -299,13 +304,15 @@ class Leases(LedgerFile):
                 )
 
     def put_off(self, lease: Lease) -> None:
-        """Whoever makes a file is asked to stop: somebody else may make it at once. A lease that is
-        lost already changes nothing."""
+        """Return the lease of an executor that is asked to stop: another may take it at once.
+
+        Does nothing if the lease is already lost.
+        """
         with self._transaction():
             self._let_go(lease)
 
     def fail(self, lease: Lease, reason: str, cause: Cause = Cause.OTHER) -> None:
-        """A job cannot succeed. A lease that is lost already changes nothing."""
+        """Record that a job cannot succeed. Does nothing if the lease is already lost."""
         with self._transaction():
             try:
                 self._check_held(lease)
@@ -315,7 +322,7 @@ class Leases(LedgerFile):
             self._count(Count.FAILURES, cause)
 
     def _let_go(self, lease: Lease) -> bool:
-        """Have nobody make a file; False: it is somebody else's already."""
+        """Release a file's lease; False: another executor has it already."""
         changed = self._connection.execute(
             "UPDATE shards SET state = 'WAITING', owner = '', drawn = 0, leases = leases - 1 "
             "WHERE job = ? AND fence = ? AND state = 'LEASED'",

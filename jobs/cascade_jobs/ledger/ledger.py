@@ -1,11 +1,11 @@
-"""The ledger: which jobs there are, who makes which of their files, and which files are whole.
+"""The ledger: which jobs exist, which executors make their files, and which files are complete.
 
 It is one SQLite file in the server's state folder. Each change is one transaction that takes the
-writer's lock at its begin, so that of two who decide at once the second sees what the first did. A
-file of results is made under a lease: for a while, by one owner, with a number that grows with each
-lease. Who was paused for so long that somebody else took over has an older number, and what it made
-is refused. An owner of this machine that is gone is known at once (see `owners`), others when their
-time is over.
+writer's lock at its begin, so that of two concurrent decisions the second sees the result of the
+first. A result file is made under a lease: for a limited time, by one owner, with a fencing number
+that grows with each lease. An executor that was paused until another took over has an older number,
+and its result is refused. The end of an owner on this machine is detected at once (see `owners`),
+that of others when their lease expires.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ NAME = "jobs.sqlite"
 
 @dataclass(frozen=True)
 class Limits:
-    """What jobs may take.
+    """Limits on jobs.
 
     Attributes:
-        jobs: that have not ended, at once.
+        jobs: unfinished jobs at once.
         bytes: of results in the server's own folder.
     """
 
@@ -44,18 +44,18 @@ class Limits:
 
 @dataclass(frozen=True)
 class Asked:
-    """A job that is asked for, checked.
+    """A checked request for a job.
 
     Attributes:
         specification: what it is to make.
         shard_rows: of its plan.
-        token: of the client's choosing, which stands for this one job however often it is asked
-            for; "": none.
+        token: the client's idempotency token, which stands for this one job however often it is
+            sent; "": none.
         conditions: the rows to complete, as they were sent; empty: there are none.
-        fresh: whether to make it though there is a job of the same specification.
-        facts: what is known of its release; None: nothing.
-        tenant: whose it is to be; "": nobody was asked who they are.
-        any_version: whether no version was named, so that it is of the one that answers now.
+        fresh: whether to make it even if a job with the same specification exists.
+        facts: about its release; None: unknown.
+        tenant: its owner; "": access is not configured.
+        any_version: whether no version was named, so that the default version was used.
     """
 
     specification: Specification
@@ -68,15 +68,17 @@ class Asked:
     any_version: bool = False
 
     def is_meant_by(self, other: Specification) -> bool:
-        """Whether a job of the same token is what is asked for once more, though another version
-        answers by now: whoever named none has not asked for another job."""
+        """Return whether an existing job with the same token is this request.
+
+        This holds even if the default version has changed since, if the request named no version.
+        """
         made = self.specification
         same = replace(made, version=other.version, release=other.release)
         return self.any_version and same.digest == other.digest
 
     @property
     def stored_token(self) -> str | None:
-        """The token as the ledger has it: tenants choose theirs without knowing of each other."""
+        """The token in the ledger; tenants have separate namespaces."""
         if not self.token:
             return None
         return f"{self.tenant}\n{self.token}" if self.tenant else self.token
@@ -84,13 +86,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Remains:
-    """What is left of earlier results, as somebody saw who looked before a job is written down.
+    """Remains of earlier results, as found before a job is recorded.
 
     Attributes:
-        gone: jobs that are done, and whose results are not all there any more: they are not reused.
-        cleared: jobs that are done, and where their files were there is nothing any more: others
-            may write there.
-        is_taken: whether there is something where the job's files are to go, whosever it is.
+        gone: finished jobs whose results are no longer complete: they are not reused.
+        cleared: finished jobs whose files have all disappeared: other jobs may write there.
+        is_taken: whether anything exists at the job's output, whoever wrote it.
     """
 
     gone: Collection[str] = ()
@@ -102,15 +103,17 @@ class Ledger(Leases):
     """The jobs of one state folder; see `LedgerFile` for how it is opened."""
 
     def done_like(self, specification: Specification, tenant: str = "") -> list[Job]:
-        """A tenant's jobs that are done and whose results may be what is asked for, the newest
-        first: whoever submits looks first whether they are still there."""
+        """Return a tenant's finished jobs whose results may match the request, the newest first.
+
+        The caller must first check that the results still exist.
+        """
         found = self._jobs_where(
             "jobs.state = 'DONE' AND digest = ? AND tenant = ?", (specification.digest, tenant)
         )
         return found[::-1]
 
     def done_at(self, output: str) -> list[str]:
-        """Ids of jobs that are done, and whose files are at an output."""
+        """Return ids of finished jobs whose files are at an output."""
         found = self._connection.execute(
             "SELECT id FROM jobs WHERE state = 'DONE' AND output = ?", (output,)
         )
@@ -124,25 +127,24 @@ class Ledger(Leases):
         remains: Remains = Remains(),
         admit: Callable[[Job], None] = lambda _: None,
     ) -> tuple[Job, bool]:
-        """Write a job down, unless there is one already that is meant.
+        """Record a job, unless a matching one exists.
 
         Args:
-            asked: the job.
-            output_of: by the job's id where its results go, and whether that is the server's own
-                folder.
-            limits: what there may be.
-            remains: what is left of earlier results.
-            admit: refuses a job that nobody may run, by raising; of one that was there it is not
-                asked.
+            asked: the request.
+            output_of: returns, for the job's id, where its results go, and whether that is the
+                server's own folder.
+            limits: on jobs.
+            remains: of earlier results.
+            admit: raises to refuse a job that no executor may run; not called for an existing job.
 
         Returns:
-            The job, and whether it was there before.
+            The job, and whether it existed before.
 
         Raises:
             TokenTaken: the token stands for another specification.
-            TooManyJobs: there is no room for one more.
-            SpecificationRefused: another job's results are where these are to go.
-            Exception: as `admit` raises it; nothing is written down.
+            TooManyJobs: a limit is reached.
+            SpecificationRefused: another job's results are at the output.
+            Exception: from `admit`; nothing is recorded.
         """
         specification, digest = asked.specification, asked.specification.digest
         with self._transaction() as sql:
@@ -205,7 +207,7 @@ class Ledger(Leases):
                 f"{waiting} jobs have not ended, and max_jobs allows {limits.jobs}; wait for one "
                 "of them, or cancel one"
             )
-        # Whose files go elsewhere takes none of it.
+        # The limit does not apply to results that go elsewhere.
         if is_owned and (used := self.owned_bytes()) >= limits.bytes:
             raise TooManyJobs(
                 f"results take {used:,} bytes, and job_disk_mib allows {limits.bytes:,}; they go "
@@ -229,9 +231,8 @@ class Ledger(Leases):
                 f"output {asked_for or output} is there and is not empty; allowed: a folder or URL "
                 "that is empty, or a file that is not there yet"
             )
-        # Where nothing is yet two jobs would both see that; and a folder within another one's would
-        # be read as a part of it. Who is done is not asked about: what is there by now, the next
-        # one sees.
+        # Two jobs could both find an empty output, and a folder within another job's would be read
+        # as a part of it. Finished jobs do not matter here: their files were found before.
         for each in self._connection.execute(
             "SELECT id, tenant, output, json_extract(specification, '$.output') AS asked_for "
             "FROM jobs WHERE state != 'DONE' AND NOT is_clean"
@@ -244,7 +245,7 @@ class Ledger(Leases):
                 )
 
     def cancel(self, name: str, reason: str) -> Job:
-        """End a job that has not ended; one that was cancelled stays so.
+        """Cancel an unfinished job; a cancelled one stays so.
 
         Raises:
             UnknownJob: there is none of that id.
@@ -262,7 +263,7 @@ class Ledger(Leases):
     # What is kept, and for how long.
 
     def owned_bytes(self) -> int:
-        """Bytes of results in the server's own folder."""
+        """Return the bytes of results in the server's own folder."""
         found = self._connection.execute(
             "SELECT coalesce(sum(shards.bytes), 0) FROM shards JOIN jobs ON jobs.id = shards.job "
             "WHERE jobs.is_owned AND NOT jobs.is_clean"
@@ -270,14 +271,14 @@ class Ledger(Leases):
         return int(found.fetchone()[0])
 
     def statistics(self) -> JobStatistics:
-        """How many jobs there are, and what has happened; at one time, whoever writes meanwhile."""
+        """Return the numbers of jobs and of events, consistent at one time."""
         sql, now = self._connection, self._clock()
         sql.execute("BEGIN")
         try:
             states = dict.fromkeys(JobState, 0)
             for each in sql.execute("SELECT state, count(*) FROM jobs GROUP BY state"):
                 states[JobState(each[0])] = each[1]
-            # Whom the policy keeps waiting is late by nobody's fault.
+            # Jobs that the policy holds back do not count as late.
             pending = sql.execute(
                 "SELECT min(created) FROM jobs WHERE state = 'PENDING' AND NOT EXISTS (SELECT 1 "
                 "FROM decisions WHERE decisions.job = jobs.id AND NOT decisions.may_run "
@@ -303,11 +304,12 @@ class Ledger(Leases):
             sql.execute("COMMIT")
 
     def to_clean(self, is_gone: Callable[[str], bool] = lambda _: False) -> Job | None:
-        """A job that came to nothing, and whose files are still there; None: there is none. One of
-        which somebody still makes a file is left until that is told so and has let go of it.
+        """Return a failed or cancelled job whose files still exist; None: there is none.
+
+        A job with a live lease is left until its executor has noticed and released it.
 
         Args:
-            is_gone: whether an owner of leases makes nothing any more.
+            is_gone: returns whether an owner of leases has ended.
         """
         for each in self._connection.execute(
             "SELECT id FROM jobs WHERE state IN ('FAILED', 'CANCELLED') AND NOT is_clean"
@@ -322,35 +324,39 @@ class Ledger(Leases):
         return None
 
     def cleaned(self, name: str) -> None:
-        """The files of a job that came to nothing are gone."""
+        """Record that the files of a failed or cancelled job were removed."""
         with self._transaction() as sql:
             sql.execute("UPDATE jobs SET is_clean = 1 WHERE id = ?", (name,))
 
     def to_forget(self, seconds: float) -> Job | None:
-        """A job that ended so long ago, and is not to be cleaned; None: there is none."""
+        """Return a job that ended at least `seconds` ago and needs no cleaning; None: there is
+        none.
+        """
         return self._one_where(
             "finished > 0 AND finished <= ? AND (state = 'DONE' OR is_clean)",
             (self._clock() - seconds,),
         )
 
     def _one_where(self, holds: str, values: Sequence[object]) -> Job | None:
-        """One of the jobs of which something holds, found by an index."""
+        """Return one of the jobs that satisfy a condition, found by an index."""
         query = f"SELECT id FROM jobs WHERE {holds} LIMIT 1"
         found = self._connection.execute(query, values).fetchone()
         return None if found is None else self.job(found["id"])
 
     def forget(self, name: str) -> None:
-        """There never was such a job."""
+        """Delete a job from the ledger."""
         with self._transaction() as sql:
             sql.execute("DELETE FROM jobs WHERE id = ?", (name,))
 
     def next_work(self, forget_seconds: float, key: str = "") -> float | None:
-        """When there is something to do, on the ledger's clock, at the latest; None: there is
-        nothing. A job that has not ended may have work now, whoever has its leases.
+        """Return the latest time, on the ledger's clock, at which to look for work; None: there is
+        none.
+
+        An unfinished job may have work now, whoever has its leases.
 
         Args:
-            forget_seconds: after which a job that has ended is forgotten.
-            key: of a gate's decisions: jobs that it does not let through are no work.
+            forget_seconds: time after which an ended job is forgotten.
+            key: of a gate's decisions: jobs that it holds back are no work.
         """
         found = self._connection.execute(
             f"""
@@ -367,11 +373,11 @@ class Ledger(Leases):
 
 
 def _is_within(one: str, other: str) -> bool:
-    """Whether two outputs are the same, or one is a folder within the other; "" is nowhere."""
+    """Return whether two outputs are equal, or one is inside the other; "" is nowhere."""
     one, other = one.rstrip("/") + "/", other.rstrip("/") + "/"
     return len(min(one, other, key=len)) > 1 and (one.startswith(other) or other.startswith(one))
 
 
 def _named(found: sqlite3.Row, asked: Asked) -> str:
-    """A job, for who asks for another: its id is for its own tenant."""
+    """Name a job for the owner of another: only its own tenant sees the id."""
     return f"job {found['id']}" if found["tenant"] == asked.tenant else "another job"

@@ -1,7 +1,7 @@
-"""Who makes files, and whether they still live: each holds a lock that the kernel takes from it.
+"""Owners of leases and their liveness: each holds a lock that the kernel releases when it ends.
 
-A lease says until when its owner may be waited for. For an owner of this machine there is no need
-to wait: a process that is killed, however suddenly, loses its locks.
+A lease's expiry bounds the wait for its owner. For an owner on this machine no wait is needed: a
+killed process loses its locks at once.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import IO
 
 _SUFFIX = ".lock"
-# What is in the lock of one that was ended on purpose.
+# Content of the lock file of an owner that was ended on purpose.
 _DISMISSED = "dismissed"
 
 
 class Owner:
-    """This process's name in the ledger; it is held until `leave`, or until the process ends.
+    """This process's name in the ledger, held until `leave`, or until the process ends.
 
     Args:
-        folder: where owners of one ledger hold their locks.
+        folder: of the lock files of one ledger's owners.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,7 +36,9 @@ class Owner:
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def is_gone(self, name: str) -> bool:
-        """Whether another owner is known to be no more; of other machines nothing is known."""
+        """Return whether another owner is known to have ended; False for owners on other
+        machines.
+        """
         if name == self.name or not name.startswith(_machine() + "-"):
             return False
         path = self._folder / (name + _SUFFIX)
@@ -45,7 +47,7 @@ class Owner:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if file.read() == _DISMISSED:
                     self._dismissed.add(name)
-                # Nobody takes the name again, so that the file is of no more use.
+                # Names are never reused, so the file is no longer needed.
                 path.unlink(missing_ok=True)
         except FileNotFoundError:
             return True
@@ -54,7 +56,7 @@ class Owner:
         return True
 
     def was_dismissed(self, name: str) -> bool:
-        """Whether another owner was ended on purpose; see `dismiss`."""
+        """Return whether another owner was ended on purpose; see `dismiss`."""
         if name in self._dismissed:
             return True
         try:
@@ -63,21 +65,21 @@ class Owner:
             return False
 
     def leave(self) -> None:
-        """Be no owner any more."""
+        """Give up the name and its lock."""
         with contextlib.suppress(OSError):
             self._path.unlink()
         self._file.close()
 
 
 def dismiss(folder: Path, process: int) -> None:
-    """Write down that a process of this machine is about to be ended on purpose, so that nobody
-    takes it for one that came to grief.
+    """Record that a process of this machine is about to be ended on purpose, so that it does not
+    count as crashed.
 
     Args:
-        folder: as of `Owner`.
-        process: its number.
+        folder: as for `Owner`.
+        process: its process id.
     """
-    # What cannot be written down is counted as if the process had ended by itself, no more.
+    # Without the record, the process only counts as crashed.
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             if path.name.startswith(_of_process(process)):

@@ -1,4 +1,4 @@
-"""The ledger's tables, by version: made anew, brought up to date, or refused."""
+"""The ledger's tables by version: create, migrate, or refuse."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cascade_jobs.errors import LedgerRefused
 
-# What turns each version into the next; the first makes it. To add one, append to it.
+# Statements that migrate each version to the next; the first creates the tables. Append to add one.
 MIGRATIONS: Sequence[Sequence[str]] = (
     (
         """CREATE TABLE jobs (
@@ -101,17 +101,17 @@ MIGRATIONS: Sequence[Sequence[str]] = (
 
 
 def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables of now out of those of before; all of it, or nothing.
+    """Migrate the tables to the current version, completely or not at all.
 
     Raises:
         LedgerRefused: a newer server made them.
-        sqlite3.Error: the file is none of SQLite's, or cannot be written.
+        sqlite3.Error: the file is not SQLite's, or cannot be written.
     """
     if _version(connection) == len(MIGRATIONS):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # Somebody else may have done it in the meantime.
+        # Another process may have migrated them in the meantime.
         version = _version(connection)
         if version > len(MIGRATIONS):
             raise LedgerRefused(

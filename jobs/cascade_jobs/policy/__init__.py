@@ -1,1 +1,3 @@
-"""Where tables may go, and who may work off their jobs: the policy, and what follows from it."""
+"""The policy: where tables may be stored, which executors may run their jobs, and its
+enforcement.
+"""

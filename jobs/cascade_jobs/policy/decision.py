@@ -1,4 +1,4 @@
-"""Who may run a job: a pure function of the job, an executor and the policy, with its reasons."""
+"""Decision of who may run a job: a pure function of job, executor and policy, with its reasons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cascade_jobs.policy.policy import ExecutorPolicy, Policy
 
 
 class Payload(StrEnum):
-    """What an executor is given to work on, beside numbers of rows and seeds."""
+    """Data that an executor receives, beside numbers of rows and seeds."""
 
     RELEASE = "release"  # networks and codec, and at most one row that all rows share
     ROWS = "rows"  # rows that a caller has sent, to be completed: these may be real
@@ -22,12 +22,12 @@ class Payload(StrEnum):
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be decided about.
+    """Subject of a decision.
 
     Attributes:
-        table: whose rows are made.
+        table: source of the rows.
         epsilon: of the release's differential privacy; None: no bound is known.
-        payload: what goes to the executor.
+        payload: data that the executor receives.
     """
 
     table: str
@@ -36,7 +36,7 @@ class Work:
 
     @classmethod
     def of_job(cls, job: Job) -> Work:
-        """What a job gives to its executor."""
+        """Return what a job passes to its executor."""
         epsilon = None if job.facts is None else job.facts.epsilon
         payload = Payload.ROWS if job.specification.conditions else Payload.RELEASE
         return cls(job.specification.table, epsilon, payload)
@@ -47,9 +47,9 @@ class Decision:
     """Whether an executor may run a job.
 
     Attributes:
-        executor, kind: as the policy calls it.
+        executor, kind: as in the policy.
         may_run: whether it may.
-        reasons: why, or all that speaks against it.
+        reasons: why it may, or everything that speaks against it.
     """
 
     executor: str
@@ -59,17 +59,17 @@ class Decision:
 
     @property
     def why(self) -> str:
-        """On a line, for whoever waits."""
+        """The reasons in one line, for the user."""
         return f"{self.executor}: {'; '.join(self.reasons)}"
 
 
 def decide(work: Work, executor: str, policy: Policy) -> Decision:
-    """Whether an executor may run a job.
+    """Decide whether an executor may run a job.
 
     Args:
-        work: what is to be decided about.
+        work: subject of the decision.
         executor: its name.
-        policy: what holds.
+        policy: the current policy.
     """
     found = policy.executors.get(executor)
     if found is None:
@@ -82,17 +82,17 @@ def decide(work: Work, executor: str, policy: Policy) -> Decision:
 
 
 def decide_all(work: Work, policy: Policy) -> tuple[Decision, ...]:
-    """Of each executor of a policy whether it may run a job, in their order."""
+    """Decide for each executor of a policy, in its order."""
     return tuple(decide(work, name, policy) for name in policy.executors)
 
 
 def some_may(decisions: Sequence[Decision]) -> bool:
-    """Whether one of them may."""
+    """Return whether any executor may run the job."""
     return any(each.may_run for each in decisions)
 
 
 def explained(decisions: Sequence[Decision]) -> str:
-    """Of all of them why, on a line."""
+    """Explain all decisions in one line."""
     return " | ".join(each.why for each in decisions)
 
 
@@ -150,7 +150,7 @@ def _for(work: Work, executor: ExecutorPolicy, policy: Policy) -> list[str]:
 
 
 def as_mapping(decision: Decision) -> Mapping[str, object]:
-    """As an entry of the audit log has it."""
+    """Return the decision as an entry of the audit log."""
     return {
         "executor": decision.executor,
         "allowed": decision.may_run,

@@ -1,4 +1,4 @@
-"""Where jobs are let through: the policy of a file is asked, and what it says is written down."""
+"""Enforcement of the policy file for jobs; every decision is recorded in the audit log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cascade_jobs.policy.policy import LOCAL, Policy, parse_policy
 
 
 class PolicyFile:
-    """A policy as its file has it now: read anew whenever the file has changed.
+    """A policy file, read again whenever it has changed.
 
     Args:
         path: of the file.
@@ -37,18 +37,18 @@ class PolicyFile:
         self._found: tuple[Policy | None, tuple[int, ...]] = None, ()
 
     def current(self) -> Policy:
-        """What holds now.
+        """Return the current policy.
 
         Raises:
-            PolicyRefused: the file cannot be read, or is no policy. Nobody goes by the one before:
-                it may be what was to be ended.
+            PolicyRefused: the file cannot be read, or is invalid. The previous policy is not used:
+                it may be what the change was meant to end.
         """
         try:
             found = self._path.stat()
         except OSError as exc:
             raise PolicyRefused(f"{self._path} cannot be read: {exc.strerror}") from exc
         now = found.st_mtime_ns, found.st_size, found.st_ino
-        # Threads may ask at once; each reads it then.
+        # Several threads may read at once; then each reads the file.
         policy, seen = self._found
         if policy is None or now != seen:
             self._found = None, ()
@@ -58,7 +58,7 @@ class PolicyFile:
 
 
 def read_policy(path: Path) -> Policy:
-    """A policy from a file; raises PolicyRefused as `parse_policy`, and where it cannot be read."""
+    """Read a policy file; raises PolicyRefused if it is invalid or unreadable."""
     from cascade_tables.yaml_files import read_text
 
     try:
@@ -70,12 +70,12 @@ def read_policy(path: Path) -> Policy:
 
 @dataclass(frozen=True)
 class Rules:
-    """A policy as it was at one time, asked for one executor.
+    """A policy at one time, for one executor.
 
     Attributes:
-        policy: what holds.
-        audit: where decisions are written down.
-        executor: whose.
+        policy: the policy.
+        audit: the log of decisions.
+        executor: its name.
     """
 
     policy: Policy
@@ -84,14 +84,14 @@ class Rules:
 
     @property
     def key(self) -> str:
-        """Of decisions by this policy about this executor."""
+        """Identifies decisions by this policy about this executor."""
         return f"{self.executor}@{self.policy.digest}"
 
     def decide(self, job: Job) -> Decision:
-        """Whether the executor may run a job; it is in the log when this returns.
+        """Decide whether the executor may run a job; the decision is in the log when this returns.
 
         Raises:
-            AuditRefused, OSError: it cannot be written down.
+            AuditRefused, OSError: it cannot be recorded.
         """
         work = Work.of_job(job)
         decision = decide(work, self.executor, self.policy)
@@ -101,25 +101,27 @@ class Rules:
 
 
 class Gate:
-    """Decides about jobs for one executor, and for whoever submits them; each decision is in the
-    audit log before anybody acts on it.
+    """Decides about jobs, for one executor and at submission; each decision is in the audit log
+    before it takes effect.
 
     Args:
         policies: of the server.
         audit: the log.
-        executor: who asks for work.
+        executor: which asks for work.
     """
 
     def __init__(self, policies: PolicyFile, audit: AuditLog, executor: str = LOCAL) -> None:
         self._policies, self._audit, self._executor = policies, audit, executor
 
     def now(self) -> Rules:
-        """What holds now for the executor; raises PolicyRefused."""
+        """Return the executor's current rules; raises PolicyRefused."""
         return Rules(self._policies.current(), self._audit, self._executor)
 
     def decisions(self, job: Job) -> tuple[Decision, ...]:
-        """Of each executor whether it may run a job, as things are now: what is asked only, and not
-        written down. Where the policy cannot be read nobody may."""
+        """Return the current decision for each executor, without recording it.
+
+        If the policy cannot be read, no executor may run the job.
+        """
         try:
             policy = self._policies.current()
         except PolicyRefused as exc:
@@ -127,15 +129,15 @@ class Gate:
         return decide_all(Work.of_job(job), policy)
 
     def terms(self, table: str) -> Terms:
-        """What is said of a table's synthetic rows; raises PolicyRefused."""
+        """Return the terms of a table's synthetic rows; raises PolicyRefused."""
         return self._policies.current().terms(table)
 
     def admit(self, job: Job) -> None:
-        """Let a job be written down that somebody may run.
+        """Admit a job if some executor may run it.
 
         Raises:
-            PolicyForbids: nobody may, which is written down too.
-            PolicyRefused, AuditRefused, OSError: it cannot be decided, or not written down.
+            PolicyForbids: none may; this is recorded too.
+            PolicyRefused, AuditRefused, OSError: the decision is impossible, or cannot be recorded.
         """
         policy, work = self._policies.current(), Work.of_job(job)
         decisions = decide_all(work, policy)

@@ -1,1 +1,1 @@
-"""An open loop in processes of its own: calls when they are due, and exactly what they took."""
+"""An open loop in separate processes: calls when they are due, with exact latencies."""

@@ -15,7 +15,7 @@ from cascade_loadtest.generator.plan import Plan
 
 
 async def carry_out(plan: Plan) -> None:
-    """Connect, wait for the word, ask, print."""
+    """Connect, wait for the start signal, make the calls, and print the result."""
     if plan.in_flight:
         print("ready", flush=True)
         per_s, refused, cpu = await closed_loop(plan)
@@ -23,7 +23,7 @@ async def carry_out(plan: Plan) -> None:
         return
     asking = Asking(plan)
     await asking.connect()
-    # What is there now stays: a collection of it would be lag.
+    # Later collections skip existing objects: collecting them would cause lag.
     gc.collect()
     gc.freeze()
     print("ready", flush=True)
@@ -33,7 +33,7 @@ async def carry_out(plan: Plan) -> None:
 
 
 def main() -> None:
-    """Do as the plan of the file says."""
+    """Carry out the plan in the given file."""
     try:
         uvloop.run(carry_out(Plan.read(Path(sys.argv[1]))))
     except (OSError, TimeoutError, RuntimeError) as exc:

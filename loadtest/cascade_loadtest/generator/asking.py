@@ -1,4 +1,4 @@
-"""One process of the generator: it asks when calls are due, and counts what became of them."""
+"""One process of the generator: it makes calls when they are due, and counts the outcomes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from cascade_loadtest.generator.plan import Plan
 from cascade_loadtest.generator.tally import Tally
 from cascade_loadtest.outcomes import Calls
 
-# Why a call was never sent.
+# Reasons why a call was never sent.
 LATE_HERE, NO_STREAM = "the generator was late", "no stream was free"
-# Seconds between attempts to have a connection again.
+# Seconds between attempts to reconnect.
 RECONNECT = 0.02
-# Seconds for a server to take a connection.
+# Most seconds for a server to accept a connection.
 CONNECT_SECONDS = 10.0
 
 
 def who_answered(response: pb.SynthesizeResponse) -> str:
-    """The tier of an answer: "pool", "cache", "student" or "teacher"."""
+    """Return the tier of an answer: "pool", "cache", "student" or "teacher"."""
     provenance = response.provenance
     if provenance.from_pool:
         return "pool"
@@ -38,8 +38,8 @@ def who_answered(response: pb.SynthesizeResponse) -> str:
 class Asking:
     """The calls of one process.
 
-    Every call has one end: it is answered, it fails by the code that the server said, it is given
-    up at its deadline, or it was never sent and is dropped.
+    Every call ends in one way: it is answered, it fails with the server's code, it is given up at
+    its deadline, or it is dropped without having been sent.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -61,10 +61,10 @@ class Asking:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def connect(self) -> None:
-        """Have all connections.
+        """Open all connections.
 
         Raises:
-            OSError, TimeoutError: nobody listens, or says nothing.
+            OSError, TimeoutError: nobody listens, or nothing is answered.
         """
         for _ in range(self._plan.connections):
             await self._open()
@@ -97,7 +97,7 @@ class Asking:
                 return
 
     async def run(self, begin: float) -> Tally:
-        """Ask from a time of the monotonic clock on, until every call has ended."""
+        """Make calls from a time of the monotonic clock on, until every call has ended."""
         self._begin = begin
         self.tally.began = time.time() + begin - time.monotonic()
         cpu = time.process_time()
@@ -116,7 +116,7 @@ class Asking:
         return self.tally
 
     def _tick(self, alarm: Alarm) -> None:
-        """Take up what is due, give up what is late, and wake for whatever is next."""
+        """Start the due calls, give up the late ones, and set the alarm for the next."""
         now = time.monotonic() - self._begin
         while self._taken < len(self._due) and self._due[self._taken] <= now:
             self._take(self._taken)
@@ -150,7 +150,7 @@ class Asking:
             self._send(number, connection)
 
     def _free(self) -> Answers | None:
-        """The next connection that has room for a call."""
+        """Return the next connection that has room for a call."""
         for _ in self._connections:
             self._turn = (self._turn + 1) % len(self._connections)
             if not self._connections[self._turn].full:

@@ -1,8 +1,8 @@
-"""Waking up when a call is due, to within some ten microseconds.
+"""An alarm for due calls, accurate to some ten microseconds.
 
-An event loop's own timers are whole milliseconds, and what they are late by would be measured as
-the server's. Linux has timers as files (timerfd_create(2)), which a loop can watch; elsewhere the
-loop's own have to do.
+An event loop's own timers have whole milliseconds, and their delay would be measured as the
+server's. Linux has timers as files (timerfd_create(2)), which a loop can watch; elsewhere the
+loop's own timers are used.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Alarm:
 
     Args:
         loop: the running event loop.
-        ring: called then, in the loop.
+        ring: called at that time, in the loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
@@ -45,9 +45,9 @@ class Alarm:
             loop.add_reader(self._file, self._rung)
 
     def set(self, at: float) -> None:
-        """Ring once, at a time of `time.monotonic()`; another time set before is forgotten."""
+        """Ring once at a time of `time.monotonic()`, instead of any time set before."""
         if self._file >= 0:
-            # A time of 0 would switch it off.
+            # A time of 0 would disarm it.
             nanoseconds = max(1, round(1e9 * at))
             spec = _Itimerspec()
             spec.value = _Timespec(*divmod(nanoseconds, 1_000_000_000))

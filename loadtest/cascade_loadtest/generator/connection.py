@@ -1,4 +1,6 @@
-"""A connection of the generator: as `open_loop`'s, but it reads answers and says why calls fail."""
+"""A connection of the generator: like `open_loop`'s, but it reads answers and reports why calls
+fail.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,10 @@ from cascade_loadtest.frames import (
 )
 from cascade_loadtest.open_loop import Connection, End
 
-# Bytes of answers after which the server is told that they are read: its window is 2^31 of them.
+# Bytes of answers after which the flow-control window, of 2^31 bytes, is replenished.
 READ_BYTES = 2**28
 CODES = {code.value[0]: code.name for code in StatusCode}
-# What a call ends with that was reset, that never had a connection, and that was given up here.
+# Codes of a call that was reset, that never had a connection, and that was given up here.
 RESET, LOST, GAVE_UP = "UNAVAILABLE", "UNAVAILABLE", "DEADLINE_EXCEEDED"
 OK = "OK"
 Ended = Callable[[int, str, bytes], None]
@@ -62,7 +64,7 @@ class Answers(Connection):
 
     @property
     def under_way(self) -> int:
-        """Calls that have been sent and have not ended."""
+        """Number of calls that have been sent and have not ended."""
         return len(self._calls)
 
     def _received(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
@@ -95,13 +97,13 @@ class Answers(Connection):
 
 
 def address_of(target: str) -> tuple[str, int]:
-    """Host and port of "host:port"; of IPv6 without its brackets."""
+    """Return host and port of "host:port"; an IPv6 address loses its brackets."""
     host, _, port = target.rpartition(":")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def code_of(trailers: bytes) -> str:
-    """What `grpc-status` says in a block that was made without a table, by its name."""
+    """Return the name of the `grpc-status` in a block that was encoded without a table."""
     start = trailers.index(b"grpc-status") + len(b"grpc-status")
     text = trailers[start + 1 : start + 1 + trailers[start]]
     return CODES.get(int(text), "UNKNOWN") if text.isdigit() else "UNKNOWN"

@@ -1,1 +1,3 @@
-"""A table's rows to tokens and back: a codec for each column, and all columns at once."""
+"""Conversion of a table's rows to tokens and back: one codec per column, and all columns
+at once.
+"""

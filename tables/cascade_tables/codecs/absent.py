@@ -1,4 +1,4 @@
-"""What stands for a value that is not known."""
+"""The placeholder for an unknown value."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Final
 
 
 class Absent:
-    """The type of `ABSENT`, so that it is told from every value, and prints its name."""
+    """Type of `ABSENT`, which differs from every value and prints its name."""
 
     def __repr__(self) -> str:
         return "ABSENT"
 
 
-# Stands for a value that is not known, and is to be synthesised. NULL (None) is a value.
+# Stands for an unknown value, which is to be synthesised. NULL (None) is a value.
 ABSENT: Final = Absent()
 
-# Of what stands where there is no value.
+# Types of placeholders without a value.
 HOLES = frozenset((Absent, type(None)))
 ABSENT_ONLY = frozenset((Absent,))

@@ -1,8 +1,8 @@
-"""All binned columns of a table at once.
+"""Decoding of all binned columns of a table at once.
 
-NumPy takes about as long for one number as for a hundred, so that to decode columns one after
-another takes as many times longer as there are columns. Their cells lie one after another in tables
-here, and a batch's numbers of all columns are found together.
+NumPy takes about as long for one number as for a hundred, so decoding column by column multiplies
+the time by the number of columns. Here the columns' cells lie one after another in shared tables,
+and the numbers of all columns of a batch are decoded together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cascade_tables.schema import Kind
 
 
 class _Sort:
-    """The columns of real, or of whole, numbers among those of a table."""
+    """The table's columns of real numbers, or those of whole numbers."""
 
     def __init__(self, real: bool, codecs: Sequence[BinnedCodec]) -> None:
         every = [codec.pairs for codec in codecs]
@@ -40,10 +40,10 @@ class _Sort:
 
 
 class BinnedColumns:
-    """Decodes any of a table's binned columns together; see the module's docstring.
+    """Decoder of any of a table's binned columns together; see the module's docstring.
 
     Args:
-        codecs: of all columns of the table; those that are listed are passed over.
+        codecs: of all columns of the table; listed ones are skipped.
         first_slot: of each column, [C].
     """
 
@@ -54,7 +54,7 @@ class BinnedColumns:
         self._marks_from = np.array(marks_from, np.int32)[:, None]
         self._real = np.array([codec.column.kind is Kind.CONTINUOUS for codec in codecs])
         sorts: dict[bool, list[BinnedCodec]] = {True: [], False: []}
-        # Of each column, its place among those of its sort.
+        # For each column, its index among those of its sort.
         self._place = np.zeros(len(codecs), np.intp)
         for index, codec in enumerate(codecs):
             if isinstance(codec, BinnedCodec):
@@ -66,16 +66,16 @@ class BinnedColumns:
     def decode(
         self, tokens: Tokens, columns: Sequence[int], uniform: NDArray[np.float64]
     ) -> tuple[list[NDArray[np.float64] | NDArray[np.int64]], NDArray[np.bool_]]:
-        """What `BinnedCodec.decode` makes of each column.
+        """Decode the columns as `BinnedCodec.decode` does.
 
         Args:
             tokens: int32 [n, T].
-            columns: k binned ones, by their places in the schema.
-            uniform: [k, n], which places inside bins.
+            columns: indices of k binned columns in the schema.
+            uniform: [k, n], chooses the places inside bins.
 
         Returns:
-            Numbers [n] of each column: float64 of real, int64 of whole ones (microseconds since
-            1970-01-01 UTC for date-times), a placeholder where NULL; and where NULL, bool [k, n].
+            Numbers [n] of each column: float64 for real, int64 for whole ones (microseconds since
+            1970-01-01 UTC for date-times), a placeholder where NULL; and a NULL mask, bool [k, n].
         """
         which = np.array(columns, np.intp)
         slots = self._first[which]

@@ -1,4 +1,4 @@
-"""The codec of a table: rows to tokens and back, in NumPy.
+"""The codec of a table: conversion of rows to tokens and back, in NumPy.
 
 Values of listed columns survive the round trip exactly, numbers in bins within their fine bin.
 """
@@ -41,13 +41,13 @@ from cascade_tables.schema import Column, Schema
 
 
 class Codec:
-    """Encodes rows of a schema as T token slots, and decodes them; see `TokenLayout`.
+    """Encoder and decoder between rows of a schema and T token slots; see `TokenLayout`.
 
     Args:
         schema: of the table.
         columns: the codec of each column, in the schema's order.
         leading: names of columns whose slots come first.
-        evident: columns that can be computed where all others of a relation are given.
+        evident: columns that can be computed if all others of a relation are given.
     """
 
     def __init__(
@@ -98,13 +98,15 @@ class Codec:
 
     @property
     def rows(self) -> NumberRows:
-        """Encodes and decodes all columns of several rows at once; built on first use."""
+        """Encoder and decoder of all columns of several rows at once; built on first use."""
         return self._at_once.rows
 
     @property
     def compiled(self) -> RowCodec | None:
-        """Encodes and decodes single rows in C, from and to the bytes of their messages; built on
-        first use. None: the C code was not compiled, or does not support this table."""
+        """Compiled encoder and decoder of single rows, from and to the bytes of their messages.
+
+        Built on first use. None: the C code was not compiled, or does not support this table.
+        """
         return self._compiled.rows
 
     @classmethod
@@ -124,11 +126,12 @@ class Codec:
         )
 
     def encode(self, frame: Frame) -> Tokens:
-        """Whole rows to tokens int32 [n, T].
+        """Encode whole rows to tokens int32 [n, T].
 
         Raises:
             UnknownColumn: the frame lacks a column.
-            ValueNotAllowed: a category that the codec does not know, or NULL where there was none.
+            ValueNotAllowed: a category that the codec does not know, or NULL in a column without
+                NULLs.
         """
         parts = [
             codec.encode(frame[name])
@@ -138,11 +141,11 @@ class Codec:
 
     @property
     def learnable_width(self) -> int:
-        """Numbers a row that `learnable` gives: T + relations."""
+        """Numbers per row of `learnable`: T + relations."""
         return len(self.layout.sizes) + len(self.schema.relations)
 
     def learnable(self, frame: Frame) -> Tokens:
-        """Whole rows as a network learns from them: tokens without marks, and behind them a flag a
+        """Encode whole rows as training data: tokens without marks, followed by one flag per
         relation of the schema, int32 [n, T + relations]; see `marks`.
 
         Raises:
@@ -154,40 +157,40 @@ class Codec:
     def encode_partial(
         self, columns: Mapping[str, Sequence[Any]], n: int, strict: bool = False
     ) -> Encoded:
-        """Rows from outside, checked value by value.
+        """Encode a caller's rows and check each value.
 
-        A value that was never learnt is no reason to refuse its row. A number beyond the bounds is
-        encoded as the bound, and a category that is none of the column's as the label that such
-        fold into; where there is none, and where NULL or NaN was never learnt, it counts as not
-        known.
+        A value that was never learnt does not cause a refusal. A number beyond the bounds is
+        encoded as the bound, and an unknown category as the label for others. Without such a label,
+        and for NULL or NaN in a column that never had them, the value counts as not known.
 
         Args:
-            columns: n Python values a column: None is NULL, `ABSENT` is not known. Date-times are
-                microseconds since 1970-01-01 UTC, datetime (UTC where it has no zone) or
-                datetime64. A column not named is absent. One row may be a `WireRow`, which takes a
-                tenth of the time.
+            columns: n Python values per column: None is NULL, `ABSENT` is not known. Date-times are
+                microseconds since 1970-01-01 UTC, datetime (UTC without a zone) or datetime64. A
+                missing column is absent. One row may be a `WireRow`, which takes a tenth of the
+                time.
             n: rows.
             strict: whether to refuse values that were never learnt and do not fold.
 
         Raises:
             UnknownColumn: the schema has no such column.
             DataError: a column does not have n values.
-            ValueNotAllowed: names the column, the value and what is allowed, or, of several, the
-                first of them; they are of a type that their columns cannot hold, or `strict`.
+            ValueNotAllowed: values have a type that their columns cannot hold, or are refused by
+                `strict`; names the column, the value and what is allowed for the first ones.
         """
         return self._given_rows.encode(columns, n, strict)
 
     def mark_given(self, tokens: Tokens, numbers: NDArray[np.float64]) -> None:
-        """Mark, in place, which relations hold of given numbers, where the network knows of them.
+        """Mark in place which relations hold among given numbers, for relations that the network
+        knows.
 
         Args:
             tokens: int32 [n, T].
-            numbers: [n, C]; not a number where none is given.
+            numbers: [n, C]; NaN where none is given.
         """
         self._given_rows.mark(tokens, numbers)
 
     def decode(self, tokens: Tokens, rng: np.random.Generator) -> Frame:
-        """Tokens int32 [n, T] to rows, the source's columns, order and types."""
+        """Decode tokens int32 [n, T] to rows with the source's columns, order and types."""
         return Frame(self.decode_columns(tokens, rng, self.schema.names))
 
     def decode_columns(
@@ -197,17 +200,17 @@ class Codec:
         names: Sequence[str],
         given: Mapping[str, Sequence[Any]] | None = None,
     ) -> dict[str, ColumnData]:
-        """Only these columns of the rows, in this order.
+        """Decode only these columns of the rows, in this order.
 
         Args:
             tokens: int32 [n, T].
-            rng: says where inside of its bin each number is: one column after another, or as it
-                likes.
+            rng: chooses the place of each number inside its bin: a generator, used column after
+                column, or a function.
             names: columns.
-            given: what was given of any columns, as for `encode_partial`, of as many rows or of a
-                row for each n of them: numbers that follow from given ones are computed from
-                these, not from what a token says of them. What is returned of a given value is
-                what its token says.
+            given: given values of any columns, as for `encode_partial`, for as many rows, or for
+                one row per n of them. Numbers that follow from given ones are computed from these
+                values, not from their tokens. The returned value of a given column is that of its
+                token.
 
         Raises:
             UnknownColumn: the schema has no such column.
@@ -216,19 +219,19 @@ class Codec:
 
     @cached_property
     def groups(self) -> list[tuple[str, ...]]:
-        """All columns, those together whose numbers may follow from each other."""
+        """All columns, grouped by whether their numbers may follow from each other."""
         names = self.schema.names
         return [tuple(names[place] for place in group) for group in self.arithmetic.groups]
 
     def compute(
         self, tokens: Tokens, numbers: NDArray[np.float64], drawn: NDArray[np.bool_]
     ) -> None:
-        """Write over drawn numbers of rows what follows from their others.
+        """Overwrite drawn numbers of rows with the values that follow from their other numbers.
 
         Args:
-            tokens: int32 [n, T], as they were drawn.
-            numbers: [n, C], written to; not a number where NULL.
-            drawn: bool [n, C], what was not given; of these all numbers are there.
+            tokens: int32 [n, T], as drawn.
+            numbers: [n, C], modified; NaN where NULL.
+            drawn: bool [n, C], the columns that were not given; all of their numbers are present.
         """
         self._drawn_rows.compute(tokens, numbers, drawn)
 
@@ -239,15 +242,17 @@ class Codec:
         names: Sequence[str],
         given: Mapping[str, Sequence[Any]] | None = None,
     ) -> dict[str, Any]:
-        """`decode_columns` of one row, in Python's own values: None for NULL, microseconds since
-        1970-01-01 UTC for date-times. What a payment waits for: it takes a tenth of the time, but
-        in a table with evident columns, which are computed with arrays.
+        """Decode one row to Python values: None for NULL, microseconds since 1970-01-01 UTC for
+        date-times.
+
+        For real-time calls: it takes a tenth of the time of `decode_columns`, except in a table
+        with evident columns, which are computed with arrays.
 
         Args:
             row: T tokens.
-            rng: the same numbers are taken of it as by `decode_columns`.
+            rng: uses the same random numbers as `decode_columns`.
             names: columns.
-            given: see `decode_columns`; of one row.
+            given: see `decode_columns`; for one row.
 
         Raises:
             UnknownColumn: the schema has no such column.
@@ -257,18 +262,19 @@ class Codec:
     def write_row(
         self, tokens: Tokens, inside: Inside, names: Sequence[str], given: WireRow
     ) -> bytes | None:
-        """A drawn row as `Rows` of the wire, in compiled code: `decode_row` for who sends on what
-        it gives, and what was given as it came.
+        """Encode a drawn row as `Rows` for the wire in compiled code.
+
+        Equivalent to sending the result of `decode_row`, with given values copied from the request.
 
         Args:
             tokens: int32 [T].
-            inside: as `rng` of `decode_row`, but always the same numbers for a column: it may be
-                asked twice.
-            names: columns, in the order in which they are wanted.
+            inside: as `rng` of `decode_row`, but it must return the same numbers for a column at
+                each call: it may be called twice.
+            names: columns, in output order.
             given: of the row.
 
         Returns:
-            None: `decode_row` is to be asked.
+            None: use `decode_row` instead.
 
         Raises:
             UnknownColumn: the schema has no such column.
@@ -278,8 +284,9 @@ class Codec:
     def write_draws(
         self, tokens: Tokens, inside: Inside, names: Sequence[str], given: WireRow
     ) -> bytes | None:
-        """`write_row` of several draws of one row, int32 [n, T], each column with the values of all
-        draws; None: `decode_columns` is to be asked.
+        """Encode several draws of one row, int32 [n, T], as `write_row` does, column by column.
+
+        Returns None if `decode_columns` must be used instead.
 
         Raises:
             UnknownColumn: the schema has no such column.
@@ -287,7 +294,7 @@ class Codec:
         return self._drawn_rows.write_draws(tokens, inside, names, given)
 
     def to_dict(self) -> dict[str, Any]:
-        """What a release's codec.json holds; `from_dict` restores it."""
+        """Return the content of a release's codec.json; `from_dict` restores it."""
         few = {"leading": list(self.leading), "evident": [list(each) for each in self._evident]}
         return {
             "schema": self.schema.to_dict(),
@@ -296,7 +303,7 @@ class Codec:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Codec:
-        """What `to_dict` gave.
+        """Restore the output of `to_dict`.
 
         Raises:
             SchemaError: it is not a codec, or does not fit its schema.
@@ -330,7 +337,7 @@ class Codec:
 
 
 def fit_column(column: Column, frame: Frame, grouping: Grouping) -> ColumnCodec:
-    """The codec that suits a column: numbers of many distinct values have bins."""
+    """Fit the right codec for a column: numbers with many distinct values are binned."""
     data = frame[column.name]
     if column.kind.is_number and len(np.unique(data.present())) > MAX_EXACT:
         return BinnedCodec.fit(column, data)
@@ -338,10 +345,10 @@ def fit_column(column: Column, frame: Frame, grouping: Grouping) -> ColumnCodec:
 
 
 def column_from_dict(column: Column, content: dict[str, Any]) -> ColumnCodec:
-    """What a column codec's `to_dict` gave.
+    """Restore the output of a column codec's `to_dict`.
 
     Raises:
-        KeyError, TypeError, ValueError: it is none, or does not fit the column.
+        KeyError, TypeError, ValueError: it is invalid, or does not fit the column.
     """
     kinds: dict[str, type[BinnedCodec] | type[ListedCodec]] = {
         "listed": ListedCodec,

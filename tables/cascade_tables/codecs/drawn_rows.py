@@ -1,5 +1,6 @@
-"""Tokens to values: one row for which a payment waits, some columns of many, or numbers that follow
-from others."""
+"""Decoding of tokens: a single row of a real-time call, some columns of many rows, or computed
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +25,20 @@ from cascade_tables.codecs.places import Place, Places
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Kind
 
-# Where inside of its bin each number is: gives uniform numbers [b, n] for b columns, by their
-# places in the schema. `write` and `write_draws` ask more than once, and have to get the same
+# Chooses the place of each number inside its bin: returns uniform numbers [b, n] for b columns, by
+# their indices in the schema. `write` and `write_draws` call it more than once, and need the same
 # numbers for a column each time.
 Inside: TypeAlias = Callable[[Sequence[int]], NDArray[np.float64]]
 
 
 class DrawnRows:
-    """Decodes rows that a network has drawn, given some of their values.
+    """Decoder of rows that a network has drawn given some of their values.
 
     Args:
         places: of the table's columns.
-        at_once: what takes several binned columns.
-        arithmetic: which numbers follow from others.
-        compiled: what writes draws of one row as the wire has them.
+        at_once: decodes several binned columns.
+        arithmetic: computes numbers that follow from others.
+        compiled: writes draws of one row for the wire.
     """
 
     def __init__(
@@ -65,7 +66,8 @@ class DrawnRows:
             if name in out:
                 kind = self._schema[name].kind
                 out[name] = ColumnData(typed(kind, cells.values), cells.null, out[name].dtype)
-        # By what is given and not by the numbers: all parts of a job have the same types.
+        # Decide by the given columns and not by the numbers: all parts of a job must have the same
+        # types.
         for place in self._arithmetic.wider([self._places[name].column for name in given or ()]):
             name = self._schema.names[place]
             if name in out:
@@ -111,7 +113,7 @@ class DrawnRows:
     def _given_numbers(
         self, needed: Sequence[int], given: Mapping[str, Sequence[Any]]
     ) -> dict[int, Number | None]:
-        """Those of a row's numbers that were given, by place, of the columns that are needed."""
+        """Return the given numbers of a row among the needed columns, by index."""
         out: dict[int, Number | None] = {}
         for place in needed:
             column = self._schema.columns[place]
@@ -127,14 +129,16 @@ class DrawnRows:
         given: Mapping[str, Sequence[Any]],
         decoded: Mapping[str, Any],
     ) -> dict[int, Number | None]:
-        """Numbers of one row's columns that may follow from each other, those of few values among
-        them, by place; None: NULL.
+        """Compute the numbers of one row's related columns, including those of few values, by
+        index.
+
+        None means NULL.
 
         Args:
             row: T tokens.
             needed: the columns.
-            given: what was given of any.
-            decoded: of all others what tokens say.
+            given: given values of any columns.
+            decoded: values of all other columns, from their tokens.
         """
 
         def cell(name: str) -> ColumnData | None:
@@ -223,7 +227,7 @@ class DrawnRows:
     def by_tokens(
         self, tokens: Tokens, rng: np.random.Generator | Inside, names: Sequence[str]
     ) -> dict[str, ColumnData]:
-        """`decode` of what tokens alone say: no number follows from others."""
+        """Decode tokens only: no number is computed from others."""
         places = [self._places[name] for name in names]
         drawn = [place for place in places if place.codec.listed is None]
         uniform = _inside(rng, len(tokens))([place.column for place in drawn])
@@ -252,15 +256,16 @@ class DrawnRows:
     def _followed(
         self, names: Sequence[str], given: Mapping[str, Sequence[Any]], tokens: Tokens
     ) -> tuple[list[int], list[str]]:
-        """The columns, by their places, that numbers of these may follow from, they among them; and
-        the names of those that have to be decoded for it, though they are not among these."""
+        """Return the indices of the columns from which numbers of these may follow, including
+        these; and the names of those that must be decoded in addition.
+        """
         needed = self._arithmetic.needed([self._places[name].column for name in names], tokens)
         return needed, self._undecoded(needed, names, given)
 
     def _undecoded(
         self, needed: Sequence[int], names: Sequence[str], given: Mapping[str, Sequence[Any]]
     ) -> list[str]:
-        """Of the needed columns those that are neither among these nor all given."""
+        """Return the needed columns that are neither among these nor fully given."""
         every = [self._schema.names[place] for place in needed]
         return [
             name
@@ -275,13 +280,14 @@ class DrawnRows:
         given: Mapping[str, Sequence[Any]],
         decoded: Callable[[str], ColumnData | None],
     ) -> dict[str, Cells]:
-        """Numbers of columns that may follow from each other, by their places in the schema.
+        """Compute numbers of columns that may follow from each other, by their indices in the
+        schema.
 
         Args:
             tokens: int32 [n, T].
             needed: the columns.
-            given: what was given of any.
-            decoded: what was decoded of a column; None: nothing.
+            given: given values of any columns.
+            decoded: returns a column's decoded values; None: it was not decoded.
         """
         cells = {}
         for place in needed:
@@ -294,7 +300,9 @@ class DrawnRows:
 
 
 def _cell(place: Place, row: Sequence[int], uniform: Iterator[float]) -> Any:
-    """A column's value of one row, by its tokens; takes the next number if it is not listed."""
+    """Decode a column's value in one row; uses the next uniform number unless the column
+    is listed.
+    """
     begin, codec = place.slots.start, place.codec
     listed = codec.listed
     if listed is not None:

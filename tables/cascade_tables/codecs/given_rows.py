@@ -1,4 +1,4 @@
-"""Encodes rows that callers send, in which some columns are known: a single row, or many."""
+"""Encoding of callers' rows, in which some columns are known: a single row, or many."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cascade_tables.schema import Kind
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Rows of a caller as tokens, some of whose columns are known.
+    """A caller's rows as tokens, some of whose columns are known.
 
     Attributes:
         tokens: int32 [n, T]; 0 where not observed.
@@ -38,15 +38,15 @@ class Encoded:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Sentences for a person about values that were never learnt."""
+        """Sentences for the user about values that were never learnt."""
         return () if self.outside is None else self.outside.notices
 
 
 class GivenRows:
-    """Encodes rows some of whose columns are known.
+    """Encoder of rows in which some columns are known.
 
     Args:
-        places: where each column's slots are.
+        places: slots of each column.
         at_once: encodes several rows together.
         marks: finds which relations hold among given numbers.
         compiled: encodes a single row from the bytes of its message.
@@ -101,7 +101,7 @@ class GivenRows:
                     observed[place.slots] = bytes(len(place.ones))
                     numbers.pop(place.column, None)
             outside.refuse()
-        # These numbers are within what their columns can hold: others were refused or are unknown.
+        # These numbers fit their columns: others were refused or are unknown.
         if len(numbers) > 1:
             self._marks.mark_row(tokens, numbers)
         return Encoded(
@@ -111,7 +111,9 @@ class GivenRows:
         )
 
     def _encode_wire(self, row: WireRow) -> Encoded | None:
-        """`encode` in compiled code, from a message's bytes; None: it has to be parsed first."""
+        """Encode a row from a message's bytes in compiled code; None: the message must be parsed
+        first.
+        """
         compiled = self._compiled.rows
         found = None if compiled is None else compiled.encode(row)
         if found is None:
@@ -122,8 +124,9 @@ class GivenRows:
         return Encoded(tokens, observed)
 
     def _encode_rows(self, columns: Mapping[str, Sequence[Any]], n: int, strict: bool) -> Encoded:
-        """`encode_partial` of several rows: all columns in one look-up, but for values which only
-        their own codec knows what to do with."""
+        """Encode several rows: all columns in one lookup, except values that only their own codec
+        can handle.
+        """
         numbers = np.full((len(self._places), n), np.nan)
         known = np.zeros(numbers.shape, np.bool_)
         odd: dict[str, Odd] = {}
@@ -140,7 +143,7 @@ class GivenRows:
                 odd[name] = found._replace(rows=rows)
         outside = OutsideValues(n, strict) if odd else None
         if outside is not None:
-            # In the order of the columns, in which they are told of.
+            # In the caller's column order, in which values are reported.
             for name in columns:
                 if name in odd:
                     found, column_numbers = odd[name], numbers[self._places[name].column]
@@ -161,14 +164,16 @@ class GivenRows:
         numbers: NDArray[np.float64],
         known: NDArray[np.bool_],
     ) -> None:
-        """Mark which relations hold of several rows; one by one those with whole numbers that a
-        float64 does not tell apart, or with values that are not among the numbers.
+        """Mark which relations hold in several rows.
+
+        Rows are handled one by one if they contain whole numbers that float64 cannot distinguish,
+        or values that are not among the numbers.
 
         Args:
             columns: as they were given.
             odd: which of their values are odd, by name.
-            tokens: int32 [n, T], written to.
-            numbers: [C, n], of the values that are numbers; written over.
+            tokens: int32 [n, T], modified.
+            numbers: [C, n], of the values that are numbers; modified.
             known: bool [C, n].
         """
         compared = [
@@ -210,8 +215,11 @@ class GivenRows:
         known: NDArray[np.bool_],
         outside: OutsideValues,
     ) -> None:
-        """Write tokens [n, T] of a column's odd values, and which are known, [C, n] of all columns;
-        note those that are outside."""
+        """Write tokens [n, T] of a column's odd values, and which are known, [C, n] for all
+        columns.
+
+        Values outside the learnt range are recorded.
+        """
         place = self._places[name]
         column = place.codec.column
         groups = alike(column, values, odd.rows, numbers)
@@ -231,10 +239,10 @@ class GivenRows:
         numbers: NDArray[np.float64],
         known: NDArray[np.bool_],
     ) -> Odd:
-        """Write a column's values as numbers, [C, n] of all columns, and which of them are known.
+        """Write a column's values as numbers, [C, n] for all columns, and which of them are known.
 
         Returns:
-            The rows whose values the column's codec is to take one by one.
+            The rows whose values the column's codec must handle one by one.
 
         Raises:
             UnknownColumn, DataError: see `encode_partial`.
@@ -269,7 +277,7 @@ class GivenRows:
             missing = sum(value is None or value is ABSENT for value in values)
         else:
             known[column] = True
-        # What was no number before, or is none of the labels, is not missing.
+        # A NaN in the input, or an unknown label, is not a missing value.
         nothing = np.isnan(numbers[column])
         nulls_are_odd = type(None) in holes and not place.nullable
         if np.count_nonzero(nothing) == missing and not nulls_are_odd:

@@ -1,4 +1,4 @@
-"""How a row's tokens are laid out: what a model has to know of a codec."""
+"""Layout of a row's tokens: the parts of a codec that a model needs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from cascade_tables.codecs.columns.column_codec import Role
 
 
 class Mark(NamedTuple):
-    """A token of a coarse slot that says that a number is what a relation makes of the others.
+    """A token of a coarse slot that says that a relation computes the number from the other
+    columns.
 
     Attributes:
-        relation: its number among the schema's.
-        column: whose number it is, by its place in the schema.
-        slot, token: where the mark stands, and which token it is.
-        others: the relation's other columns, in order; the mark is only for rows that know them.
+        relation: its index among the schema's.
+        column: index in the schema of the computed column.
+        slot, token: slot and token of the mark.
+        others: the relation's other columns, in order; the mark is possible only if they are known.
         rough: by the coarse token that the number has without a mark, the fine token that it has
-            with one: where in the column it roughly is.
+            with one: its rough position in the column.
     """
 
     relation: int
@@ -34,12 +35,12 @@ class Mark(NamedTuple):
 
 
 class CountedNumber(NamedTuple):
-    """A column's whole number as relations count it.
+    """A column's whole number in the units of a relation.
 
     Attributes:
         place: of the column in the schema.
-        zero_counts: whether a relation may hold of a zero.
-        step: what the number 1 counts.
+        zero_counts: whether a relation may hold for a zero.
+        step: the units of the number 1.
     """
 
     place: int
@@ -51,9 +52,9 @@ class WholeMark(NamedTuple):
     """A relation of whole numbers.
 
     Attributes:
-        mark: what says that it holds.
-        parts: the numbers that it adds up, by their places among the counted.
-        signs: 1 or −1 of each.
+        mark: says that it holds.
+        parts: the numbers that it adds, as indices into `counted`.
+        signs: 1 or −1 for each.
     """
 
     mark: Mark
@@ -62,11 +63,11 @@ class WholeMark(NamedTuple):
 
 
 class WholeMarks(NamedTuple):
-    """Relations of whole numbers, for who finds out in his own way which hold.
+    """Relations of whole numbers, for code that checks by itself which hold.
 
     Attributes:
-        counted: the numbers that they add up.
-        marks: of a slot the first that holds is the one that stands.
+        counted: the numbers that they add.
+        marks: for each slot, the first one that holds wins.
     """
 
     counted: list[CountedNumber]
@@ -75,21 +76,20 @@ class WholeMarks(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TokenLayout:
-    """One entry a token slot, T in all, in the order in which a student draws them.
+    """Token slots of a row, T in all, in the order in which a student draws them.
 
     Attributes:
         sizes: number of tokens.
-        column: index of the schema column it belongs to; a column's slots are neighbours. Columns
-            are in the schema's order, but for those that lead.
-        role: "value" for a whole column in one token; "coarse" for a bin (or NULL, or a point
-            mass) and "fine" for the place inside it, which directly follows. The fine token is 0
-            where the coarse one is not a bin.
+        column: index of the schema column that each slot belongs to; a column's slots are adjacent.
+            Columns are in the schema's order, except for leading ones.
+        role: "value" for a whole column in one token; "coarse" for a bin (or NULL, or a point mass)
+            and "fine" for the place inside it, which directly follows. The fine token is 0 if the
+            coarse one is not a bin.
         positions: for numbers, float32 [size]: each token's middle rank in [0, 1] among the
             column's values, NaN for NULL; for fine slots the offset inside the bin; None for
             categories and booleans.
         marks: coarse tokens that follow the bins, see `Mark`.
-        leading: so many slots, the first ones, are of columns that every tier draws before all
-            others.
+        leading: number of first slots whose columns every tier draws before all others.
     """
 
     sizes: tuple[int, ...]
@@ -101,16 +101,16 @@ class TokenLayout:
 
     @cached_property
     def first_slot(self) -> NDArray[np.intp]:
-        """Of each column, by its place in the schema, its first slot: [C]."""
+        """First slot of each column, by its index in the schema: [C]."""
         return np.unique(np.asarray(self.column), return_index=True)[1]
 
     @cached_property
     def turn(self) -> tuple[int, ...]:
-        """Of each column, when it is drawn in the order of the slots, from 0: [C]."""
+        """Position of each column in the drawing order of the slots, from 0: [C]."""
         return tuple(np.argsort(np.argsort(self.first_slot)).tolist())
 
     def to_dict(self) -> dict[str, Any]:
-        """What a training run keeps of it as JSON; `from_dict` restores it."""
+        """Return the layout as JSON for a training run; `from_dict` restores it."""
         return {
             "sizes": list(self.sizes),
             "column": list(self.column),
@@ -125,7 +125,7 @@ class TokenLayout:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TokenLayout:
-        """The layout of which `to_dict` gave the content."""
+        """Restore the output of `to_dict`."""
         positions = tuple(
             None
             if p is None

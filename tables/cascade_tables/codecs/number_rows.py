@@ -1,9 +1,10 @@
-"""Rows as numbers, one a column, and all of a batch's to tokens in one look-up.
+"""Rows as numbers, one per column, and conversion of a whole batch to tokens in one lookup.
 
-A column's tokens are a step function of its number: a category's is its place among the column's
-labels (`ListedCodec.labels`), a boolean's 0 or 1, a date-time's its microseconds since 1970-01-01
-UTC. The steps of all columns lie in one table, by column and then by number, so that one binary
-search finds every value of a batch, where Python would ask each column's codec for each.
+A column's tokens are a step function of its number: for a category its index among the column's
+labels (`ListedCodec.labels`), for a boolean 0 or 1, for a date-time its microseconds since
+1970-01-01 UTC. The steps of all columns lie in one table, sorted by column and then by number, so
+that one binary search finds every value of a batch. Otherwise, Python would call each column's
+codec for each value.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from cascade_tables.schema import Column, Kind
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# Whole numbers below it are told apart by a float64.
+# float64 represents whole numbers below this exactly.
 EXACT = 2**53
-# Both tokens of a number that no step has: it is not allowed, or the column's codec is to say what
-# it stands for.
+# Both tokens of a number that matches no step: it is not allowed, or the column's codec must handle
+# it.
 UNKNOWN = -1
-# From so many rows on, a search for each column is faster than one for all.
+# From this many rows, a search per column is faster than one for all columns.
 MANY_ROWS = 64
 
 
 def is_exact(column: Column) -> bool:
-    """Whether a float64 tells all numbers apart that the column may have."""
+    """Return whether float64 distinguishes all numbers that the column may have."""
     if column.kind not in (Kind.INTEGER, Kind.DATETIME):
         return True
     bounds = (column.minimum, column.maximum)
@@ -45,8 +46,9 @@ def is_exact(column: Column) -> bool:
 
 
 def _steps(codec: ColumnCodec) -> tuple[Numbers, Tokens]:
-    """Numbers [k] that a column's tokens change at, increasing from minus infinity, and the two
-    tokens from each on, [k, 2]; `UNKNOWN` where there are none."""
+    """Return the numbers [k] at which a column's tokens change, increasing from minus infinity, and
+    the two tokens from each on, [k, 2]; `UNKNOWN` where there are none.
+    """
     column = codec.column
     unknown = np.full((1, 2), UNKNOWN, np.int32)
     if not is_exact(column):
@@ -73,7 +75,7 @@ def _steps(codec: ColumnCodec) -> tuple[Numbers, Tokens]:
         tokens[::2, 0] = np.arange(len(listed)) + column.nullable
         tokens[::2, 1] = 0
         if column.other is not None:
-            # The label's place, where each further group begins, and what is beyond the last.
+            # The label's index, the start of each further group, and the position after the last.
             begin = codec.kept + 1 + (codec.folded.begin[1:-1] if codec.folded else np.zeros(0))
             last = np.nextafter(len(codec.labels) - 1, math.inf)
             points = np.concatenate([points, [codec.kept], begin, [last]])
@@ -85,18 +87,18 @@ def _steps(codec: ColumnCodec) -> tuple[Numbers, Tokens]:
 
 
 class NumberRows:
-    """A table's rows as numbers, to and from tokens.
+    """A table's rows as numbers, with conversion to and from tokens.
 
     Args:
         codecs: of its columns, C of them.
-        bins: of those that are binned.
+        bins: of the binned columns.
 
     Attributes:
-        labels: of each column, the values that stand as their places; see `ListedCodec`.
+        labels: for each column, the values represented by their indices; see `ListedCodec`.
         exact: bool [C], see `is_exact`.
         nullable: bool [C].
-        places: of each column, the place of each of its labels.
-        binned: bool [C], whose tokens leave open which number of a bin is meant.
+        places: for each column, the index of each of its labels.
+        binned: bool [C], whether tokens leave open which number of a bin is meant.
     """
 
     def __init__(
@@ -119,32 +121,33 @@ class NumberRows:
         self._drawn[list(self._folding)] = True
         self._first = layout.first_slot
         self._column_of_slot = np.asarray(layout.column)
-        # Where a slot's token is, among two a column.
+        # Position of a slot's token, with two tokens per column.
         inside = np.arange(len(layout.column)) - self._first[self._column_of_slot]
         self._token_of_slot = 2 * self._column_of_slot + inside
         self._index_steps()
         self._list_cells()
 
     def _index_steps(self) -> None:
-        """The table of all columns' steps; see the module's docstring."""
+        """Build the table of all columns' steps; see the module's docstring."""
         by_column = [_steps(codec) for codec in self._codecs]
         self._numbers = [numbers for numbers, _ in by_column]
         ends = np.cumsum([0, *map(len, self._numbers)])
         self._step_of_column = ends[:-1]
-        # NumPy orders complex numbers by their real parts, then by the imaginary ones. What is not
-        # a number comes after all that are: past a last key, of no column.
+        # NumPy orders complex numbers by their real, then by their imaginary parts. NaN sorts after
+        # all numbers: past a final key that belongs to no column.
         self._keys = np.empty(ends[-1] + 1, np.complex128)
         lengths = np.array([*map(len, self._numbers), 1])
         self._keys.real = np.repeat(np.arange(len(lengths)), lengths)
         self._keys.imag = np.concatenate([*self._numbers, [-math.inf]])
         self._columns = np.arange(len(by_column), dtype=np.float64)
-        # By how many keys a number is not below. Two tokens in an element: they are taken together.
+        # Indexed by the number of keys that a number is not below. Two tokens in one element, taken
+        # together.
         before, after = np.full((1, 2), UNKNOWN, np.int32), np.zeros((1, 2), np.int32)
         pairs = np.concatenate([before, *(tokens for _, tokens in by_column), after])
         self._pairs = np.ascontiguousarray(pairs, np.int32).view(np.int64)[:, 0]
 
     def _list_cells(self) -> None:
-        """The number and the state of each token of the columns that are listed."""
+        """Store the number and the state of each token of listed columns."""
         cells, nulls, begin, end = [np.zeros(1)], [np.zeros(1, np.bool_)], [], 1
         for at, codec in enumerate(self._codecs):
             begin.append(end)
@@ -158,12 +161,12 @@ class NumberRows:
         self._begin = np.array(begin, np.int32)
 
     def to_numbers(self, column: int, data: ColumnData) -> Numbers:
-        """A column's values as numbers, float64 [n]; NULL is not a number.
+        """Convert a column's values to numbers, float64 [n]; NULL is NaN.
 
         Args:
-            column: its place in the schema.
-            data: a category that is none of the labels counts as the one that such fold into;
-                where there is none, it is not a number either.
+            column: its index in the schema.
+            data: an unknown category counts as the label for others; without such a label it is
+                NaN.
         """
         places = self.places[column]
         if places:
@@ -177,14 +180,15 @@ class NumberRows:
         return out
 
     def encode(self, numbers: Numbers) -> tuple[Tokens, Mask | None]:
-        """Tokens int32 [n, T]; 0 where there is no number, which is right for NULL too.
+        """Encode numbers as tokens int32 [n, T]; 0 where there is no number, which is right for
+        NULL too.
 
         Args:
-            numbers: [n, C]; not a number where a value is NULL or not known.
+            numbers: [n, C]; NaN where a value is NULL or not known.
 
         Returns:
             Also, bool [n, C], which numbers are unknown: their column cannot have them, or its
-            codec is to say what they stand for. Their tokens mean nothing. None: there are none.
+            codec must handle them. Their tokens mean nothing. None: there are none.
         """
         if len(numbers) < MANY_ROWS:
             keys = np.empty(numbers.shape, np.complex128)
@@ -206,7 +210,7 @@ class NumberRows:
         return pairs.take(self._token_of_slot, axis=1), unknown
 
     def observed(self, known: Mask) -> Mask:
-        """Of values that are known, bool [n, C], their slots: bool [n, T]."""
+        """Expand known values, bool [n, C], to their slots: bool [n, T]."""
         return known.take(self._column_of_slot, axis=1)
 
     def decode(
@@ -217,20 +221,20 @@ class NumberRows:
         where: Mask,
         uniform: Callable[[NDArray[np.intp]], Numbers],
     ) -> None:
-        """Write what tokens stand for over some of a batch's numbers.
+        """Overwrite some of a batch's numbers with the values of tokens.
 
         Args:
             tokens: int32 [n, T].
-            numbers: [n, C], written to; not a number where NULL.
-            states: [n, C], written to: `NULL_STATE` or `OBSERVED_STATE`; None: nobody asks.
-            where: bool [n, C], what is to be written.
-            uniform: gives [b, n] uniform numbers for b columns, by their places in the schema:
-                where inside of its bin each number is, or which of the categories that share a
-                token. Asked once, if there are any such columns.
+            numbers: [n, C], modified; NaN where NULL.
+            states: [n, C], set to `NULL_STATE` or `OBSERVED_STATE`; None: not needed.
+            where: bool [n, C], the values to write.
+            uniform: returns [b, n] uniform numbers for b columns, by their indices in the schema:
+                the place of each number inside its bin, or the choice among categories that share a
+                token. Called once, if there are any such columns.
         """
         at = tokens.take(self._first, axis=1)
         at += self._begin
-        # What this takes of binned columns is nothing; they are written over below.
+        # The values taken for binned columns are meaningless; they are overwritten below.
         np.copyto(numbers, self._cells.take(at, mode="clip"), where=where)
         if states is not None:
             np.copyto(states, self._states.take(at, mode="clip"), where=where)
@@ -260,7 +264,7 @@ class NumberRows:
         columns: NDArray[np.intp],
         uniform: Numbers,
     ) -> None:
-        """Write over the labels of rare categories, among what is to be written."""
+        """Overwrite the labels of rare categories among the values to write."""
         for at, inside in zip(columns.tolist(), uniform, strict=True):
             codec = self._folding.get(at)
             if codec is not None:
@@ -270,7 +274,7 @@ class NumberRows:
 
 
 class AllAtOnce:
-    """What takes all columns of several rows at once; made when it is first asked for.
+    """Processing of all columns of several rows at once; built on first use.
 
     Args:
         codecs: of a table's columns.
@@ -282,10 +286,10 @@ class AllAtOnce:
 
     @cached_property
     def bins(self) -> BinnedColumns:
-        """Those that are binned."""
+        """The binned columns."""
         return BinnedColumns(self._codecs, self._layout.first_slot)
 
     @cached_property
     def rows(self) -> NumberRows:
-        """All of them."""
+        """All columns."""
         return NumberRows(self._codecs, self.bins, self._layout)

@@ -1,7 +1,7 @@
-"""Values of several rows that the look-up of all columns cannot take; see `NumberRows.encode`.
+"""Values of several rows that the shared lookup cannot handle; see `NumberRows.encode`.
 
-Only their column's codec knows what becomes of them. A request may have a hundred thousand of them,
-so the codec is asked once for those that are outside alike.
+Only their column's codec can handle them. A request may have a hundred thousand of them, so the
+codec is called once for all that are outside in the same way.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Rows = NDArray[np.intp]
 
 
 class Odd(NamedTuple):
-    """Rows of a column whose values only its codec knows what to do with.
+    """Rows of a column whose values only its codec can handle.
 
     Attributes:
         rows: increasing.
-        is_by_value: whether nothing is known of their values' types.
+        is_by_value: whether nothing is known about their values' types.
     """
 
     rows: Rows
@@ -34,14 +34,13 @@ NONE_ODD = Odd(np.zeros(0, np.intp), False)
 
 
 def all_odd(values: Sequence[Any]) -> Odd:
-    """All values of a column that are known, whatever they are."""
+    """Return all known values of a column as odd."""
     known = [row for row, value in enumerate(values) if value is not ABSENT]
     return Odd(np.array(known, np.intp), True)
 
 
 def equal(values: Sequence[Any], rows: Rows) -> Iterator[Rows]:
-    """Rows of a column by their values, those that are the same together; 1, 1.0 and True are
-    not."""
+    """Group rows of a column by equal values; 1, 1.0 and True are not equal."""
     groups: dict[Any, list[int]] = {}
     for row in rows.tolist():
         value = values[row]
@@ -56,20 +55,19 @@ def equal(values: Sequence[Any], rows: Rows) -> Iterator[Rows]:
 def alike(
     column: Column, values: Sequence[Any], rows: Rows, numbers: NDArray[np.float64]
 ) -> Iterator[Rows]:
-    """Rows of a column of which a codec makes the same.
+    """Group rows of a column that its codec treats in the same way.
 
     Args:
-        column: whose.
+        column: the column.
         values: of all rows, None or of the types that the column's values have.
-        rows: those that are not among what was learnt.
-        numbers: of all rows, as float64 tells them apart; not a number: NULL, NaN, or a category
-            that is none of the column's.
+        rows: those with values that were never learnt.
+        numbers: of all rows, in float64; NaN: NULL, NaN, or an unknown category.
     """
     null = np.array([values[row] is None for row in rows.tolist()], np.bool_)
     rest = rows[~null]
     number = numbers[rest]
     if not column.kind.is_number:
-        # All text that is no category folds, or does not, as one.
+        # All unknown text is treated in the same way, folded or not.
         below = above = np.zeros(len(rest), np.bool_)
         nothing = ~below
     else:

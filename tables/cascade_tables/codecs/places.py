@@ -1,4 +1,4 @@
-"""Where a table's columns are among its token slots, by their names."""
+"""Token slots of a table's columns, by column name."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PLAIN = {Kind.CATEGORICAL: frozenset((str,)), Kind.BOOLEAN: frozenset((bool,))}
 
 
 class Place(NamedTuple):
-    """Where a column is.
+    """Slots and codec of a column.
 
     Attributes:
-        column: its place in the schema.
+        column: its index in the schema.
         slots, codec: its own.
         ones: a byte 1 for each slot.
-        plain: types of the values that are looked up as they are.
+        plain: types of the values that can be looked up directly.
         nullable: whether it may be NULL.
     """
 
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
 
 class Places(dict[str, Place]):
-    """Places of columns by name; knows what to say of a name that is not there."""
+    """Places of columns by name, with an error for unknown names."""
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()
@@ -44,5 +44,5 @@ class Places(dict[str, Place]):
 
 
 def uneven(name: str, values: Sequence[Any], n: int) -> DataError:
-    """The error of a column that has not so many values as there are rows."""
+    """Build the error for a column whose number of values differs from the number of rows."""
     return DataError(f"column {name!r} has {len(values)} values; expected {n}, one a row")

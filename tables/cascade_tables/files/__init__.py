@@ -1,12 +1,11 @@
-"""Files as people have them, to columns: how bytes are opened, what cells mean, what is said of it.
+"""Reading of data files into columns: opening bytes, interpreting cells, and reporting findings.
 
-A column of a CSV file is read twice. The first time only counts how its cells are written
-(`shapes`), and what they are is decided from the counts (`choosing`); the second time the cells are
-converted in the form that was chosen (`forms`). So no more than a block of the file is ever held
-as text, one odd cell far down changes no column's type, and a second file can be read in the very
-forms of the first.
+A column of a CSV file is read twice. The first pass only counts how its cells are written
+(`shapes`), and the counts decide what they are (`choosing`); the second pass converts the cells in
+the chosen form (`forms`). So at most a block of the file is held as text, a single odd cell far
+down changes no column's type, and a second file can be read in exactly the forms of the first.
 
-pyarrow, which servers do without, is imported when a file is read.
+pyarrow, which servers do not need, is imported when a file is read.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from cascade_tables.frame import Frame
 
 
 def read_table(path: Path) -> Frame:
-    """The rows of a file that a program knows: CSV (.csv, .tsv, .txt, each also with .gz) or
+    """Read the rows of a file with known content: CSV (.csv, .tsv, .txt, each also with .gz) or
     Parquet (.parquet, .pq, or a folder of such files).
 
     A column of a CSV file is text unless all its cells can be read as something else: no cell is
-    lost. For files of a person's, of which odd cells are to be told, there is `files.reading`.
+    lost. For files of users, whose odd cells must be reported, see `files.reading`.
 
     Raises:
         DataError: it cannot be read as a table; names the file and, for CSV, the line.

@@ -1,4 +1,4 @@
-"""Rows of another file as a known schema has them: its types, whatever the file alone would say."""
+"""Rows of another file in the types of a known schema, whatever the file alone would suggest."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from cascade_tables.files.table import Stream, Table
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.schema import Column, Kind, Schema
 
-# What a column of this kind must be made from, in NumPy's kinds, and its element type.
+# NumPy kinds that a column of each kind accepts, and its element type.
 ELEMENTS = {
     Kind.BOOLEAN: ("b", "bool"),
     Kind.INTEGER: ("if", "int64"),
     Kind.CONTINUOUS: ("if", "float64"),
     Kind.DATETIME: ("M", "datetime64[us]"),
 }
-# Odd cells of a later file are few where they are up to so many times those that were learnt with:
-# of some rows chance makes more of them than of others.
+# A later file may have this many times the share of odd cells in the training file, because samples
+# vary by chance.
 MORE_ODD = 2
-# Categories that were made from other things than text, by the beginning of their source's type.
+# Kinds for categories that were made from other types than text, by the prefix of the source type.
 MADE_FROM = {
     "int": Kind.INTEGER,
     "uint": Kind.INTEGER,
@@ -39,7 +39,7 @@ MADE_FROM = {
 
 
 def kind_to_read(column: Column) -> Kind:
-    """What cells of a text file must be read as, for a column to be made from them."""
+    """Return the kind as which cells of a text file must be read for a column."""
     if column.kind is not Kind.CATEGORICAL:
         return column.kind
     found = (kind for begin, kind in MADE_FROM.items() if column.dtype.startswith(begin))
@@ -47,18 +47,19 @@ def kind_to_read(column: Column) -> Kind:
 
 
 def fitted(table: Table, schema: Schema, called: str) -> Table:
-    """The columns of a schema, in its order and with its types.
+    """Return the columns of a schema, in its order and with its types.
 
-    What does not fit, odd cells of the file too, is among the findings, and counts as NULL.
+    Values that do not fit, including odd cells of the file, are reported as findings, and count as
+    NULL.
 
     Args:
-        table: what a file has.
-        schema: of the table that the file is one of.
-        called: the file, in messages.
+        table: content of a file.
+        schema: of the table that the file belongs to.
+        called: the file's name in messages.
 
     Raises:
-        DataError: the file lacks a column, one of another type cannot be made what it is to be, or
-            more than a few of its cells do not fit.
+        DataError: the file lacks a column, a column of another type cannot be converted, or more
+            than a few of its cells do not fit.
     """
     lacking = [name for name in schema.names if name not in table.frame.columns]
     if lacking:
@@ -74,7 +75,7 @@ def fitted(table: Table, schema: Schema, called: str) -> Table:
         columns[column.name] = made
         if misfit.any():
             found.append(_misfits(column, data, misfit, table))
-    # Those of the first kind are counted in all rows of a large table, the others in its sample.
+    # The former are counted in all rows of a large table, the latter in its sample.
     for odd, rows in ((table.findings.odd, table.whole.rows), (tuple(found), len(table.frame))):
         for each in odd:
             if each.count > _odd_share(table, each.column) * rows:
@@ -94,8 +95,11 @@ def fitted(table: Table, schema: Schema, called: str) -> Table:
 
 
 def _odd_share(table: Table, name: str) -> float:
-    """How many of a column's cells may be odd, as a share of the rows: a table whose columns had
-    many when it was learnt, since a person named their kind, has as many in its other rows."""
+    """Return the allowed share of odd cells in a column.
+
+    A column that had many in the training file, because a user named its kind, may have as many in
+    other files.
+    """
     form = table.findings.forms.get(name)
     return ODD_SHARE if form is None else max(ODD_SHARE, MORE_ODD * form.odd_share)
 
@@ -106,7 +110,7 @@ def _fitted(stream: Stream, schema: Schema, called: str) -> Iterator[Frame]:
 
 
 def _made(column: Column, data: ColumnData, called: str) -> tuple[ColumnData, NDArray[np.bool_]]:
-    """A column with its schema's type; and bool [n], which of its values do not fit."""
+    """Convert a column to its schema's type; also return bool [n], which values do not fit."""
     none = np.zeros(len(data), bool)
     held = data.values.dtype.kind
     if column.kind is Kind.CATEGORICAL:
@@ -114,7 +118,7 @@ def _made(column: Column, data: ColumnData, called: str) -> tuple[ColumnData, ND
         return ColumnData(texts, data.null, "string"), none
     needed, element = ELEMENTS[column.kind]
     if data.null.all():
-        # Whatever a reader makes of a column without values.
+        # The inferred type of a column without values does not matter.
         return ColumnData(np.zeros(len(data), element), data.null), none
     if held not in needed:
         raise DataError(
@@ -137,6 +141,6 @@ def _misfits(column: Column, data: ColumnData, misfit: NDArray[np.bool_], table:
         int(misfit.sum()),
         int((~data.null).sum()),
         tuple(dict.fromkeys(str(data.values[row]) for row in rows)),
-        # Rows of a sample are others in the files.
+        # Row numbers of a sample differ from those in the files.
         tuple(table.places(rows)) if table.stream is None else (),
     )

@@ -1,6 +1,6 @@
-"""What a column's cells are, decided from how often each way of writing stands in it.
+"""Decision of what a column's cells are, from how often each notation occurs.
 
-`Counts` is what a first look at the whole column gives; `choose` is a pure function of it.
+A first pass over the whole column gives `Counts`; `choose` is a pure function of it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from cascade_tables.infer import MAX_EXACT
 from cascade_tables.overrides import ColumnOverride
 from cascade_tables.schema import Kind
 
-# Cells that are not written as the others count as NULL where they are no more than this share.
+# Cells in another notation count as NULL if their share is at most this.
 ODD_SHARE = 0.05
-# A column of which more than this share can be read in a form, and not all, is worth a word.
+# A column of which more than this share, but not all, can be read in a form is reported.
 WORTH_A_WORD = 0.5
-# Rows that are looked at, of any table the same, for what a person may not have seen.
+# Rows that are examined for possible readings that a user may have missed; fixed for any table.
 GLANCE = 10_000
 
 
@@ -39,14 +39,14 @@ KIND_OF = {
 }
 
 
-# Numbers of which there is no doubt what their commas and points are.
+# Numbers whose commas and points are unambiguous.
 SURE_COMMA = (Style.COMMA, Style.POINT_GROUPS, Style.POINT_GROUPS_COMMA, Style.GAPS_COMMA)
 SURE_POINT = (Style.POINT, Style.COMMA_GROUPS, Style.COMMA_GROUPS_POINT, Style.GAPS_POINT)
 
 
 @dataclass
 class Counts:
-    """How often each way of writing stands in a column; each cell counts for all that fit it.
+    """Number of cells of a column in each notation; each cell counts for all that fit it.
 
     Attributes:
         text: cells that are not NULL in a column of text.
@@ -54,8 +54,8 @@ class Counts:
         numbers: cells by style and affix.
         dates: by order.
         days: numbers that are days without marks, as 20241231.
-        slashed: dates of which it cannot be seen whether day or month comes first, with slashes.
-        times, booleans: cells that are such.
+        slashed: dates with slashes in which the order of day and month is ambiguous.
+        times, booleans: such cells.
     """
 
     text: int = 0
@@ -74,7 +74,7 @@ class Counts:
 
         Args:
             cells: distinct text [n].
-            weights: [n], how often each stands there.
+            weights: [n], how often each occurs.
             null_values: cells that stand for NULL besides the usual ones.
         """
         self.text += int(weights[~is_null(cells, Type.TEXT, null_values)].sum())
@@ -84,7 +84,7 @@ class Counts:
         weights = weights[present]
         boolean = np.asarray(pc.is_in(rest, pa.array([*TRUE, *FALSE]))).astype(bool)
         self.booleans += int(weights[boolean].sum())
-        # All else has a digit, and is short.
+        # Everything else has a digit, and is short.
         digits = np.asarray(pc.match_substring_regex(rest, "[0-9]")).astype(bool)
         digits &= np.asarray(pc.utf8_length(rest)) <= 48
         rest, weights = rest.filter(pa.array(digits)), weights[digits]
@@ -113,11 +113,11 @@ class Counts:
 
     @property
     def padded(self) -> int:
-        """Numbers that begin with zeros."""
+        """Count of numbers with leading zeros."""
         return self.styled(Style.PADDED)
 
     def styled(self, *styles: Style) -> int:
-        """Numbers that are written in one of these styles."""
+        """Return the count of numbers in any of these styles."""
         return sum(n for (style, _), n in self.numbers.items() if style in styles)
 
 
@@ -129,21 +129,21 @@ def _by_style(
 
 
 class Decimals(StrEnum):
-    """What stands before the decimals of a file's numbers."""
+    """The decimal mark of a file's numbers."""
 
     POINT = "point"
     COMMA = "comma"
-    # Nothing but what is between its columns says so.
+    # Only the column separator suggests it.
     LIKELY_COMMA = "likely comma"
 
 
 def decimals_of(columns: Iterable[Counts], semicolons: bool) -> Decimals:
-    """What the columns of a file say together: "1.234" is a thousand and more where another column
-    has "5,5", which no other way to write numbers allows for.
+    """Decide the decimal mark from all columns: "1.234" is over a thousand if another column has
+    "5,5", which no other notation allows.
 
     Args:
         columns: of one file.
-        semicolons: whether these are between its columns, as where commas are before decimals.
+        semicolons: whether these separate columns, as is usual with decimal commas.
     """
     commas = points = False
     for counts in columns:
@@ -156,16 +156,16 @@ def decimals_of(columns: Iterable[Counts], semicolons: bool) -> Decimals:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a column's cells are.
+    """Decision about a column's cells.
 
     Attributes:
         form: how they are read.
-        odd: cells that are not written so, and count as NULL.
-        present: cells that are not NULL in this form, the odd ones too.
-        nearly: the form that most cells of a column of text have, where that is worth a word.
+        odd: cells in another notation, which count as NULL.
+        present: cells that are not NULL in this form, including odd ones.
+        nearly: for a text column, the form that most cells have, if that is worth reporting.
         unlike: cells that do not have it.
-        ambiguous: the column holds dates of which none shows whether its day or month is first, or
-            numbers of which none shows whether their points are before decimals or thousands.
+        ambiguous: whether the column has dates of which none shows whether its day or month is
+            first, or numbers of which none shows whether their points mark decimals or thousands.
     """
 
     form: Form
@@ -177,7 +177,7 @@ class Choice:
 
     @property
     def doubt(self) -> str:
-        """In words, what nothing shows of a column that is ambiguous, and what decides it."""
+        """Description of what is ambiguous in a column, and how to resolve it."""
         if self.form.type is Type.DATE:
             return (
                 f"nothing shows whether days or months come first; read as "
@@ -202,21 +202,21 @@ def choose(
 ) -> Choice | None:
     """Decide what a column's cells are.
 
-    A column has the form that most cells fit, if all others are few; else it is text.
-    Numbers of which some begin with zeros are codes, and so text.
+    A column has the form that most cells fit, if the others are few; else it is text. Numbers of
+    which some have leading zeros are codes, and so text.
 
     Args:
         counts: of the whole column.
-        kind: what a person says the column is; then the form is one of that kind's, whatever the
-            share of cells that do not fit it.
-        order: what a person says comes first in its dates.
+        kind: the kind named by the user; the form is then one of that kind, whatever the share of
+            cells that do not fit it.
+        order: the date order named by the user.
         null_values: cells that stand for NULL besides the usual ones.
-        decimals: what "1,234" and "1.234" are where no other cell of the column says.
-        decimal_mark: what a person says of it, "comma" or "point".
-        odd_share: how many cells are few, as a share of those that are not NULL.
+        decimals: how to read "1,234" and "1.234" if no other cell of the column decides.
+        decimal_mark: the user's choice, "comma" or "point".
+        odd_share: largest share of odd cells among those that are not NULL.
 
     Returns:
-        None: a kind is asked for that no cell fits.
+        None: the user named a kind that no cell fits.
     """
     text = Form(Type.TEXT, null_values=null_values)
     found = [
@@ -230,7 +230,7 @@ def choose(
         return Choice(text, 0, counts.text)
     if not found:
         return None
-    # Of those that fit as many cells, the first, which is the simplest.
+    # If several fit equally many cells, take the first, which is the simplest.
     form, fits = max(found, key=lambda pair: pair[1])
     odd = counts.typed - fits
     form = Form(form.type, form.mark, form.affix, form.padded, form.order, null_values)
@@ -257,7 +257,7 @@ def choose(
 def _candidates(
     counts: Counts, named: bool, order: Order | None, marks: Sequence[Mark]
 ) -> Iterator[tuple[Form, int]]:
-    """Forms, simplest first, and how many cells each fits."""
+    """Yield forms, simplest first, with the number of cells that fit each."""
     yield Form(Type.BOOLEAN), counts.booleans
     affixes = dict.fromkeys(["", *(affix for _, affix in counts.numbers)])
     for affix in affixes:
@@ -269,7 +269,7 @@ def _candidates(
             zeros = sum(counts.numbers[Style.PADDED, each] for each in {"", affix}) * named
             type_ = Type.REAL if real else Type.WHOLE
             yield Form(type_, mark, affix, padded=bool(zeros)), whole + real + zeros
-    # Numbers are days only where a person says so.
+    # Numbers are days only if a user says so.
     days = counts.days if named else 0
     yield from (
         (Form(Type.DATE, order=each), counts.dates[each] + days) for each in _orders(counts, order)
@@ -278,13 +278,13 @@ def _candidates(
 
 
 def _marks(counts: Counts, decimals: Decimals, decimal_mark: str | None) -> list[Mark]:
-    """Marks that a column's numbers may have, in the order in which they are preferred."""
+    """Return the marks that a column's numbers may have, in order of preference."""
     if decimal_mark is not None:
         wanted = "," if decimal_mark == Decimals.COMMA else "."
         return [mark for mark in Mark if mark.decimal == wanted]
     if decimals is Decimals.POINT:
         return list(Mark)
-    # Plain whole numbers have no mark at all; "1.234" has, where commas are before decimals.
+    # Plain whole numbers have no mark at all; "1.234" has one if commas mark decimals.
     plain = not (decimals is Decimals.COMMA and counts.styled(Style.POINT_TRIPLE))
     return sorted(Mark, key=lambda mark: mark.decimal == "." and not (plain and mark is Mark.POINT))
 
@@ -293,17 +293,19 @@ def _orders(counts: Counts, order: Order | None) -> tuple[Order, ...]:
     if order is not None:
         return (order,)
     last = (Order.DAY_FIRST, Order.MONTH_FIRST)
-    # As Americans write it, who are most of those that write slashes.
+    # Prefer the American order for slashes, as most files with slashes use it.
     return (Order.YEAR_FIRST, *(reversed(last) if counts.slashed else last))
 
 
 def could_be(frame: Frame, overrides: Mapping[str, ColumnOverride]) -> Iterator[str]:
-    """What columns could be read as that nobody has named a kind for, a line each: text that stands
-    for something else, in files that have types, and whole numbers that are days.
+    """Yield a line for each column that could be read otherwise and whose kind the user has not
+    named.
+
+    These are text that stands for something else, in typed files, and whole numbers that are days.
 
     Args:
         frame: the columns, as they are read now.
-        overrides: what a person says of them.
+        overrides: the user's corrections.
     """
     rows = np.unique(np.linspace(0, len(frame) - 1, GLANCE).astype(np.int64))
     for name, data in frame.columns.items():
@@ -316,7 +318,7 @@ def could_be(frame: Frame, overrides: Mapping[str, ColumnOverride]) -> Iterator[
             counts = Counts()
             counts.add(cells.field("values"), np.asarray(cells.field("counts")))
             choice = choose(counts)
-            # A few whole numbers that a program keeps as text are codes.
+            # Few distinct whole numbers that a program stores as text are codes.
             codes = choice is None or (choice.form.type is Type.WHOLE and len(cells) <= MAX_EXACT)
             if choice is not None and choice.form.type in KIND_OF and not codes:
                 yield (

@@ -1,8 +1,8 @@
-"""CSV files, in blocks: a first look that counts, and a second that converts.
+"""CSV files, read in blocks: a first pass that counts, and a second that converts.
 
-pyarrow cuts lines into cells; see docs/adr/0015 for why it and no other. It reads on where a quote
-is missing or text follows one, and does not know lines: where it fails, or quotes look wrong,
-Python's own reader goes through the file and says the line.
+pyarrow splits lines into cells; docs/adr/0015 explains the choice. It continues after a missing
+quote or text behind a quote, and does not report lines: if it fails, or quotes look wrong, Python's
+own reader goes through the file to find the line.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from cascade_tables.files.forms import NUMPY_TYPES, Form, Type, convert
 from cascade_tables.files.opening import Source
 from cascade_tables.frame import ColumnData
 
-# Bytes of a file that are text in memory at once; a line may be as long.
+# Bytes of a file that are held as text at once, and the longest line.
 BLOCK = 8 << 20
-# Distinct texts of a column that are looked up, so that those which repeat are kept once.
+# Most distinct texts of a column in the lookup that stores repeated ones once.
 INTERNED = 200_000
 
 
@@ -40,11 +40,11 @@ class CsvFile:
     dialect: Dialect
 
     def blocks(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Cells of some columns as text, in order.
+        """Yield cells of some columns as text, in order.
 
         Raises:
-            DataError: a line has too few fields or too many, a quote is not closed, or bytes are no
-                text in the file's encoding; names the line.
+            DataError: a line has too few fields or too many, a quote is not closed, or bytes are
+                not text in the file's encoding; names the line.
         """
         dialect = self.dialect
         with self.source.open() as file:
@@ -82,7 +82,7 @@ class CsvFile:
                 self._check()
 
     def _check(self) -> None:
-        """Go through the file line by line.
+        """Check the file line by line.
 
         Raises:
             DataError: names the first line that does not fit.
@@ -106,7 +106,9 @@ class CsvFile:
                 raise DataError(f"{name}, line {reader.line_num + above}: {exc}") from exc
 
     def lines(self, rows: Sequence[int]) -> dict[int, int]:
-        """The lines at which rows begin, as an editor counts; of ascending rows, the first 0."""
+        """Return the line at which each row begins, as an editor counts; rows ascend, the first is
+        0.
+        """
         wanted, found = set(rows), {}
         if not wanted:
             return {}
@@ -128,8 +130,11 @@ class CsvFile:
         return found
 
     def blank_lines(self) -> list[int]:
-        """The blank lines between the rows of a file of one column, in which they may be meant as
-        cells; they are no rows. Of other files nobody would take them for any."""
+        """Return the blank lines between the rows of a file of one column.
+
+        They are not rows, but the user may have meant them as cells. In other files they cannot be
+        mistaken for cells.
+        """
         if len(self.dialect.names) > 1:
             return []
         found: list[int] = []
@@ -148,20 +153,21 @@ class CsvFile:
 
 
 class _Watched(io.RawIOBase):
-    """A file of whose quotes it is noticed, while it is read, that they may be wrong."""
+    """A file that checks for suspicious quotes while it is read."""
 
     def __init__(self, file: BinaryIO, delimiter: str) -> None:
         super().__init__()
         self._file = file
         mark = delimiter.encode()
-        # Where a quote begins a cell or ends one.
+        # Positions of a quote that begins or ends a cell.
         self._usual = (mark + b'"', b'"' + mark, b'\n"', b'"\n', b'\r"', b'"\r')
         self._quotes, self._strays, self._rest = 0, False, b""
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether a quote is not closed, or text follows one; or so it seems, since text may have
-        quotes that mean nothing."""
+        """Whether a quote seems unclosed, or followed by text; it may be a false alarm, since text
+        may contain plain quotes.
+        """
         return self._strays or self._quotes % 2 == 1
 
     def readable(self) -> bool:
@@ -174,7 +180,7 @@ class _Watched(io.RawIOBase):
             left = (self._rest + content).replace(b'""', b"")
             for usual in self._usual:
                 left = left.replace(usual, usual.replace(b'"', b""))
-            # Of the first and the last it cannot be seen here what they are.
+            # The first and the last quote cannot be judged here.
             self._strays = b'"' in left[1:-1]
         self._quotes, self._rest = self._quotes + quotes, content[-2:]
         return content
@@ -186,7 +192,7 @@ def _counted(count: int, noun: str) -> str:
 
 @dataclass
 class Look:
-    """What a first look at files gives: counts by column, and rows by file."""
+    """Result of a first pass over files: counts by column, and rows by file."""
 
     counts: dict[str, Counts]
     rows: list[int] = field(default_factory=list)
@@ -196,8 +202,8 @@ def look(files: Sequence[CsvFile], null_values: Mapping[str, tuple[str, ...]]) -
     """Count how the cells of some columns are written.
 
     Args:
-        files: of equal columns.
-        null_values: by column that is to be counted, what stands for NULL besides the usual.
+        files: with equal columns.
+        null_values: by column to count, the additional values that stand for NULL.
 
     Raises:
         DataError: see `CsvFile.blocks`; or there are no rows.
@@ -219,7 +225,7 @@ def look(files: Sequence[CsvFile], null_values: Mapping[str, tuple[str, ...]]) -
 
 @dataclass
 class Noticed:
-    """Cells of a column that do not fit a form: how many, and the first of them.
+    """Cells of a column that do not fit a form: their number, and the first of them.
 
     Attributes:
         count: all of them.
@@ -232,7 +238,7 @@ class Noticed:
     cells: list[tuple[int, int, str]] = field(default_factory=list)
 
     def add(self, file: int, row: int, cells: pa.Array, odd: NDArray[np.bool_]) -> None:
-        """More cells of a file, from a row on; `odd` [n] of them do not fit."""
+        """Add cells of a file, starting at a row; `odd` [n] of them do not fit."""
         self.count += int(odd.sum())
         places = np.flatnonzero(odd)
         for at in places[: max(0, NAMED - len(self.cells))].tolist():
@@ -240,7 +246,7 @@ class Noticed:
         known = {text for _, _, text in self.cells}
         if not len(places) or len(known) >= NAMED:
             return
-        # Each once: who is told which cells to call NULL is told all of them where they are few.
+        # Each text once, so that the user sees all of them if they are few.
         encoded = cells.filter(pa.array(odd)).dictionary_encode()
         for code, text in enumerate(encoded.dictionary[:NAMED].to_pylist()):
             if text not in known and len(known) < NAMED:
@@ -250,14 +256,14 @@ class Noticed:
 
 
 class _Reader:
-    """Reads the cells of a column in its form, block after block, and notes those that are odd."""
+    """Reads the cells of a column in its form, block after block, and records the odd ones."""
 
     def __init__(self, form: Form, nearly: Form | None, noticed: Noticed) -> None:
         self.form, self.nearly, self.noticed = form, nearly, noticed
         self._texts: dict[str, str] = {}
 
     def read(self, file: int, row: int, cells: pa.Array) -> ColumnData:
-        """A block's cells; in the file, from `row` on."""
+        """Read a block's cells; the block starts at `row` of the file."""
         encoded = cells.dictionary_encode()
         index, distinct = np.asarray(encoded.indices), encoded.dictionary
         read = convert(self.form, distinct)
@@ -272,7 +278,7 @@ class _Reader:
         return ColumnData(values, null)
 
     def _shared(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Texts that repeat from block to block, as one object each."""
+        """Store texts that repeat between blocks as one object each."""
         if self.form.type is Type.TEXT and len(self._texts) < INTERNED:
             texts = self._texts
             values[:] = [texts.setdefault(text, text) for text in values.tolist()]
@@ -285,13 +291,13 @@ def read_blocks(
     nearly: Mapping[str, Form],
     noticed: Mapping[str, Noticed],
 ) -> Iterator[dict[str, ColumnData]]:
-    """Columns in their forms, a block of rows at a time; times of day are real numbers.
+    """Yield columns in their forms, a block of rows at a time; times of day are real numbers.
 
     Args:
-        files: of equal columns.
-        forms: by column that is to be read.
-        nearly: forms of text columns of which it is to be said which cells do not fit them.
-        noticed: by column, what does not fit is added to it.
+        files: with equal columns.
+        forms: by column to read.
+        nearly: forms of text columns for which cells that do not fit are reported.
+        noticed: by column, receives the cells that do not fit.
     """
     readers = {name: _Reader(form, nearly.get(name), noticed[name]) for name, form in forms.items()}
     for number, file in enumerate(files):
@@ -313,7 +319,7 @@ def load(
     """Read columns in their forms; `rows` are those of each file. See `read_blocks`.
 
     Returns:
-        The columns, NULL where a cell does not fit its form; and what does not fit.
+        The columns, NULL where a cell does not fit its form; and the cells that do not fit.
     """
     noticed = {name: Noticed() for name in forms}
     columns = {

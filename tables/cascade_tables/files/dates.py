@@ -1,4 +1,4 @@
-"""Dates and times of day as people write them, in whole arrays at once."""
+"""Parsing of dates and times of day in common notations, in whole arrays at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLOCK = (
 )
 AFTER_DATE = rf"(?:(?:T|,?\s+){CLOCK}\s?(?P<zone>Z|UTC|[+-][0-9]{{2}}:?(?:[0-9]{{2}})?)?)?$"
 NUMERIC = r"^(?P<a>[0-9]{1,4})(?P<mark>[-/.])(?P<b>[0-9]{1,2})(?P<again>[-/.])(?P<c>[0-9]{1,4})"
-# A day without marks, which is a number: pandas writes ".0" behind it where some are missing.
+# A day without marks, which is a number: pandas appends ".0" if some are missing.
 COMPACT = r"^([0-9]{4})([0-9]{2})([0-9]{2})(?:\.0)?($|[T ].*$)"
 MONTH = r"(?P<month>[A-Za-z]{3,9})\.?"
 DAY = r"(?P<day>[0-9]{1,2})(?:st|nd|rd|th)?"
@@ -36,31 +36,31 @@ MONTH_OF = {
 }
 # Microseconds since 1970 of the years 1 and 10,000.
 EARLIEST, LATEST = (int(np.datetime64(year, "us").astype(np.int64)) for year in ("0001", "10000"))
-# A year of two digits is the one from 1969 to 2068, as in POSIX's strptime.
+# Two-digit years mean 1969 to 2068, as in POSIX's strptime.
 PIVOT = 69
 
 
 class Order(StrEnum):
-    """What comes first in a date of three numbers."""
+    """The first part in a date of three numbers."""
 
     YEAR_FIRST = "year_first"
     DAY_FIRST = "day_first"
     MONTH_FIRST = "month_first"
 
     def describe(self) -> str:
-        """What comes first, for people: "day first"."""
+        """Describe the order: "day first"."""
         return self.value.replace("_", " ")
 
 
 def read_dates(cells: pa.Array, order: Order) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Dates, with or without a time of day; UTC where they have a zone.
+    """Parse dates, with or without a time of day; UTC if they have a zone.
 
-    A date with a name of a month, and one whose year comes first, can be read in any order; so can
-    a day as 20241231.
+    A date with a month's name, one whose year comes first, and a day as 20241231 can be read in any
+    order.
 
     Args:
         cells: text [n], without blanks around it.
-        order: of dates of which it cannot be seen.
+        order: of ambiguous dates.
 
     Returns:
         datetime64[us] [n], and which of the cells are dates.
@@ -86,7 +86,7 @@ def read_dates(cells: pa.Array, order: Order) -> tuple[NDArray[Any], NDArray[np.
 
 
 def are_days(cells: pa.Array) -> NDArray[np.bool_]:
-    """Which cells are numbers that are days of 1800 to 2199, as 20241231: bool [n]."""
+    """Return which cells are numbers that are days of 1800 to 2199, as 20241231: bool [n]."""
     likely = pc.match_substring_regex(cells, r"^(?:1[89]|2[01])[0-9]{6}(?:\.0)?$")
     days = np.asarray(likely).astype(bool)
     if days.any():
@@ -95,7 +95,9 @@ def are_days(cells: pa.Array) -> NDArray[np.bool_]:
 
 
 def read_times(cells: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Times of day as seconds since midnight, float64 [n], and which of the cells are such."""
+    """Parse times of day as seconds since midnight, float64 [n]; also return which cells
+    are such.
+    """
     parts = pc.extract_regex(cells, f"^{CLOCK}$")
     found = np.asarray(parts.is_valid()).astype(bool)
     values, fits = np.zeros(len(cells)), np.zeros(len(cells), bool)
@@ -131,7 +133,7 @@ def _calendar(parts: pa.Array, order: Order) -> tuple[NDArray[Any], NDArray[np.b
         + (np.where(valid, day, 1) - 1) * 86_400_000_000
     )
     at += np.where(valid, micros - _ahead(parts), 0)
-    # A zone may lead out of what Python's date-times hold.
+    # A zone may move a date beyond the range of Python's date-times.
     valid &= (at >= EARLIEST) & (at < LATEST)
     return at.astype("datetime64[us]"), valid
 
@@ -152,13 +154,13 @@ def _three_numbers(
     year = np.where(year_first, a, _full_year(c, c_length))
     month = np.where(year_first, b, b if day_first else a)
     day = np.where(year_first, c, a if day_first else b)
-    # Where years come first in a column, others do not come last.
+    # In a column of years first, other dates do not have the year last.
     last = year_last & (order is not Order.YEAR_FIRST)
     return year, month, day, same & (year_first | last)
 
 
 def _of_day(parts: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Microseconds since midnight, 0 where there is no time, and which of them are valid."""
+    """Return microseconds since midnight, 0 if there is no time, and which of them are valid."""
     hour, minute, second = (_number(parts, name) for name in ("hour", "minute", "second"))
     part = pc.utf8_rpad(pc.fill_null(pc.struct_field(parts, "part"), ""), 6, "0")
     micros = np.asarray(pc.cast(pc.utf8_slice_codeunits(part, 0, 6), pa.int64()))
@@ -172,7 +174,7 @@ def _of_day(parts: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
 
 
 def _ahead(parts: pa.Array) -> NDArray[np.int64]:
-    """How far local time is ahead of UTC, in microseconds."""
+    """Return the offset of local time from UTC, in microseconds."""
     zone = pc.fill_null(pc.struct_field(parts, "zone"), "")
     digits = pc.replace_substring_regex(zone, "[^0-9]", "")
     padded = pc.utf8_rpad(digits, 4, "0")
@@ -183,7 +185,7 @@ def _ahead(parts: pa.Array) -> NDArray[np.int64]:
 
 
 def _number(parts: pa.Array, name: str) -> NDArray[np.int64]:
-    """A part of digits as numbers, 0 where it is left out."""
+    """Convert a part of digits to numbers, 0 if it is left out."""
     text = pc.fill_null(pc.struct_field(parts, name), "")
     return np.asarray(pc.cast(pc.if_else(pc.equal(text, ""), "0", text), pa.int64()))
 

@@ -1,19 +1,18 @@
-"""Rows of a table that is larger than memory should hold: enough of them to decide what it is.
+"""Sample of a table too large for memory, sufficient to decide its schema, bins and relations.
 
-What a column is (`infer_schema`), which bins its numbers fall into and which relations hold are
-decided from a sample. Shares and quantiles of a million rows are as good as those of all. What is
-not a matter of shares is not left to chance: for each column the sample has the rows that say it,
-wherever they are. Those hold
+Column kinds (`infer_schema`), bins and relations are decided from a sample. Shares and quantiles of
+a million rows are as good as those of all. Facts that do not depend on shares must not depend on
+chance: for each column, the sample contains the rows that show them, wherever they are. Those hold
 
 - the lowest and the highest value, and one that is not finite,
 - a NULL, if there is one, and a value, if there is one,
 - the first number that is not whole, and those that need one more digit behind the point,
-- whole numbers that are no multiple of the step between those before them,
+- whole numbers that are not multiples of the step between those before them,
 - each distinct value, until there are more of them than are listed (`most_distinct`).
 
-So bounds, NULLs, decimals, steps, what is constant, and the values of a column that has few of them
-are exact, and the schema is what the whole table would give. So is how often each category is seen,
-and with that whether it is kept: they are counted in all rows (`CategoryCounts`).
+So bounds, NULLs, decimals, steps, constant columns, and the values of a column with few of them are
+exact, and the schema equals that of the whole table. The frequency of each category, which decides
+whether it is kept, is also exact: it is counted in all rows (`CategoryCounts`).
 """
 
 from __future__ import annotations
@@ -32,14 +31,16 @@ from cascade_tables.infer import MAX_DECIMALS, MAX_EXACT, needs_more_digits
 from cascade_tables.overrides import ColumnOverride
 from cascade_tables.schema import Kind
 
-# Of which rows are taken, of any table of as many rows the same.
+# Seed of the sample: fixed for all tables with equally many rows.
 SEED = 0x5A3
 
 Rows = NDArray[np.int64]
 
 
 def spread_rows(rows: int, wanted: int) -> Rows:
-    """Which rows to take: one at random from each of as many equal parts of the table, in order."""
+    """Return the rows to take: one at random from each of equally many parts of the table, in
+    order.
+    """
     if wanted >= rows:
         return np.arange(rows, dtype=np.int64)
     edges = np.arange(wanted + 1, dtype=np.int64) * rows // wanted
@@ -48,17 +49,19 @@ def spread_rows(rows: int, wanted: int) -> Rows:
 
 
 def most_distinct(override: ColumnOverride) -> int:
-    """Up to how many distinct values of a column each is listed, whatever its share."""
+    """Return the number of a column's distinct values up to which each is listed, whatever its
+    share.
+    """
     return max(MAX_EXACT, override.max_categories or MAX_CATEGORIES)
 
 
 def asked_as_categories(overrides: Mapping[str, ColumnOverride]) -> set[str]:
-    """Columns that are to be categories, whatever their values are."""
+    """Return the columns that the user wants as categories, whatever their values are."""
     return {name for name, each in overrides.items() if each.kind is Kind.CATEGORICAL}
 
 
 class _Column:
-    """What is known of a column, as far as it has been looked at."""
+    """What is known about a column so far."""
 
     def __init__(self, most: int) -> None:
         self.fractions = False
@@ -72,7 +75,7 @@ class _Column:
         self._distinct: set[Any] | None = set()
 
     def look(self, data: ColumnData) -> list[int]:
-        """Rows that say something of the column which those before them did not."""
+        """Return the rows that add information about the column to the rows before."""
         rows: list[int] = []
         if not self._null and data.null.any():
             self._null = True
@@ -128,10 +131,10 @@ class _Column:
         return rows
 
     def _between(self, values: NDArray[np.int64]) -> list[int]:
-        """Each of them at least halves the step, so that they are few."""
+        """Return whole numbers that at least halve the step, of which there are few."""
         rows: list[int] = []
         if self._distinct is not None:
-            # All distinct values are there.
+            # All distinct values are in the sample.
             return rows
         base = self._base
         assert base is not None
@@ -141,7 +144,7 @@ class _Column:
             elif self._step < 2**63:
                 off = values % self._step != base % self._step
             else:
-                # Differences that 64 bits do not hold.
+                # Differences that 64 bits cannot hold.
                 off = np.array([(v - base) % self._step != 0 for v in values.tolist()])
             if not off.any():
                 return rows
@@ -170,12 +173,12 @@ class _Column:
 
 
 class CategoryCounts:
-    """How often each category of some columns is in all rows, as far as there is room for it.
+    """Counts of the categories of some columns in all rows, within a memory limit.
 
     Args:
-        names: columns of numbers or dates that are to be categories; text is counted anyway.
-        most: how many distinct values of all columns together are counted. When there are more, the
-            column that has most of them is given up, which is likely an identifier.
+        names: columns of numbers or dates that become categories; text is always counted.
+        most: total number of distinct values of all columns. Beyond it, the column with the most is
+            given up; it is likely an identifier.
     """
 
     def __init__(self, names: Collection[str], most: int) -> None:
@@ -185,13 +188,13 @@ class CategoryCounts:
         self._kinds: dict[str, str] = {}
 
     def add(self, chunk: Frame) -> None:
-        """The next rows of the table."""
+        """Add the next rows of the table."""
         for name, data in chunk.columns.items():
             kind = data.values.dtype.kind
             if name in self._given_up or not (kind == "O" or name in self._names):
                 continue
             if self._kinds.setdefault(name, kind) != kind:
-                # Numbers that are reals in some chunks only: their text is not the same.
+                # Numbers that are reals in only some chunks have different text there.
                 self._give_up(name)
                 continue
             self._counts.setdefault(name, Counter()).update(as_text(data.present()))
@@ -203,12 +206,12 @@ class CategoryCounts:
         self._given_up.add(name)
 
     def of(self, name: str, values: NDArray[Any]) -> Counter[str] | None:
-        """What was counted of a column whose values are read as these; None: nothing."""
+        """Return the counts of a column with values of this type; None: there are none."""
         return self._counts.get(name) if self._kinds.get(name) == values.dtype.kind else None
 
 
 class _Taken:
-    """Rows of a column, in one array: many small ones would leave holes in memory."""
+    """Rows of a column in one array: many small arrays would fragment memory."""
 
     def __init__(self, expected: int) -> None:
         self._room, self._rows = expected + expected // 16, 0
@@ -217,7 +220,7 @@ class _Taken:
         self._dtypes: set[str] = set()
 
     def add(self, data: ColumnData, rows: Rows) -> None:
-        """Rows of a chunk."""
+        """Add rows of a chunk."""
         begin, self._rows = self._rows, self._rows + len(rows)
         self._dtypes.add(data.dtype)
         if self._values is None:
@@ -226,14 +229,14 @@ class _Taken:
             self._room = self._rows + self._room // 4
             self._values = _enlarged(self._values, begin, self._room)
             self._null = _enlarged(self._null, begin, self._room)
-        # Whole numbers beyond 64 bits are reals, in whatever chunk they are.
+        # Whole numbers beyond 64 bits are reals, in any chunk.
         if data.values.dtype.kind == "f" != self._values.dtype.kind:
             self._values = self._values.astype(np.float64)
         self._values[begin : self._rows] = data.values[rows]
         self._null[begin : self._rows] = data.null[rows]
 
     def column(self) -> ColumnData:
-        """Those that were added."""
+        """Return the added rows."""
         values = np.empty(0, object) if self._values is None else self._values
         dtype = next(iter(self._dtypes)) if len(self._dtypes) == 1 else "double"
         return ColumnData(values[: self._rows], self._null[: self._rows], dtype)
@@ -246,12 +249,12 @@ def _enlarged(array: NDArray[Any], used: int, room: int) -> NDArray[Any]:
 
 
 class DecidingRows:
-    """Takes the rows of a table that decide what it is, from its chunks in order.
+    """Takes the rows that decide a table's schema from its chunks in order.
 
     Args:
         rows: of the table.
-        wanted: how many to take, besides those that are taken for what they say.
-        limits: by column, up to how many distinct values are all taken; see `most_distinct`.
+        wanted: how many to take, besides those taken for their information.
+        limits: by column, number of distinct values up to which all are taken; see `most_distinct`.
     """
 
     def __init__(self, rows: int, wanted: int, limits: Mapping[str, int]) -> None:
@@ -261,7 +264,7 @@ class DecidingRows:
         self._begin = 0
 
     def add(self, chunk: Frame) -> None:
-        """The next rows of the table."""
+        """Add the next rows of the table."""
         n = len(chunk)
         first, end = np.searchsorted(self._spread, [self._begin, self._begin + n])
         here = self._spread[first:end] - self._begin
@@ -269,7 +272,7 @@ class DecidingRows:
         more: set[int] = set()
         for name, column in self._columns.items():
             data = chunk[name]
-            # What is taken anyway need not be taken for what it says.
+            # Rows of the sample need not be taken again for their information.
             column.look(ColumnData(data.values[here], data.null[here], data.dtype))
             more.update(column.look(data))
         rows = np.union1d(here, np.fromiter(more, np.int64, len(more)))
@@ -277,9 +280,9 @@ class DecidingRows:
             taken.add(chunk[name], rows)
 
     def has_fractions(self, name: str) -> bool:
-        """Whether a column of reals has a number that is not whole."""
+        """Return whether a column of reals has a number that is not whole."""
         return self._columns[name].fractions
 
     def frame(self) -> Frame:
-        """The rows that were taken, in the table's order."""
+        """Return the rows that were taken, in the table's order."""
         return Frame({name: taken.column() for name, taken in self._taken.items()})

@@ -1,9 +1,9 @@
-"""What separates a file's columns, and what they are called.
+"""Delimiter and column names of a text file.
 
-Sniffers of libraries guess until something fits: of a file with one short line, or one whose text
-has commas, they make a table of another shape without a word. Here the header decides which
-delimiters are possible, and the lines below it which of them it is; a line that does not fit then
-is an error with its number.
+Libraries' sniffers guess until something fits: for a file with one short line, or with commas in
+its text, they silently return a table of another shape. Here the header decides which delimiters
+are possible, and the lines below it select one; a line that does not fit is then an error with its
+number.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Dialect:
     """How a file's lines become rows.
 
     Attributes:
-        delimiter: what separates columns.
-        names: of the columns; those without one are called by their place.
-        nameless: names that were made so.
+        delimiter: between columns.
+        names: of the columns; nameless ones are named by their position.
+        nameless: such generated names.
         blank_lines: above the header.
-        marked: whether the first line is Excel's, which says what separates columns: "sep=;".
+        marked: whether the first line is Excel's declaration of the delimiter: "sep=;".
     """
 
     delimiter: str
@@ -45,16 +45,16 @@ class Dialect:
 
     @property
     def lines_above(self) -> int:
-        """Lines of the file before its header."""
+        """Number of lines before the header."""
         return self.blank_lines + self.marked
 
     def reader(self, text: TextIO, strict: bool = False) -> Any:
-        """Python's reader of the file's records, from behind Excel's line on, which its `line_num`
-        does not count; of blank lines it makes empty records.
+        """Return Python's reader of the file's records, after Excel's line, which its `line_num`
+        does not count; blank lines are empty records.
 
         Args:
             text: of the file, from its beginning.
-            strict: whether it raises an error where text follows a quote.
+            strict: whether text after a quote raises an error.
         """
         if self.marked:
             next(text)
@@ -62,11 +62,11 @@ class Dialect:
 
 
 def dialect_of(source: Source, delimiter: str | None = None) -> Dialect:
-    """Look at a file's beginning.
+    """Determine the dialect from a file's beginning.
 
     Args:
         source: the file.
-        delimiter: what separates its columns; None: what suits its header and the lines below it.
+        delimiter: between its columns; None: the one that fits its header and the lines below.
 
     Raises:
         DataError: it is empty, has no text in its encoding, or two columns share a name.
@@ -94,25 +94,25 @@ def dialect_of(source: Source, delimiter: str | None = None) -> Dialect:
 
 
 def _mark(source: Source) -> str | None:
-    """What Excel's first line says that separates columns; None: the first line is none such."""
+    """Return the delimiter in Excel's first line; None: the first line is not such a line."""
     with source.text() as text:
         found = MARK.fullmatch(text.readline(LONGEST_MARK))
     return None if found is None else found[1]
 
 
 def _suits(source: Source, dialect: Dialect) -> tuple[float, int]:
-    """The share of the first lines that have as many fields as the header, and how many."""
+    """Return the share of the first lines with as many fields as the header, and how many lines."""
     rows = filter(None, _records(source, dialect))
     lengths = [len(row) for row in islice(rows, LOOKED_AT)]
     if not lengths or lengths[0] < 2:
         return (0.0, 0)
-    # One line in two may be wrong: that is for whoever reads it to say.
+    # Up to half of the lines may be wrong: the reader reports them.
     share = sum(length == lengths[0] for length in lengths) / len(lengths)
     return (share, lengths[0])
 
 
 def _records(source: Source, dialect: Dialect) -> Iterator[list[str]]:
-    """Lines of a file as lists of fields, as far as they are well-formed; blank lines as none."""
+    """Yield lines of a file as lists of fields, up to a malformed one; blank lines are empty."""
     with source.text() as text:
         try:
             yield from dialect.reader(text)
@@ -121,7 +121,7 @@ def _records(source: Source, dialect: Dialect) -> Iterator[list[str]]:
 
 
 def _named(source: Source, header: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of all columns, and those that had none."""
+    """Return the names of all columns, and the generated ones."""
     taken, names, made = set(header), [], []
     for place, name in enumerate(header, start=1):
         if not name.strip():
@@ -139,10 +139,10 @@ def _named(source: Source, header: list[str]) -> tuple[tuple[str, ...], tuple[st
 
 
 def same_columns(first: Source, dialect: Dialect, other: Source, found: Dialect) -> None:
-    """Refuse a file whose columns are not those of another, in whatever order.
+    """Refuse a file whose columns differ from those of another, in whatever order.
 
     Raises:
-        DataError: names those that are missing and those that are too many.
+        DataError: names the missing and the extra columns.
     """
     missing = [name for name in dialect.names if name not in set(found.names)]
     extra = [name for name in found.names if name not in set(dialect.names)]
@@ -155,10 +155,10 @@ def same_columns(first: Source, dialect: Dialect, other: Source, found: Dialect)
 
 
 def looks_like_a_row(names: Sequence[str], frame: Frame) -> bool:
-    """Whether what was taken for names is rather the first row of a file that has none: numbers
-    above numbers, within their range, and text that is below itself too.
+    """Return whether the header looks like the first row of a file without one.
 
-    Numbers from 0 on are what pandas calls columns that have no name.
+    That is the case for numbers above numbers, within their range, and text that also occurs below.
+    Numbers counting from 0 are pandas' names of nameless columns.
     """
     if list(names) == [str(number) for number in range(len(names))]:
         return False

@@ -1,4 +1,4 @@
-"""What was found while a file was read: said to whoever has it read, and kept with the run."""
+"""Findings of reading a file, which are shown to the user and kept with the run."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from cascade_tables.errors import LONGEST_VALUE, listing, shown
 from cascade_tables.files.forms import Form
 
-# Of a column's odd cells, so many are named.
+# Odd cells of a column that are named.
 NAMED = 3
 
 
 @dataclass(frozen=True)
 class Misfits:
-    """Cells of one column that are not written as its others are.
+    """Cells of one column that are written differently from the others.
 
     Attributes:
         column: its name.
         form: how the others are written.
-        count: how many.
-        present: cells of the column that are not NULL, these too.
+        count: number of such cells.
+        present: cells of the column that are not NULL, including these.
         values: some of them, each once.
-        places: where the first are, such as "line 9".
+        places: locations of the first ones, such as "line 9".
     """
 
     column: str
@@ -37,7 +37,7 @@ class Misfits:
         return self.count / max(1, self.present)
 
     def describe(self) -> str:
-        """Which cells, how many, and where."""
+        """Describe which cells, how many, and where."""
         values = ", ".join(map(shown, self.values))
         places = ", ".join(self.places) + (", …" if self.count > len(self.places) else "")
         return (
@@ -46,7 +46,7 @@ class Misfits:
 
 
 def percent(share: float) -> str:
-    """A share as a person writes it; never 0 or 100 % where it is not."""
+    """Format a share; never 0 or 100 % unless it is exact."""
     if share and share < 0.001:
         return "under .1 %"
     rounded = min(99.9, 100 * share) if share < 1 else 100.0
@@ -55,12 +55,13 @@ def percent(share: float) -> str:
 
 @dataclass(frozen=True)
 class Findings:
-    """What is to be said of files that were read.
+    """Findings about files.
 
     Attributes:
-        forms: how the cells of each column are written; none for files that have types.
-        odd: cells that count as NULL, since they are not written as their column's others are.
-        as_text: columns that are text, though most of their cells can be read as something else.
+        forms: how the cells of each column are written; empty for typed files.
+        odd: cells that count as NULL, because they are written differently from their column's
+            others.
+        as_text: columns that are text, although most of their cells can be read as something else.
         left_out: columns that were not read, and why.
         notes: anything else.
     """
@@ -72,7 +73,7 @@ class Findings:
     notes: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        """Everything but the usual, as lines of text; empty where all is as anybody expects."""
+        """Return everything unusual as lines of text; empty if there is nothing."""
         lines: list[str] = []
         unusual = {name: form for name, form in self.forms.items() if not form.is_usual}
         if unusual:
@@ -103,6 +104,6 @@ def _cut(name: str) -> str:
 def misfits_of(
     column: str, form: Form, count: int, present: int, values: Sequence[str], places: Sequence[str]
 ) -> Misfits:
-    """Some of a column's odd cells, each value once."""
+    """Collect some of a column's odd cells, each value once."""
     named = tuple(dict.fromkeys(values))[:NAMED]
     return Misfits(column, form.describe(), count, present, named, tuple(places[:NAMED]))

@@ -1,7 +1,7 @@
-"""How the cells of a column are written, and what they stand for: `Form`.
+"""`Form`: how the cells of a column are written, and what they stand for.
 
-A form is chosen once for a column, is kept with the run, and reads every later file of the table.
-Cells that are not written so are odd: `convert` says which, and leaves them to its caller.
+A form is chosen once for a column, kept with the run, and used to read every later file of the
+table. Cells in another notation are odd: `convert` reports them, and the caller decides about them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from cascade_tables.files.dates import Order, read_dates, read_times
 from cascade_tables.files.numbers import Mark, read_numbers
 from cascade_tables.schema import Kind
 
-# What stands for NULL in a CSV file, in any column.
+# Values that stand for NULL in a CSV file, in any column.
 NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
-# ... and, in capitals or not and between blanks, in columns that are not text.
+# Additional ones in columns that are not text; case and surrounding blanks are ignored.
 TYPED_NULLS = ("", "na", "n/a", "nan", "null", "none")
 PLAIN_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
@@ -50,7 +50,7 @@ NUMPY_TYPES = {
     Type.TIME: "float64",
 }
 
-# The types of cells that a kind of column can be made from.
+# Cell types from which a column of each kind can be made.
 OF_KIND = {
     Kind.CATEGORICAL: (Type.TEXT,),
     Kind.BOOLEAN: (Type.BOOLEAN,),
@@ -66,13 +66,13 @@ class Form:
 
     Attributes:
         type: what they stand for.
-        mark: of numbers, which marks stand before decimals and between thousands.
-        affix: of numbers, what stands before or after them, such as "%" or "$".
-        padded: of numbers, whether they may begin with zeros.
-        order: of dates, what comes first.
+        mark: for numbers, the decimal and thousands marks.
+        affix: for numbers, text before or after them, such as "%" or "$".
+        padded: for numbers, whether leading zeros are allowed.
+        order: for dates, what comes first.
         null_values: cells that stand for NULL besides the usual ones.
-        odd_share: of the rows that it was chosen for, those whose cells are not written so; a later
-            file may have about as many. Forms of before it was kept have 0.
+        odd_share: share of odd cells in the rows that it was chosen for; a later file may have
+            about as many. Forms that predate this field have 0.
     """
 
     type: Type
@@ -85,12 +85,12 @@ class Form:
 
     @property
     def is_usual(self) -> bool:
-        """Whether anybody would expect it: what is written so need not be explained."""
+        """Whether the form is so common that it need not be explained."""
         usual = Form(self.type, null_values=self.null_values, odd_share=self.odd_share)
         return self == usual and self.type is not Type.TIME
 
     def describe(self) -> str:
-        """In words, for the person who looks whether the file was understood."""
+        """Describe the form, so that the user can check it."""
         if self.type in (Type.WHOLE, Type.REAL):
             noun = "whole numbers" if self.type is Type.WHOLE else "numbers"
             parts = [self.mark.describe()] if self.mark is not Mark.POINT else []
@@ -105,15 +105,15 @@ class Form:
         }[self.type]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe; `from_dict` restores an equal form."""
+        """Return JSON-safe content; `from_dict` restores an equal form."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Form:
-        """What `to_dict` gave.
+        """Restore the output of `to_dict`.
 
         Raises:
-            SchemaError: it is none.
+            SchemaError: it is invalid.
         """
         try:
             return cls(
@@ -149,7 +149,7 @@ class Converted:
 
 
 def is_null(cells: pa.Array, type_: Type, null_values: tuple[str, ...] = ()) -> NDArray[np.bool_]:
-    """Which cells stand for NULL in a column of this type: bool [n]."""
+    """Return which cells stand for NULL in a column of this type: bool [n]."""
     exact = pc.is_in(cells, pa.array([*NULLS, *null_values], pa.string()))
     null = np.asarray(exact).astype(bool)
     if type_ is not Type.TEXT:
@@ -167,14 +167,15 @@ def _are_numbers(texts: Sequence[str]) -> pa.Array:
 
 
 def _shortest(texts: pa.Array) -> pa.Array:
-    """Numbers without the zeros at their end that say nothing, so that those of one value are one
-    text: a column of reals has -999.0 where a person says -999."""
+    """Strip redundant trailing zeros of numbers, so that equal values have equal text: a column of
+    reals has -999.0 where a user writes -999.
+    """
     texts = pc.replace_substring_regex(texts, r"^([-+]?[0-9]*\.[0-9]*[1-9])0+$", r"\1")
     return pc.replace_substring_regex(texts, r"^([-+]?[0-9]+)(?:\.0*|,0{1,2})$", r"\1")
 
 
 def convert(form: Form, cells: pa.Array) -> Converted:
-    """Read cells, best each distinct one once.
+    """Read cells; most efficient if each distinct one occurs once.
 
     Args:
         form: how they are written.
@@ -191,7 +192,7 @@ def convert(form: Form, cells: pa.Array) -> Converted:
 
 
 def _read(form: Form, cells: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Values, and which of the cells are written in this form."""
+    """Return values, and which of the cells are written in this form."""
     if form.type is Type.BOOLEAN:
         true = np.asarray(pc.is_in(cells, pa.array(TRUE))).astype(bool)
         return true, true | np.asarray(pc.is_in(cells, pa.array(FALSE))).astype(bool)

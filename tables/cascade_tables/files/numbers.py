@@ -1,8 +1,8 @@
-"""Numbers as people write them: thousands, decimal commas, percents, currencies, blanks.
+"""Parsing of numbers in common notations: thousands, decimal commas, percents, currencies, blanks.
 
-How a number is written is its `Style`; what a column's numbers have in common is a `Mark`, which
-says what stands before decimals and between thousands. "1.234" is 1.234 under one mark and 1234
-under another, so no cell is read by itself.
+The notation of a single number is its `Style`; the notation of a column's numbers is a `Mark`,
+which defines the decimal and thousands marks. "1.234" is 1.234 under one mark and 1234 under
+another, so no cell is read by itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-# Symbols and codes of money that stand before or after amounts.
+# Currency symbols and codes that occur before or after amounts.
 CURRENCIES = (
     "R\\$|US\\$|[$€£¥₹₽₩₺₫₪฿₴₦]"
     "|USD|EUR|GBP|JPY|CNY|INR|CHF|CAD|AUD|NZD|BRL|KRW|RUB|SEK|NOK|DKK|PLN|CZK|HUF|TRY|MXN|ZAR"
@@ -31,7 +31,7 @@ WRITTEN = (
 
 
 class Style(IntEnum):
-    """How one number's digits are written; the names show an example."""
+    """Notation of one number's digits; the comments show an example."""
 
     NONE = 0
     WHOLE = 1  # 1234
@@ -50,7 +50,7 @@ class Style(IntEnum):
     GAPS_COMMA = 14  # 1 234,5
 
 
-# Not a triple: that is for `STYLES` to say.
+# Patterns of common numbers, without the ambiguous triples, which `STYLES` handles.
 PLAIN = (
     (Style.WHOLE, "^[+-]?(?:0|[1-9][0-9]*)$"),
     (
@@ -60,7 +60,7 @@ PLAIN = (
     ),
 )
 GROUPED = "[1-9][0-9]{0,2}"
-# In this order, each for what none before it has taken.
+# Patterns in order; each takes the cells that none before it has taken.
 STYLES = (
     (Style.PADDED, "^0[0-9]+(?:[.,][0-9]*)?$"),
     (Style.WHOLE, "^[0-9]+$"),
@@ -79,7 +79,7 @@ STYLES = (
 
 
 class Mark(StrEnum):
-    """What stands before the decimals of a column's numbers, and what between thousands."""
+    """Decimal and thousands marks of a column's numbers."""
 
     POINT = "1234.5"
     COMMA_THOUSANDS = "1,234.5"
@@ -93,14 +93,14 @@ class Mark(StrEnum):
         return "," if self in (Mark.COMMA, Mark.POINT_THOUSANDS, Mark.GAPS_COMMA) else "."
 
     def describe(self) -> str:
-        """How such numbers are written, to go on a sentence: "written as ..."."""
+        """Describe the notation, to complete "written as ..."."""
         return f"written as {self.value!r}"
 
 
 _WHOLE = {Style.WHOLE}
 _POINT = {Style.BIG, Style.POINT, Style.POINT_TRIPLE}
 _COMMA = {Style.BIG, Style.COMMA, Style.COMMA_TRIPLE}
-# The styles of a mark's numbers: those that are whole, and those that are not.
+# Styles of a mark's numbers: whole ones, and others.
 STYLES_OF: dict[Mark, tuple[frozenset[Style], frozenset[Style]]] = {
     mark: (frozenset(_WHOLE | whole), frozenset(real))
     for mark, whole, real in (
@@ -122,17 +122,17 @@ STYLES_OF: dict[Mark, tuple[frozenset[Style], frozenset[Style]]] = {
 }
 
 
-# The styles that numbers with an exponent may have without it.
+# Styles that the mantissa of a number with an exponent may have.
 EXACT = (Style.WHOLE, Style.POINT_TRIPLE)
 
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """Cells, as far as they are numbers.
+    """Cells parsed as numbers.
 
     Attributes:
         style: [n] of `Style`; NONE where a cell is no number.
-        affix: [n] of text, what stands before or after it.
+        affix: [n] of text before or after the number.
         text: Arrow text [n]: sign, digits with their marks, exponent.
     """
 
@@ -141,13 +141,13 @@ class Numbers:
     text: pa.Array
 
     def fits(self, mark: Mark, affix: str, padded: bool) -> NDArray[np.bool_]:
-        """Which are numbers of a column of this mark, with this affix or none: bool [n]."""
+        """Return which cells are numbers with this mark, and with this affix or none: bool [n]."""
         whole, real = STYLES_OF[mark]
         styles = [*whole, *real, *([Style.PADDED] if padded else [])]
         return np.isin(self.style, styles) & ((self.affix == "") | (self.affix == affix))
 
     def is_whole(self, mark: Mark) -> NDArray[np.bool_]:
-        """Which are whole numbers of 64 bits: bool [n]."""
+        """Return which are whole numbers of 64 bits: bool [n]."""
         whole = np.isin(self.style, [*STYLES_OF[mark][0]])
         padded = self.style == Style.PADDED
         if padded.any():
@@ -156,14 +156,14 @@ class Numbers:
         return whole
 
     def whole(self, mark: Mark, fits: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """The numbers that fit, 0 elsewhere."""
+        """Return the numbers that fit, 0 elsewhere."""
         text = self._bare(mark, fits)
-        # Arrow reads no plus sign.
+        # Arrow does not accept a plus sign.
         unsigned = pc.utf8_ltrim(text, characters="+")
         return np.asarray(pc.cast(unsigned, pa.int64()))
 
     def real(self, mark: Mark, fits: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """The numbers that fit, 0 elsewhere."""
+        """Return the numbers that fit, 0 elsewhere."""
         text = pc.utf8_ltrim(self._bare(mark, fits), characters="+")
         return np.asarray(pc.cast(text, pa.float64()))
 
@@ -177,7 +177,7 @@ class Numbers:
 
 
 def read_numbers(cells: pa.Array) -> Numbers:
-    """Look at cells as numbers.
+    """Parse cells as numbers.
 
     Args:
         cells: text [n], without blanks around it.
@@ -185,7 +185,7 @@ def read_numbers(cells: pa.Array) -> Numbers:
     n = len(cells)
     style, affix, text = np.zeros(n, np.int8), np.full(n, "", object), cells
     rest, left = np.arange(n), cells
-    # What programs write, and nearly every file has no other numbers: one look at each cell.
+    # Numbers as programs write them, which are all that most files have: one match per cell.
     for each, pattern in PLAIN:
         found = _matches(left, pattern)
         style[rest[found]] = each
@@ -230,7 +230,7 @@ class _Apart(NamedTuple):
     Attributes:
         digits: with their marks; "" where a cell is no number.
         signed: with sign and exponent too.
-        affix: what stands before or after.
+        affix: text before or after the number.
         exponent: whether there is one.
     """
 
@@ -248,7 +248,7 @@ def _taken_apart(cells: pa.Array) -> _Apart:
     }
     has = {name: np.asarray(pc.not_equal(part, "")).astype(bool) for name, part in text.items()}
     exponent = has["exponent"]
-    # What "1,2e3" means nobody can tell.
+    # The meaning of "1,2e3" is unclear.
     odd = exponent & ~_matches(text["digits"], r"^(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)$")
     odd |= (has["before"] & has["after"]) | (has["sign"] & has["inner"])
     odd |= has["open"] != has["close"]

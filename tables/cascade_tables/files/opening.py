@@ -1,4 +1,4 @@
-"""Bytes of a file, a gzip file or standard input, as text in the encoding that it has."""
+"""Opening of a file, a gzip file or standard input as text in its encoding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import BinaryIO
 from cascade_tables.errors import DataError, shown
 
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
-# Longest first: the marks of UTF-32 begin as those of UTF-16.
+# Longest first: the marks of UTF-32 start with those of UTF-16.
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -32,11 +32,11 @@ STDIN = "-"
 
 @dataclass(frozen=True)
 class Source:
-    """A file that can be read again and again.
+    """A file that can be read repeatedly.
 
     Attributes:
-        name: what messages call it.
-        path: where its bytes are.
+        name: its name in messages.
+        path: location of its bytes.
         gzipped: whether they are compressed.
         encoding: of its text.
     """
@@ -52,7 +52,7 @@ class Source:
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """Its bytes, decompressed.
+        """Open its bytes, decompressed.
 
         Raises:
             DataError: it cannot be read.
@@ -67,7 +67,7 @@ class Source:
 
     @contextmanager
     def text(self) -> Iterator[io.TextIOWrapper]:
-        """Its text; newlines as they are.
+        """Open its text, without newline translation.
 
         Raises:
             DataError: it cannot be read, or is not text in its encoding.
@@ -79,7 +79,9 @@ class Source:
                 raise self.not_text(exc) from exc
 
     def not_text(self, exc: Exception) -> DataError:
-        """The error for bytes that are not text in this encoding; says where and what to do."""
+        """Build the error for bytes that are not text in this encoding; says where and
+        what to do.
+        """
         where = _first_bad_byte(self) if self.is_utf8 else ""
         called = "UTF-8" if self.is_utf8 else self.encoding
         return DataError(
@@ -89,8 +91,9 @@ class Source:
 
 
 def _first_bad_byte(source: Source) -> str:
-    """Where a file stops being UTF-8, as an editor counts; Python's own message counts from the
-    beginning of whatever it had read last."""
+    """Describe where a file stops being UTF-8, with line numbers as in an editor; Python's own
+    message counts from the start of the last block read.
+    """
     with source.open() as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -101,14 +104,14 @@ def _first_bad_byte(source: Source) -> str:
 
 
 def source_of(path: Path, encoding: str | None = None) -> Source:
-    """A file, or standard input where the path is "-", ready to be read several times.
+    """Prepare a file, or standard input if the path is "-", for repeated reading.
 
     Args:
         path: of the file.
-        encoding: of its text; None: what its byte-order mark says, else UTF-8.
+        encoding: of its text; None: that of its byte-order mark, else UTF-8.
 
     Raises:
-        DataError: it cannot be read, or nobody knows the encoding.
+        DataError: it cannot be read, or the encoding is unknown.
     """
     if encoding is not None:
         try:
@@ -135,13 +138,13 @@ def source_of(path: Path, encoding: str | None = None) -> Source:
 
 
 def is_parquet(source: Source) -> bool:
-    """Whether a file begins as Parquet files do."""
+    """Return whether a file begins like a Parquet file."""
     with source.open() as file:
         return file.read(4) == PARQUET
 
 
 def spooled(stream: BinaryIO) -> Path:
-    """What comes out of a pipe, in a file that is gone when the program ends."""
+    """Copy a stream to a temporary file, which is removed when the program ends."""
     with tempfile.NamedTemporaryFile(prefix="cascade-", delete=False) as file:
         atexit.register(Path(file.name).unlink, missing_ok=True)
         shutil.copyfileobj(stream, file, 1 << 20)

@@ -1,4 +1,4 @@
-"""Parquet and Arrow IPC files, whose columns have types already."""
+"""Parquet and Arrow IPC files, whose columns are typed."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from cascade_tables.files.typed_columns import TypedColumns, forms_of
 from cascade_tables.frame import Frame, check_unique
 from cascade_tables.overrides import ColumnOverride
 
-# Cells that are read together; of a file's row groups no more is in memory.
+# Cells that are read together; at most one row group of a file is in memory.
 CHUNK_CELLS = 1_300_000
-# Bytes of a column that are read ahead; pyarrow's own way, `pre_buffer`, is to read the whole file.
+# Read-ahead of a column in bytes; pyarrow's own option, `pre_buffer`, reads the whole file.
 BUFFER = 1 << 20
 ARROW_SUFFIXES = (".arrow", ".feather", ".ipc", ".arrows")
-# What pyarrow raises of a file that is not what it should be: names that are no text, too.
+# Exceptions of pyarrow for a damaged file, including names that are not text.
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 def read_parquet(path: Path) -> tuple[Frame, dict[str, str]]:
-    """A file, or a folder of files that are one table.
+    """Read a file, or a folder of files that form one table.
 
     Returns:
-        The columns that can be read, and by the names of the others, why they cannot.
+        The columns that can be read, and by name of the others, why they cannot.
 
     Raises:
         DataError: it is no Parquet file, is damaged, has no rows, or two columns share a name.
@@ -46,12 +46,12 @@ def together(
     known: Mapping[str, Form] | None = None,
     finite: bool = True,
 ) -> tuple[Frame, dict[str, str], TypedColumns]:
-    """Several files or folders, as one table; see `read_parquet`.
+    """Read several files or folders as one table; see `read_parquet`.
 
     Args:
         paths: of the files.
-        overrides: what a person says of the columns.
-        known: how text is written of which that is known already; None: the table is a new one.
+        overrides: the user's corrections of columns.
+        known: forms of text columns, if known already; None: the table is new.
         finite: whether numbers that are not finite count as NULL.
 
     Returns:
@@ -87,11 +87,11 @@ def large(
     overrides: Mapping[str, ColumnOverride],
     known: Mapping[str, Form] | None = None,
 ) -> tuple[Frame, dict[str, str], TypedColumns, Stream] | None:
-    """Several files or folders as one table, if it is larger than memory should hold.
+    """Read several files or folders as one table, if it is too large for memory.
 
     Returns:
         Some of its rows, see `deciding_rows`; the columns that cannot be read, and why; which cells
-        were odd; and all its rows. None: it is not so large, see `together`.
+        were odd; and all its rows. None: it is not that large, see `together`.
 
     Raises:
         DataError: see `together`.
@@ -133,14 +133,15 @@ def large(
                 rows, limits, chunks.frames, categories=asked_as_categories(overrides)
             )
         except _UnreadableError as exc:
-            # A value of a type that can be read: all else is read once more without the column.
+            # A single value cannot be read although its type can: read everything again without the
+            # column.
             unreadable[exc.column] = str(exc)
             continue
         return sample, unreadable, reader, stream
 
 
 class _UnreadableError(DataError):
-    """A column that has a value which cannot be read."""
+    """A column has a value that cannot be read."""
 
     def __init__(self, column: str, message: str) -> None:
         super().__init__(message)
@@ -148,7 +149,7 @@ class _UnreadableError(DataError):
 
 
 class _File:
-    """A file or a folder, of which rows are read when they are asked for."""
+    """A file or a folder whose rows are read on demand."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -167,7 +168,7 @@ class _File:
             raise _unreadable(path, exc) from exc
 
     def batches(self, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        """Columns of some rows at a time."""
+        """Yield columns of some rows at a time."""
         try:
             if is_arrow(self.path):
                 for batch in _ipc(self.path)[1]:
@@ -192,12 +193,12 @@ class _File:
 
 
 def is_arrow(path: Path) -> bool:
-    """Whether a file is called as Arrow's own are."""
+    """Return whether a file has an extension of Arrow's own format."""
     return path.suffix.lower() in ARROW_SUFFIXES
 
 
 def _ipc(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """An Arrow file's columns and rows, which stay where they lie on the disk; a stream's too."""
+    """Open the columns and rows of an Arrow file or stream by memory-mapping."""
     source = pa.memory_map(str(path))
     try:
         file = pa.ipc.open_file(source)
@@ -210,11 +211,11 @@ def _ipc(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
 
 
 def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Rows whose columns are what they say: pyarrow believes what a file says of its lengths and
-    places until it is told to look, and reads whatever lies there.
+    """Return rows after validating their columns: by default pyarrow trusts the lengths and offsets
+    in a file, and reads whatever memory they point to.
 
     Raises:
-        pa.ArrowException: they are not.
+        pa.ArrowException: they are invalid.
     """
     batch.validate(full=True)
     return batch
@@ -247,12 +248,12 @@ class _Chunks:
         first_reader: TypedColumns,
     ) -> None:
         self._files, self._names, self._forms = files, names, forms
-        # Later passes meet the same odd cells again.
+        # Later passes meet the same odd cells again, so only the first pass records them.
         self._first = [first_reader]
         self._rows = max(1, CHUNK_CELLS // max(1, len(names)))
 
     def frames(self) -> Iterator[Frame]:
-        """All rows, in order."""
+        """Yield all rows, in order."""
         reader = self._first.pop() if self._first else TypedColumns(self._forms, finite=True)
         begin = 0
         for file in self._files:
@@ -268,7 +269,7 @@ class _Chunks:
 
 
 def _cells_of(files: Sequence[_File]) -> Callable[[str], Iterator[pa.Array]]:
-    """Gives the cells of a column of all files."""
+    """Return a function that yields the cells of a column of all files."""
 
     def cells(name: str) -> Iterator[pa.Array]:
         for file in files:
@@ -288,7 +289,7 @@ def _same_columns(first: Path, names: Sequence[str], path: Path, found: Sequence
 
 def _arrow(path: Path) -> pa.Table:
     try:
-        # `read_table` stumbles over duplicate names, which can be named here.
+        # `read_table` fails on duplicate names without naming them.
         if is_arrow(path):
             schema, batches = _ipc(path)
             table = pa.Table.from_batches(list(batches), schema)

@@ -1,9 +1,9 @@
-"""Tables that are larger than memory should hold: read some rows at a time, as often as needed.
+"""Tables too large for memory, read in chunks, as often as needed.
 
-A file's columns must have one type whatever chunk they are read in. What the files say of types
-(`forms` of CSV, Arrow's of Parquet) holds for all chunks; what depends on values (whether times of
-day are whole seconds, whether whole numbers exceed 64 bits) is seen in the first pass, which also
-takes the rows by which the table is decided, and is imposed on every later one.
+A file's columns must have the same type in every chunk. The types that files declare (`forms` for
+CSV, Arrow's for Parquet) hold for all chunks. Types that depend on values (whether times of day are
+whole seconds, whether whole numbers exceed 64 bits) are determined in the first pass, which also
+takes the sample that decides the schema, and are imposed on every later pass.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from cascade_tables.files.deciding_rows import CategoryCounts, DecidingRows
 from cascade_tables.files.table import Stream
 from cascade_tables.frame import ColumnData, Frame
 
-# Cells of a table that are in memory at once; a larger one is sampled, and its rows are read again
-# whenever all of them are needed. Eight bytes each, and as much again while columns are looked at.
+# Most cells of a table in memory; a larger table is sampled, and its rows are read again whenever
+# all of them are needed. A cell takes eight bytes, and as much again while columns are examined.
 MOST_CELLS = 20_000_000
-# Distinct categories of a large table that are counted in all rows: some 150 bytes each.
+# Most distinct categories of a large table that are counted in all rows: some 150 bytes each.
 MOST_COUNTED = 2_000_000
 
 
 def is_large(rows: int, columns: int) -> bool:
-    """Whether a table's rows are not to be in memory all at once."""
+    """Return whether a table's rows are too many for memory."""
     return rows * columns > MOST_CELLS
 
 
@@ -36,17 +36,17 @@ def sampled(
     whole_numbers: Iterable[str] = (),
     categories: Collection[str] = (),
 ) -> tuple[Frame, Stream]:
-    """Rows that decide what a table is, and all its rows.
+    """Return the rows that decide a table's schema, and a stream of all its rows.
 
     Args:
         rows: of the table.
-        limits: by column, up to how many distinct values are all taken; see `most_distinct`.
+        limits: by column, number of distinct values up to which all are taken; see `most_distinct`.
         chunks: reads the table, in order.
-        whole_numbers: columns that are read as reals, and are whole numbers if all of them are.
-        categories: columns that are to be categories, whatever their values are.
+        whole_numbers: columns that are read as reals, and become whole numbers if all of them are.
+        categories: columns that become categories, whatever their values are.
 
     Returns:
-        The rows that decide have the counts of categories in all rows; see `ColumnData.counts`.
+        The sample's columns have the counts of categories in all rows; see `ColumnData.counts`.
     """
     counts = CategoryCounts(categories, MOST_COUNTED)
     deciding = DecidingRows(rows, max(1, MOST_CELLS // max(1, len(limits))), limits)

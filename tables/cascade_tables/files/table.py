@@ -1,4 +1,4 @@
-"""What reading files gives: rows, and what is to be said of them."""
+"""Result of reading files: rows and findings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cascade_tables.files.findings import Findings
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.overrides import ColumnOverride
 
-# Rows of a table in memory that are handed out together.
+# Rows per chunk of a table in memory.
 CHUNK_ROWS = 65_536
 
 
@@ -21,11 +21,11 @@ def _by_number(rows: Sequence[int]) -> list[str]:
 
 @dataclass(frozen=True)
 class Stream:
-    """All rows of a table that is larger than memory should hold.
+    """All rows of a table too large for memory.
 
     Attributes:
-        rows: how many.
-        chunks: reads them from the files, in order, some at a time; each call begins anew.
+        rows: number of rows.
+        chunks: reads them from the files, in order and in parts; each call starts again.
     """
 
     rows: int
@@ -33,7 +33,7 @@ class Stream:
 
 
 def stream_of(frame: Frame) -> Stream:
-    """The rows of a table that is in memory, which are not copied."""
+    """Return the rows of a table in memory as a stream, without copying."""
 
     def chunks() -> Iterator[Frame]:
         for begin in range(0, len(frame), CHUNK_ROWS):
@@ -49,7 +49,7 @@ def stream_of(frame: Frame) -> Stream:
 
 
 def below_each_other(frames: Sequence[Frame]) -> Frame:
-    """Frames of equal columns, at least one, as one."""
+    """Concatenate frames of equal columns, at least one."""
     columns = {}
     for name, first in frames[0].columns.items():
         parts = [frame[name] for frame in frames]
@@ -63,15 +63,15 @@ def below_each_other(frames: Sequence[Frame]) -> Frame:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one file or several, read.
+    """Rows read from one or more files.
 
     Attributes:
-        frame: the rows; of a table that is larger than memory should hold, those by which it is
-            decided what it is (see `deciding_rows`).
-        findings: what is to be said of them.
-        overrides: a person's corrections, by the names that the columns have now.
-        places: where rows of these numbers are in the files, as "line 9".
-        stream: all rows, where `frame` has only some of them.
+        frame: the rows; for a table too large for memory, a sample that decides its schema (see
+            `deciding_rows`).
+        findings: to report.
+        overrides: the user's corrections, by the current names of the columns.
+        places: returns the locations of rows in the files, as "line 9".
+        stream: all rows, if `frame` is a sample.
     """
 
     frame: Frame
@@ -82,5 +82,5 @@ class Table:
 
     @property
     def whole(self) -> Stream:
-        """All rows, wherever they are."""
+        """All rows, in memory or not."""
         return stream_of(self.frame) if self.stream is None else self.stream

@@ -1,9 +1,8 @@
-"""Columns of files that have types, as columns that can be modelled.
+"""Conversion of typed files' columns to columns that can be modelled.
 
-What Arrow calls a time or a length of time becomes seconds, as a time of day of a text file does.
-Text is read as a text file's cells are where a person names what it stands for, since programs keep
-dates and numbers as text in typed files too. A number that is not finite is an odd cell, as it is
-in text.
+Arrow's times and durations become seconds, like a time of day in a text file. If the user names a
+column's kind, text is parsed as in text files, because programs store dates and numbers as text in
+typed files too. A number that is not finite is an odd cell, as in text.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ FINITE = "finite numbers"
 
 @dataclass
 class Odd:
-    """Cells of a column that count as NULL since they are not what its others are.
+    """Cells of a column that count as NULL because they differ from the others.
 
     Attributes:
-        count: how many.
-        present: cells that are not NULL, these too.
+        count: number of such cells.
+        present: cells that are not NULL, including these.
         cells: the first of them, and their rows.
     """
 
@@ -45,7 +44,7 @@ class Odd:
     cells: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, rows: NDArray[np.int64], values: Iterable[Any], present: int) -> None:
-        """Those of some rows."""
+        """Add odd cells of some rows."""
         self.count += len(rows)
         self.present += present
         room = NAMED - len(self.cells)
@@ -53,10 +52,10 @@ class Odd:
 
 
 class TypedColumns:
-    """Reads columns, and keeps which of their cells were odd.
+    """Reads columns, and records their odd cells.
 
     Args:
-        forms: how text is written that stands for something else, and what stands for NULL.
+        forms: notation of text that stands for something else, and values that stand for NULL.
         finite: whether a number that is not finite is odd; else it is kept.
     """
 
@@ -66,7 +65,7 @@ class TypedColumns:
         self._seconds: dict[str, str] = {}
 
     def read(self, name: str, array: Any, begin: int = 0) -> ColumnData:
-        """A column of an Arrow table, or some rows of it.
+        """Read a column of an Arrow table, or some rows of it.
 
         Args:
             name: the column's.
@@ -98,7 +97,7 @@ class TypedColumns:
         return replace(data, values=np.where(odd, 0.0, data.values), null=data.null | odd)
 
     def _written(self, name: str, form: Form, array: Any, begin: int) -> ColumnData:
-        """Text in the form that it is written in; each distinct cell is read once."""
+        """Parse text in its form; each distinct cell is parsed once."""
         distinct, where, missing = _distinct(name, array)
         read = convert(form, distinct)
         values, null = read.values[where], read.null[where] | missing
@@ -122,11 +121,11 @@ class TypedColumns:
         self.odd.setdefault(name, Odd()).add(rows + begin, values, int(present.sum()))
 
     def notes(self) -> tuple[str, ...]:
-        """What became something else than it was, a line each."""
+        """Return a line for each column that was converted."""
         return tuple(f"{name}: {what}" for name, what in self._seconds.items())
 
     def forms(self, rows: int) -> dict[str, Form]:
-        """Those that a later file of the table is read by, with the share of odd cells."""
+        """Return the forms for later files of the table, with the share of odd cells."""
         shares = {name: odd.count / rows for name, odd in self.odd.items() if odd.count}
         forms = {**{name: Form(Type.REAL) for name in shares}, **self._forms}
         return {
@@ -134,7 +133,7 @@ class TypedColumns:
         }
 
     def misfits(self) -> tuple[Misfits, ...]:
-        """What there is to be said of the odd cells."""
+        """Return the findings about odd cells."""
         return tuple(
             Misfits(
                 name,
@@ -150,8 +149,9 @@ class TypedColumns:
 
 
 def is_text(kind: pa.DataType, form: Form) -> bool:
-    """Whether a column of this type is read as text of this form: of numbers, days as 20241231
-    are."""
+    """Return whether a column of this type is parsed as text of this form; this includes numbers
+    that are days such as 20241231.
+    """
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
@@ -167,18 +167,18 @@ def forms_of(
     called: str,
     must_fit: bool,
 ) -> dict[str, Form]:
-    """How the columns are written of which a person says what they are.
+    """Determine the forms of columns whose kind the user has named.
 
     Args:
         types: of the columns.
-        overrides: what a person says.
-        cells: gives a column's cells, in as many arrays as they come in.
+        overrides: the user's corrections.
+        cells: yields a column's cells, in one or more arrays.
         called: the file, in messages.
-        must_fit: whether a column of which no cell can be read as its kind says is refused; else it
-            is text.
+        must_fit: whether to refuse a column of which no cell can be read as its kind; else it is
+            text.
 
     Raises:
-        SchemaError: see `must_fit`; or an override is not for columns of its type.
+        SchemaError: see `must_fit`; or an override does not apply to columns of its type.
     """
     forms = {}
     for name, override in overrides.items():
@@ -212,7 +212,7 @@ def forms_of(
 
 
 def check_few(odd: Iterable[Misfits], named: Mapping[str, ColumnOverride], most: float) -> None:
-    """Refuse columns of which many numbers are not finite, unless a person named their kind.
+    """Refuse columns in which many numbers are not finite, unless the user named their kind.
 
     Raises:
         DataError: names the first, and what can be done.
@@ -228,7 +228,7 @@ def check_few(odd: Iterable[Misfits], named: Mapping[str, ColumnOverride], most:
 
 
 def _type_of(kind: Kind) -> Type:
-    """Any type of cells that is not text, and of dates theirs."""
+    """Return a cell type of this kind other than text; for dates the date type."""
     return Type.DATE if kind is Kind.DATETIME else Type.REAL
 
 
@@ -249,7 +249,7 @@ def _check_typed(name: str, kind: pa.DataType, override: ColumnOverride) -> None
 
 
 def _stand_for_null(data: ColumnData, wanted: Iterable[str]) -> NDArray[np.bool_]:
-    """bool [n]: which values are among those that stand for NULL."""
+    """Return which values stand for NULL, bool [n]."""
     if data.values.dtype.kind == "O":
         return np.isin(data.values.astype(str), list(wanted))
     numbers = []
@@ -262,8 +262,8 @@ def _stand_for_null(data: ColumnData, wanted: Iterable[str]) -> NDArray[np.bool_
 
 
 def _distinct(name: str, array: Any) -> tuple[Any, NDArray[np.int64], NDArray[np.bool_]]:
-    """Text [m], each once; which of it each cell is, int64 [n]; and which cells are empty, bool
-    [n].
+    """Return distinct text [m]; the index of each cell into it, int64 [n]; and which cells are
+    empty, bool [n].
 
     Raises:
         DataError: a cell is no text.
@@ -283,8 +283,9 @@ def _distinct(name: str, array: Any) -> tuple[Any, NDArray[np.int64], NDArray[np
 
 
 def _plain(array: Any) -> Any:
-    """Times and lengths of time as seconds, and decimals without a digit behind their point as
-    whole numbers, where these have room."""
+    """Convert times and durations to seconds, and decimals without fractional digits to whole
+    numbers, if these fit.
+    """
     kind = array.type
     types = pa.types
     if types.is_decimal(kind) and kind.scale <= 0:

@@ -1,1 +1,1 @@
-"""Releases: how they are written and read, fetched from a URL, and made into what Triton serves."""
+"""Releases: writing, reading, transfer to and from URLs, and configuration for Triton."""

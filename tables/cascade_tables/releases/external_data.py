@@ -1,8 +1,8 @@
-"""Whether an ONNX model keeps its tensors in files beside it.
+"""Check whether an ONNX model keeps its tensors in files beside it.
 
-ONNX lets a tensor name a file ("external data") that is read when a session is made. Such a file
-is not among those whose hashes a release has, and its path may lead anywhere, so that no model of a
-release may name one. This reads a model as far as it takes to find every tensor of
+ONNX lets a tensor name a file ("external data") that is read when a session is created. A release
+does not hash such a file, and its path may lead anywhere, so no model of a release may name one.
+This module parses a model far enough to find every tensor of
 https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from cascade_tables.releases.wire_format import Field, Malformed, fields
 
-# By message, its fields that lead to tensors, with the message of each.
+# For each message, its fields that lead to tensors, with the type of each.
 CHILDREN: Mapping[str, Mapping[int, str]] = {
     "Model": {7: "Graph", 20: "Training", 25: "Function"},
     "Training": {1: "Graph", 2: "Graph"},
@@ -26,7 +26,7 @@ CHILDREN: Mapping[str, Mapping[int, str]] = {
 TENSOR_NAME, TENSOR_EXTERNAL_DATA, TENSOR_DATA_LOCATION = 8, 13, 14
 ENTRY_KEY, ENTRY_VALUE = 1, 2
 EXTERNAL = 1
-# Graphs inside graphs; as deep as protobuf itself reads messages.
+# Most nested graphs; protobuf's own nesting limit.
 DEPTH = 100
 
 
@@ -34,8 +34,8 @@ class External(NamedTuple):
     """A tensor whose values are elsewhere.
 
     Attributes:
-        tensor: its name; empty where it has none.
-        location: the file that it names; empty where it names none.
+        tensor: its name; empty if it has none.
+        location: the file that it names; empty if it names none.
     """
 
     tensor: str
@@ -43,10 +43,11 @@ class External(NamedTuple):
 
 
 def external_data(model: bytes) -> External | None:
-    """The first tensor of an ONNX model whose values are in another file; None: there is none.
+    """Return the first tensor of an ONNX model whose values are in another file; None: there is
+    none.
 
     Raises:
-        Malformed: it is not ONNX; whoever reads it otherwise might find a tensor that this missed.
+        Malformed: it is not ONNX; another reader might find a tensor that this one missed.
     """
     waiting = [("Model", 0, len(model), 0)]
     while waiting:

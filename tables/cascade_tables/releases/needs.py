@@ -1,10 +1,10 @@
-"""What a server has to know to draw a release's rows.
+"""Capabilities that a server needs to draw a release's rows.
 
-A codec or a student may have what older servers know nothing of. They pass over it, load the
-release, and draw wrong rows: tokens that they take for others, numbers that do not add up. So a
-manifest names what its release needs, and a server refuses what it does not know by name. A release
-that needs nothing is of the first format, which every server reads; one that does is of the second,
-which servers refuse that are older than this list.
+A codec or a student may use features that older servers do not know. They would ignore them, load
+the release, and draw wrong rows: misread tokens, or numbers that do not add up. So a manifest names
+what its release needs, and a server refuses needs that it does not know. A release without needs
+has the first format, which every server reads; others have the second, which servers older than
+this list refuse.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from cascade_tables.codecs.columns.listed_codec import ListedCodec
 from cascade_tables.errors import listing
 from cascade_tables.releases.weights import metadata
 
-#: Of manifests that this version reads, and those whose manifests say what they need.
+# Manifest formats that this version reads, and those that list needs.
 FORMATS, NAMING = (1, 2), (2,)
-# Under this name a student's metadata say what it is told of numbers and their neighbours.
+# Metadata key under which a student describes its inputs about numbers and their neighbours.
 NEARNESS = "cascade.nearness"
-#: What this version knows, and in words.
+# Needs that this version supports, with descriptions.
 KNOWN = {
     "relations": "numbers that follow from others, and columns that are drawn first for it",
     "folded": "rare categories that answers have in the place of the label they share",
@@ -31,7 +31,7 @@ KNOWN = {
 
 
 def needs_of(codec: Codec, student: bytes) -> tuple[str, ...]:
-    """What a release needs, of `KNOWN`.
+    """Return what a release needs, from `KNOWN`.
 
     Args:
         codec: of its table.
@@ -54,15 +54,15 @@ def needs_of(codec: Codec, student: bytes) -> tuple[str, ...]:
 
 
 def format_of(needs: Sequence[str]) -> int:
-    """The format of a manifest that names these."""
+    """Return the manifest format for these needs."""
     return 2 if needs else 1
 
 
 def objection(format_: Any, needs: Any) -> str | None:
-    """Why a release cannot be served, as far as its manifest's format says; None: it can.
+    """Return why a manifest's format or needs prevent serving the release; None: they do not.
 
     Args:
-        format_, needs: as they stand in the manifest.
+        format_, needs: as in the manifest.
     """
     if type(format_) is not int or format_ not in FORMATS:
         return "; this version reads formats " + listing(FORMATS)

@@ -1,8 +1,8 @@
-"""Files of a release, read so that whoever wrote them can neither stop nor mislead the reader.
+"""Safe reading of a release's files: their writer can neither block nor mislead the reader.
 
-A model repository may be written by others than those who serve it. A named pipe in it would block
-whoever opens it, a device never ends, and a link can lead anywhere, so that only regular files that
-lie inside of the repository are opened, and none is read beyond its limit.
+Other parties than the server may write to a model repository. Opening a named pipe would block, a
+device never ends, and a link can lead anywhere. So only regular files inside the repository are
+opened, and none is read beyond its limit.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 
 from cascade_tables.errors import ReleaseError
 
-# Bytes that a file may have, by its name. Manifests have a few thousand. A codec has some twenty
-# thousand for each binned column. ONNX models end where protobuf does, at 2 GiB.
+# Size limits in bytes, by file name. Manifests have a few thousand. A codec has some twenty
+# thousand per binned column. ONNX models are limited by protobuf to 2 GiB.
 LIMITS: Mapping[str, int] = {
     "release.json": 4 * 2**20,
     "codec.json": 128 * 2**20,
@@ -32,12 +32,12 @@ SPECIAL = {
 
 
 def read_file(repository: Path, name: str) -> bytes:
-    """One file of a repository.
+    """Read one file of a repository.
 
     Args:
         repository: its folder; links to it, and on the way to it, are followed.
-        name: of the file, relative to it. Links are followed as far as they stay inside.
-            Its last part says how large it may be; see `LIMITS`.
+        name: of the file, relative to it. Links are followed if they stay inside. The last part
+            determines the size limit; see `LIMITS`.
 
     Raises:
         OSError: there is no such file, or it may not be read.
@@ -46,12 +46,12 @@ def read_file(repository: Path, name: str) -> bytes:
     """
     path = repository / name
     limit = LIMITS[path.name]
-    # Unlike `Path.resolve`, with an OSError where links lead in a circle.
+    # Unlike `Path.resolve`, this raises OSError for a cycle of links.
     real = Path(os.path.realpath(path, strict=True))
     if not real.is_relative_to(os.path.realpath(repository)):
         raise ReleaseError(f"{path} leads to {real}; allowed: files inside of {repository}")
     check_regular(path, real.stat().st_mode)
-    # Should it have been replaced since, the pipe does not block and the link is not followed.
+    # If it has been replaced since, a pipe does not block and a link is not followed.
     descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         found = os.fstat(descriptor)
@@ -63,11 +63,11 @@ def read_file(repository: Path, name: str) -> bytes:
 
 
 def check_regular(path: Path | str, mode: int) -> None:
-    """Refuse what is not a regular file.
+    """Refuse anything but a regular file.
 
     Args:
         path: for the message.
-        mode: as `stat` tells it.
+        mode: from `stat`.
 
     Raises:
         ReleaseError: names it, and what it is.
@@ -78,7 +78,7 @@ def check_regular(path: Path | str, mode: int) -> None:
 
 
 def check_size(path: Path | str, size: int, limit: int) -> None:
-    """Refuse a file that is too large to be what it should be.
+    """Refuse a file above its size limit.
 
     Raises:
         ReleaseError: names it, its size and the limit.

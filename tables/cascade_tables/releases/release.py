@@ -28,30 +28,30 @@ from cascade_tables.releases.wire_format import Malformed
 
 MANIFEST = "release.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-# A number that every message and runtime can hold.
+# A number that fits every message and runtime.
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
-# Passes of the teacher, as requests may ask for them, and uniform numbers a row.
+# Most passes of the teacher, as requests may specify, and most uniform numbers per row.
 MOST_STEPS, MOST_NOISE = 2**16 - 1, 2**24
 TOO_DEEP = "it is nested too deeply"
 
 
 @dataclass(frozen=True)
 class ReleaseManifest:
-    """What a release says of itself.
+    """Manifest of a release.
 
     Attributes:
         table, version: its name and number.
         created: ISO 8601, UTC.
         files: SHA-256 in hex of every other file, by path relative to the repository.
         schema_fingerprint: `Schema.fingerprint`.
-        student: `noise_width`, uniform numbers a row.
+        student: `noise_width`, uniform numbers per row.
         teacher: `noise_width`, and `steps`, passes for full fidelity.
         epsilon: the differential-privacy budget spent; None: none was.
-        training: how it was learnt.
-        libraries: versions of what made it.
+        training: how it was trained.
+        libraries: versions of the libraries that made it.
         fidelity: figures by "student", "teacher" and "floor".
         format: of the manifest.
-        needs: what a server has to know to serve it; see `needs`. Empty in the first format.
+        needs: capabilities that a server needs; see `needs`. Empty in the first format.
     """
 
     table: str
@@ -70,7 +70,9 @@ class ReleaseManifest:
 
     @property
     def digest(self) -> str:
-        """Tells it from every other release of its name and number: 16 hexadecimal digits."""
+        """Distinguishes it from every other release of its name and number: 16 hexadecimal
+        digits.
+        """
         files = json.dumps(dict(self.files), sort_keys=True).encode()
         return hashlib.sha256(files).hexdigest()[:16]
 
@@ -94,7 +96,7 @@ def _paths(table: str, version: int) -> dict[str, str]:
 
 
 def list_releases(repository: Path) -> dict[str, list[int]]:
-    """Versions by table, in increasing order.
+    """Return the versions by table, in increasing order.
 
     Raises:
         ReleaseError: there is no such folder.
@@ -141,7 +143,7 @@ def load_release(repository: Path, table: str, version: int) -> Release:
 
 
 def read_manifest(repository: Path, table: str, version: int) -> ReleaseManifest:
-    """What a release says of itself; its files are not looked at.
+    """Read a release's manifest, without its other files.
 
     Raises:
         ReleaseError: it is missing, is no manifest, or that of another release.
@@ -211,16 +213,16 @@ def _is_budget(value: Any) -> bool:
 
 
 def _within(value: Any, **most: int) -> bool:
-    """Whether it maps names to whole numbers, these from 1 to what is said of each."""
+    """Return whether it maps names to integers from 1 to the maximum of each."""
     return _maps(value, _is_whole, *most) and all(1 <= value[name] <= most[name] for name in most)
 
 
 def _maps(value: Any, to: Callable[[Any], bool], *keys: str) -> bool:
-    """Whether it is a mapping to such values, with these keys among others."""
+    """Return whether it is a mapping to such values that includes these keys."""
     return isinstance(value, dict) and all(map(to, value.values())) and value.keys() >= {*keys}
 
 
-# What a manifest's field must satisfy, and how a message says it.
+# Check of each manifest field, and its description for messages.
 ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "table": (_is_text, "text"),
     "version": (_is_whole, "a whole number"),
@@ -262,7 +264,7 @@ def _verified(repository: Path, name: str, expected: str) -> bytes:
 
 
 def _check_model(path: Path, model: bytes) -> None:
-    """Refuse a graph that is not all in its file, which is what was hashed."""
+    """Refuse a graph with data outside its file, because only the file is hashed."""
     try:
         found = external_data(model)
     except Malformed as exc:
@@ -281,11 +283,11 @@ def write_release(
     student: bytes,
     teacher: bytes,
 ) -> ReleaseManifest:
-    """Write a release; `files`, `schema_fingerprint`, `format` and `needs` of the manifest are
-    filled in.
+    """Write a release; fills in `files`, `schema_fingerprint`, `format` and `needs` of the
+    manifest.
 
-    Models first and the manifest's folder last, each by a rename: a reader, or a crash half-way,
-    sees the whole release or none.
+    Models come first and the manifest's folder last, each by a rename: a reader sees the whole
+    release or none, even after a crash.
 
     Raises:
         ReleaseError: that version exists already, or the name or version is not allowed.
@@ -324,7 +326,7 @@ def write_release(
         (staging / "codec" / MANIFEST).write_bytes(_json(_content(filled), indent=2))
         for what in ("student", "teacher", "codec"):
             folders[what].parent.mkdir(parents=True, exist_ok=True)
-            # Models that an interrupted write left without a manifest belong to no release.
+            # Models without a manifest, left by an interrupted write, belong to no release.
             shutil.rmtree(folders[what], ignore_errors=True)
             (staging / what).chmod(0o755)
             os.replace(staging / what, folders[what])
@@ -334,7 +336,9 @@ def write_release(
 
 
 def _content(manifest: ReleaseManifest) -> dict[str, Any]:
-    """A manifest as its file has it; older servers refuse fields that they do not know."""
+    """Return the content of a manifest's file; older servers refuse fields that they do
+    not know.
+    """
     content = asdict(manifest)
     if manifest.format not in NAMING:
         del content["needs"]

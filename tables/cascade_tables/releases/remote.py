@@ -1,7 +1,8 @@
-"""A model repository behind a URL, by fsspec: s3://, gs://, http://, sftp://, file:// and so on.
+"""A model repository behind a URL, accessed by fsspec: s3://, gs://, http://, sftp://, file:// and
+so on.
 
-Releases are read into a folder, and written from one. Every file is checked against the hash that
-its release has of it; the manifest comes last, in both directions, so that a reader sees a whole
+Releases are copied to and from a local folder. Every file is checked against the hash in its
+release's manifest; the manifest comes last, in both directions, so that a reader sees a whole
 release or none.
 """
 
@@ -29,18 +30,18 @@ EXTRA = "cascade-synthesis[remote]"
 
 
 def is_url(repository: str) -> bool:
-    """Whether it is not a folder's path."""
+    """Return whether it is a URL rather than a folder's path."""
     return "://" in repository
 
 
 class RemoteRepository:
-    """A repository that fsspec reaches.
+    """A repository that fsspec can reach.
 
     Args:
         url: of its root.
 
     Raises:
-        ReleaseError: fsspec is not installed, or does not know the URL.
+        ReleaseError: fsspec is not installed, or does not support the URL.
     """
 
     def __init__(self, url: str) -> None:
@@ -59,7 +60,7 @@ class RemoteRepository:
         self._root = root.rstrip("/")
 
     def releases(self) -> dict[str, list[int]]:
-        """As `list_releases`.
+        """Return the versions by table, as `list_releases`.
 
         Raises:
             ReleaseError: it cannot be read.
@@ -77,10 +78,10 @@ class RemoteRepository:
         return {table: sorted(found[table]) for table in sorted(found)}
 
     def manifest(self, table: str, version: int) -> ReleaseManifest:
-        """As `read_manifest`.
+        """Read a manifest, as `read_manifest`.
 
         Raises:
-            ReleaseError: it is missing, or none.
+            ReleaseError: it is missing, or invalid.
         """
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / table / str(version) / MANIFEST
@@ -89,7 +90,7 @@ class RemoteRepository:
             return read_manifest(Path(folder), table, version)
 
     def fetch(self, table: str, version: int, folder: Path) -> None:
-        """Read a release into a folder, unless it is there already.
+        """Copy a release into a folder, unless it is there already.
 
         Raises:
             ReleaseError: a file is missing, or is not what the manifest says.
@@ -114,7 +115,7 @@ class RemoteRepository:
             _write(staging / name, self._read(name))
             parents = {str(Path(name).parent) for name in manifest.files}
             own = str(Path(name).parent)
-            # While they change there is no such release here.
+            # While its files change, the release is absent here.
             shutil.rmtree(folder / own, ignore_errors=True)
             for parent in sorted(parents, key=lambda each: each == own):
                 target = folder / parent
@@ -125,7 +126,7 @@ class RemoteRepository:
             shutil.rmtree(staging, ignore_errors=True)
 
     def publish(self, folder: Path, table: str, version: int) -> None:
-        """Write a release of a folder, with what Triton needs of it; the manifest last.
+        """Upload a release from a folder, with Triton's files; the manifest last.
 
         Raises:
             ReleaseError: that version exists already, or it cannot be written.
@@ -149,7 +150,7 @@ class RemoteRepository:
             found = self._files.info(path)
             if found["type"] != "file":
                 raise ReleaseError(f"{url} is of type {found['type']!r}; allowed: a file")
-            # Where the size is not told beforehand, no more than this is read.
+            # If the size is unknown in advance, this bounds the read.
             size = found.get("size")
             check_size(url, size or 0, limit)
             data: bytes = self._files.cat_file(path, end=None if size else limit + 1)
@@ -167,7 +168,8 @@ class RemoteRepository:
 
 
 def versions_of(repository: str, table: str) -> list[int]:
-    """Versions of a table in a repository, a folder's path or a URL; none where there is neither.
+    """Return the versions of a table in a repository, a folder's path or a URL; empty if it has
+    none.
 
     Raises:
         ReleaseError: it cannot be read.

@@ -1,9 +1,8 @@
-"""What Triton needs beside a release: a `config.pbtxt` a model, and the `model.py` of those that it
-runs in Python.
+"""Triton's files for a release: a `config.pbtxt` per model, and a `model.py` for Python models.
 
-They follow from the release and say nothing new, so no manifest has their hashes: they may be
-written anew for another runtime at any time, and edited by hand. See docs/triton.md for what each
-model takes, and triton-inference-server's model_config.proto for the fields.
+They follow from the release and add no information, so no manifest hashes them: they may be
+rewritten for another runtime at any time, and edited by hand. See docs/triton.md for each model's
+inputs, and triton-inference-server's model_config.proto for the fields.
 """
 
 from __future__ import annotations
@@ -22,7 +21,9 @@ from cascade_tables.schema import Kind, Schema
 
 
 class TritonRuntime(StrEnum):
-    """What runs the student in Triton; the teacher's passes and the cascade are Python in all."""
+    """Runtime of the student in Triton; the teacher's passes and the cascade always run in
+    Python.
+    """
 
     PYTHON = "python"
     ONNXRUNTIME = "onnxruntime"
@@ -30,14 +31,14 @@ class TritonRuntime(StrEnum):
 
 
 class Word(str):
-    """A value that is written without quotes, such as an enum's."""
+    """A value written without quotes, such as an enum's."""
 
 
-# Rows of one request, and of one batch.
+# Most rows of one request, and of one batch.
 MAX_BATCH = 1024
-# Rows of one pass of the teacher; see cascade_server.engines.teacher.
+# Most rows of one pass of the teacher; see cascade_server.engines.teacher.
 TEACHER_BATCH = 256
-# Requests that may wait at each priority before more are refused.
+# Most requests that may wait at each priority before more are refused.
 MAX_QUEUE = 1024
 REALTIME, OFFLINE = 1, 2
 CONFIG, MODEL, WARMUP = "config.pbtxt", "model.py", "warmup/absent"
@@ -64,17 +65,17 @@ def configure(
     table: str | None = None,
     priorities: bool = False,
 ) -> dict[str, int]:
-    """Write Triton's files of each table's latest release.
+    """Write Triton's files for each table's latest release.
 
     Args:
         repository: a model repository.
         runtime: of the student.
         table: only this one; None: all.
         priorities: whether Triton queues requests of a table by priority; see docs/triton.md for
-            what that costs.
+            the cost.
 
     Returns:
-        Tables and the versions that the files are of.
+        Tables and the versions that the files are for.
 
     Raises:
         ReleaseError: there is no such table, or a release is not whole.
@@ -92,7 +93,9 @@ def configure(
 
 
 def files_of(table: str, version: int) -> list[str]:
-    """Where they lie in a repository; which of them there are depends on the runtime."""
+    """Return the possible paths of Triton's files in a repository; which exist depends on the
+    runtime.
+    """
     names = (table, f"{table}_student", f"{table}_teacher")
     programs = [f"{name}/{version}/{MODEL}" for name in names]
     return [*programs, f"{table}/{WARMUP}", *(f"{name}/{CONFIG}" for name in names)]
@@ -101,7 +104,7 @@ def files_of(table: str, version: int) -> list[str]:
 def write_files(
     repository: Path, release: Release, runtime: TritonRuntime, priorities: bool = False
 ) -> None:
-    """Write one release's; what another runtime had, and this one has not, is removed."""
+    """Write one release's files; remove those of another runtime that this one lacks."""
     table, version = release.manifest.table, str(release.manifest.version)
     programs = {table: "cascade", f"{table}_student": "student", f"{table}_teacher": "teacher"}
     if runtime is not TritonRuntime.PYTHON:
@@ -120,7 +123,7 @@ def write_files(
 def configs(
     release: Release, runtime: TritonRuntime, priorities: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """`ModelConfig` of each model by its name, as mappings of the message's fields."""
+    """Return the `ModelConfig` of each model by its name, as mappings of the message's fields."""
     manifest, slots = release.manifest, len(release.codec.layout.sizes)
     table = manifest.table
     student = _network(slots, int(manifest.student["noise_width"]), runtime)
@@ -136,15 +139,15 @@ def configs(
 
 
 def _scheduling(priorities: bool = False) -> dict[str, Any]:
-    """How requests wait.
+    """Return the queueing settings.
 
     Args:
-        priorities: whether real-time requests go first, late ones are refused in the queue, and
-            its length is bounded. Triton's batcher is not woken when an instance becomes idle if
-            the queue has any policy: it sleeps until the next request, or for half a second. With
-            two instances that is rarer.
+        priorities: whether real-time requests go first, late ones are refused in the queue, and its
+            length is bounded. If the queue has any policy, Triton does not wake its batcher when an
+            instance becomes idle: it sleeps until the next request, or for half a second. With two
+            instances that is rarer.
     """
-    # A batch is what came while the one before was run; nobody waits for company.
+    # A batch is what arrived during the previous run; no request waits to fill a batch.
     batching: dict[str, Any] = {"max_queue_delay_microseconds": 0}
     if priorities:
         batching |= {
@@ -159,23 +162,23 @@ def _scheduling(priorities: bool = False) -> dict[str, Any]:
     return {
         "dynamic_batching": batching,
         "instance_group": [{"count": 1 + priorities, "kind": Word("KIND_CPU")}],
-        # Its key is the inputs alone, without the parameters: a seed is one, and who names none
-        # wants other rows every time.
+        # The cache key is the inputs alone, without parameters such as the seed, and a request
+        # without a seed wants different rows each time.
         "response_cache": {"enable": False},
         "version_policy": {"latest": {"num_versions": 1}},
     }
 
 
 def _network(slots: int, noise: int, runtime: TritonRuntime) -> dict[str, Any]:
-    """What Triton is told of a network: tokens in, tokens out.
+    """Return a network's config: tokens in, tokens out.
 
     Args:
-        slots: tokens of a row.
-        noise: uniform numbers of a row.
-        runtime: what runs it.
+        slots: tokens per row.
+        noise: uniform numbers per row.
+        runtime: that runs it.
     """
     python = runtime is TritonRuntime.PYTHON
-    # A graph has no optional inputs; in Python it is made of a seed where there is none.
+    # A graph has no optional inputs; in Python, missing noise is generated from a seed.
     given = {"optional": True} if python else {}
     warm = {
         "tokens": {"data_type": Word("TYPE_INT32"), "dims": [slots], "zero_data": True},
@@ -212,10 +215,11 @@ def _network(slots: int, noise: int, runtime: TritonRuntime) -> dict[str, Any]:
 
 
 def _cascade(schema: Schema, runtime: TritonRuntime, priorities: bool) -> dict[str, Any]:
-    """What Triton is told of the table's model, which takes and gives values: a tensor a column and
-    its states, or all of a row in one."""
-    # A call of another model costs the server more than a run of the student; only what Python runs
-    # can be run by the cascade itself.
+    """Return the config of the table's model, which takes and returns values: one tensor per column
+    and its states, or a whole row in one.
+    """
+    # Calling another model costs the server more than running the student; but the cascade itself
+    # can only run what runs in Python.
     where = "here" if runtime is TritonRuntime.PYTHON else "called"
     columns, names = schema.columns, schema.names
     inputs, outputs = [], []
@@ -232,7 +236,7 @@ def _cascade(schema: Schema, runtime: TritonRuntime, priorities: bool) -> dict[s
     row.append(_tensor("row.state", STATE_TYPE, len(columns)))
     said = [_tensor("log_likelihood", Word("TYPE_FP64"), 1)]
     said.append(_tensor("provenance", Word("TYPE_STRING"), 1))
-    # A column of that very name is not hidden.
+    # A column of the same name takes precedence.
     inputs += [{**each, "optional": True} for each in row if each["name"] not in names]
     outputs += [each for each in (*row, *said) if each["name"] not in names]
     sample = {
@@ -256,7 +260,7 @@ def _tensor(name: str, data_type: Word, width: int) -> dict[str, Any]:
 
 
 def pbtxt(message: Mapping[str, Any]) -> str:
-    """A message in protobuf's text format."""
+    """Format a message in protobuf's text format."""
     return "".join(f"{line}\n" for line in _fields(message))
 
 

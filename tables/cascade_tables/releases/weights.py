@@ -1,6 +1,6 @@
-"""The weights of a release's ONNX model, by name, where the `onnx` package is not installed.
+"""Weights of a release's ONNX model by name, without the `onnx` package.
 
-For who runs a network by other means than ONNX Runtime: the student's compiled walk.
+Used to run a network without ONNX Runtime: the student's compiled walk.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from cascade_tables.releases.wire_format import Field, Malformed, fields
 
-# Of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto: field numbers, and the element types
-# that weights have.
+# Field numbers, and the element types of weights, from
+# https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 MODEL_GRAPH, MODEL_METADATA, GRAPH_INITIALIZER = 7, 14, 5
 METADATA_KEY, METADATA_VALUE = 1, 2
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW_DATA = 1, 2, 8, 9
-# Elements along an axis, and axes, of a tensor that is a weight; models end at 2 GiB.
+# Most elements along an axis, and most axes, of a weight; models are limited to 2 GiB.
 MOST_ELEMENTS, MOST_AXES = 2**31, 8
-# Elements of a weight of which the model has only parts.
+# Most elements of a weight that the model stores in parts.
 MOST_MADE = 2**26
 INT64 = np.dtype("<i8")
 TYPES: dict[int, np.dtype[Any]] = {
@@ -30,26 +30,27 @@ TYPES: dict[int, np.dtype[Any]] = {
     7: INT64,
     10: np.dtype("<f2"),
 }
-# What the exporter (distill/cascade_distill/export/graph.py) calls the parts of such a weight, and
-# of one in which blocks repeat.
+# Name suffixes of such a weight's parts, from the exporter
+# (distill/cascade_distill/export/graph.py), and of one in which blocks repeat.
 VALUES, AT, SHAPE = "_values", "_at", "_shape"
 BLOCKS, WHICH = "_blocks", "_which"
 
 
 def model_weights(model: bytes) -> dict[str, NDArray[Any]]:
-    """The initialisers of a model's outermost graph, as they are stored; whole those of which it
-    has the elements that are not zero, NAME_values at NAME_at, or in which blocks repeat,
+    """Return the initialisers of a model's outermost graph, with compact ones expanded.
+
+    A compact one is stored as its nonzero elements, NAME_values at NAME_at, or as repeated blocks,
     NAME_blocks in the order of NAME_which.
 
     Args:
-        model: an ONNX model that holds all its tensors, in `raw_data`; others are left out.
+        model: an ONNX model that holds all its tensors in `raw_data`; others are left out.
 
     Returns:
         By name; views of the model's bytes, not to be written to.
 
     Raises:
-        Malformed: it is not ONNX, or a tensor's bytes are not as many as its shape says, or
-            elements lie beyond their weight.
+        Malformed: it is not ONNX, or a tensor's bytes do not match its shape, or elements lie
+            beyond their weight.
     """
     found: dict[str, NDArray[Any]] = {}
     for graph in fields(model, 0, len(model)):
@@ -60,7 +61,7 @@ def model_weights(model: bytes) -> dict[str, NDArray[Any]]:
                 name, values = _tensor(model, each)
                 if values is not None:
                     found[name] = values
-    # Elements that the model has not, but which are made of those that it has.
+    # Elements that the model does not store, but that are built from those it stores.
     made = 0
     for part in [name for name in found if name.endswith(VALUES)]:
         name = part.removesuffix(VALUES)
@@ -78,7 +79,7 @@ def model_weights(model: bytes) -> dict[str, NDArray[Any]]:
 
 
 def metadata(model: bytes) -> dict[str, str]:
-    """What a model says of itself beside its graph.
+    """Return a model's metadata.
 
     Raises:
         Malformed: it is not ONNX.
@@ -97,7 +98,9 @@ def metadata(model: bytes) -> dict[str, str]:
 def _whole(
     name: str, values: NDArray[np.floating], at: NDArray[Any], shape: NDArray[Any], most: int
 ) -> NDArray[np.floating]:
-    """A weight of a shape, of `most` elements at most, that is zero but for some values."""
+    """Build a weight of a shape, with at most `most` elements, that is zero except for
+    some values.
+    """
     sizes = shape.reshape(-1).tolist()
     fits = 0 < len(sizes) <= MOST_AXES and 0 < prod(sizes) <= most and min(sizes) > 0
     fits = fits and shape.dtype == at.dtype == INT64 and at.shape == (values.size, len(sizes))
@@ -109,7 +112,7 @@ def _whole(
 
 
 def _repeated(name: str, blocks: NDArray[Any], which: NDArray[Any], most: int) -> NDArray[Any]:
-    """A table of blocks [count, size] in some order, `most` elements at most."""
+    """Build a table of blocks [count, size] in some order, with at most `most` elements."""
     fits = blocks.ndim == 2 and which.ndim == 1 and which.dtype.kind == "i"
     fits = fits and which.size * blocks.shape[1] <= most
     if not fits or (which < 0).any() or (which >= len(blocks)).any():

@@ -1,7 +1,7 @@
 """Protobuf's wire format, read without a schema: a message's fields, one after another.
 
-What is served is read so where the `onnx` package, which knows the messages of a model, is not
-installed. See https://protobuf.dev/programming-guides/encoding.
+Servers use it because the `onnx` package, which knows a model's messages, is not installed there.
+See https://protobuf.dev/programming-guides/encoding.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ VARINT, FIXED64, LENGTH, START_GROUP, END_GROUP, FIXED32 = range(6)
 
 
 class Malformed(ValueError):
-    """Bytes that are no message of protobuf."""
+    """Bytes that are no protobuf message."""
 
 
 class Field(NamedTuple):
     """One field of a message.
 
     Attributes:
-        number: which.
+        number: its number.
         value: of an integer; 0 for all others.
-        begin, end: where the content of a field that has a length lies; equal for all others.
+        begin, end: range of the content of a length-delimited field; equal for all others.
     """
 
     number: int
@@ -32,7 +32,7 @@ class Field(NamedTuple):
 
 
 def fields(data: bytes, begin: int, end: int) -> Iterator[Field]:
-    """The fields of a message that lies in [begin, end) of some bytes; contents are not copied.
+    """Yield the fields of a message in [begin, end) of some bytes; contents are not copied.
 
     Raises:
         Malformed: it ends inside a field, or has one that protobuf does not know.
@@ -61,7 +61,7 @@ def fields(data: bytes, begin: int, end: int) -> Iterator[Field]:
             raise Malformed(f"it has a field of wire type {wire_type}")
         if offset > end:
             raise Malformed("it ends inside a field")
-        # ONNX has no groups: what is inside of one is not read as the message's own.
+        # ONNX has no groups: fields inside of one are not the message's own.
         if not groups:
             yield Field(number, value, start, offset)
     if groups:
@@ -69,7 +69,7 @@ def fields(data: bytes, begin: int, end: int) -> Iterator[Field]:
 
 
 def _varint(data: bytes, offset: int, end: int) -> tuple[int, int]:
-    """A number of 64 bits at most, and where it ends."""
+    """Return a number of at most 64 bits, and its end."""
     value = 0
     for shift in range(0, 70, 7):
         if offset >= end:

@@ -1,1 +1,1 @@
-"""One column at a time: its values to and from tokens."""
+"""Codecs of single columns: values to tokens and back."""

@@ -1,4 +1,4 @@
-"""Numbers of many distinct values: a bin among quantiles, and the place inside it."""
+"""Codec for numbers with many distinct values: a quantile bin, and the place inside it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,18 @@ from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Column, Kind
 
 COARSE, FINE = 64, 16
-# Parts of a column's numbers, of as many bins each: how roughly a marked number is drawn.
+# Parts of a column's numbers, of equally many bins each: the resolution of a marked number's rough
+# position.
 ROUGH = 8
 
 
 @lru_cache(maxsize=64)
 def bin_tokens(bins_from: int, edges: int) -> Sequence[tuple[int, int]]:
-    """Tokens of a value, by how many of a column's edges it is not below: the same for every column
-    that has as many tokens before its bins, so that a table of hundreds has them once."""
+    """Return the tokens of a value, by the number of a column's edges that it is not below.
+
+    Shared by all columns with as many tokens before their bins, so that a table of hundreds has
+    them once.
+    """
     last = COARSE * FINE - 1
     places = [min(max(count - 1, 0), last) for count in range(edges + 1)]
     return tuple((bins_from + place // FINE, place % FINE) for place in places)
@@ -44,17 +48,17 @@ def bin_tokens(bins_from: int, edges: int) -> Sequence[tuple[int, int]]:
 
 @dataclass(frozen=True, eq=False)
 class TokenPairs:
-    """What the tokens of a binned column stand for, by pair: a pair is coarse * FINE + fine.
+    """Values of a binned column's token pairs; a pair is coarse * FINE + fine.
 
-    Those of NULL and of point masses are one number each, whatever the fine token is. Bins of real
-    numbers reach from `low` to `high`; bins of whole ones have `count` of them, `step` apart.
+    NULL and point masses are one number each, whatever the fine token is. Bins of real numbers
+    reach from `low` to `high`; bins of whole ones have `count` numbers, `step` apart.
 
     Attributes:
         low: float64 or int64 [pairs].
-        high: float64 [pairs]; of whole numbers as `low`.
-        count: uint64 [pairs]; of real numbers 1.
-        scale: 10 to the number of digits behind the decimal point; not a number: not limited.
-        step: see above; of real numbers 1.
+        high: float64 [pairs]; for whole numbers as `low`.
+        count: uint64 [pairs]; for real numbers 1.
+        scale: 10 to the number of digits behind the decimal point; NaN: not limited.
+        step: see above; for real numbers 1.
     """
 
     low: NDArray[Any]
@@ -65,15 +69,15 @@ class TokenPairs:
 
     @classmethod
     def between(cls, column: Column, edges: Sequence[float | int]) -> TokenPairs:
-        """Those of a column whose bins have these edges."""
+        """Build the pairs of a column whose bins have these edges."""
         real = column.kind is Kind.CONTINUOUS
         edge = np.array(edges, np.float64 if real else np.int64)
         single = [edges[0]] * column.nullable + list(column.point_masses)
         points = np.array(single, edge.dtype).repeat(FINE)
         step, count = np.uint64(1), np.ones(len(edges) - 1, np.uint64)
         if not real:
-            # Those below the next edge, which is the next bin's; the last edge is the last bin's.
-            # In uint64, where differences of int64 do not overflow.
+            # A bin has the numbers below the next edge, which belongs to the next bin; the last
+            # edge belongs to the last bin. In uint64, where differences of int64 do not overflow.
             step, unsigned = np.uint64(column.step or 1), edge.astype(np.uint64)
             count = (unsigned[1:] - unsigned[:-1]) // step
             count[-1:] += np.uint64(1)
@@ -90,12 +94,12 @@ class TokenPairs:
 def real_numbers(
     low: NDArray[np.float64], high: NDArray[np.float64], scale: Any, uniform: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Numbers inside of bins, of any shape.
+    """Return real numbers inside of bins, of any shape.
 
     Args:
         low, high: of each number's bin.
         scale: see `TokenPairs`; for all, or of a shape that broadcasts.
-        uniform: [0, 1), where in the bin.
+        uniform: [0, 1), position in the bin.
     """
     # Not low + u * (high - low), which overflows where the bounds are far apart.
     values = low * (1 - uniform) + high * uniform
@@ -108,12 +112,12 @@ def real_numbers(
 def whole_numbers(
     low: NDArray[np.int64], count: NDArray[np.uint64], step: Any, uniform: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Whole numbers inside of bins, of any shape.
+    """Return whole numbers inside of bins, of any shape.
 
     Args:
         low, count: of each number's bin: its first number, and how many it has.
         step: uint64, between them; for all, or of a shape that broadcasts.
-        uniform: [0, 1), where in the bin.
+        uniform: [0, 1), position in the bin.
     """
     above = np.minimum((uniform * count).astype(np.uint64), count - np.uint64(1))
     return (low.astype(np.uint64) + above * step).astype(np.int64)
@@ -122,8 +126,9 @@ def whole_numbers(
 def unmarked(
     coarse: NDArray[Any], fine: NDArray[Any], uniform: NDArray[np.float64], marks_from: Any
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
-    """Tokens of numbers without marks, and where inside of their part of the bin they are: of a
-    marked one, anywhere in the rough part of the column that its fine token names.
+    """Replace marks by ordinary tokens, and rescale the position in the bin.
+
+    A marked number is placed anywhere in the rough part of the column that its fine token names.
 
     Args:
         coarse, fine: tokens of one shape.
@@ -144,7 +149,7 @@ def unmarked(
 
 
 def unmarked_one(coarse: int, fine: int, uniform: float, marks_from: int) -> tuple[int, int, float]:
-    """`unmarked` of one number."""
+    """Compute `unmarked` for one number."""
     marked = coarse >= marks_from
     if not marked and fine < FINE:
         return coarse, fine, uniform
@@ -159,15 +164,17 @@ def unmarked_one(coarse: int, fine: int, uniform: float, marks_from: int) -> tup
 
 
 class BinnedCodec:
-    """Two tokens a number: NULL, a point mass or a quantile bin; then the place inside the bin.
+    """Codec with two tokens per number: NULL, a point mass or a quantile bin; then the place inside
+    the bin.
 
-    Behind the bins come the column's marks (see `marks`), and in such a column, behind the places
-    inside a bin, `ROUGH` tokens of where in the column a marked number roughly is. `encode` never
-    chooses either; what the number is where a mark was drawn, `arithmetic` says, and where that
-    cannot be, it is anywhere in that part of the column.
+    After the bins come the column's marks (see `marks`). In a column with marks, `ROUGH` tokens for
+    the rough position of a marked number come after the places inside a bin. `encode` never uses
+    either. `arithmetic` computes a marked number; if that is impossible, the number is placed
+    anywhere in that part of the column.
 
-    `edges` are COARSE * FINE + 1 quantiles of the values that are not point masses; see `edges` for
-    which numbers they are. Tied edges leave bins of no width, which `encode` never chooses.
+    `edges` are COARSE * FINE + 1 quantiles of the values that are not point masses; the module
+    `edges` describes how they are chosen. Tied edges leave bins of no width, which `encode` never
+    uses.
     """
 
     roles: tuple[Role, ...] = ("coarse", "fine")
@@ -195,13 +202,13 @@ class BinnedCodec:
         self.bins_from, self.marks_from = self._bins_from, self._bins_from + COARSE
         rough = ROUGH if self.marks else 0
         self.sizes: tuple[int, ...] = (self.marks_from + len(self.marks), FINE + rough)
-        # Of values of this very type, those within the bounds need no other check.
+        # Values of exactly this type within the bounds need no other check.
         self._plain = float if column.kind is Kind.CONTINUOUS else int
         self._low = math.inf if column.minimum is None else column.minimum
         self._high = -math.inf if column.maximum is None else column.maximum
         self._tokens = bin_tokens(self._bins_from, len(self.edges))
         coarse = [*[np.nan] * self._null_tokens, *self.ranks, *[np.nan] * len(self.marks)]
-        # Where a number roughly is, is no place inside of a bin: the middle says nothing.
+        # A rough position is not a place inside of a bin: use the middle.
         fine = np.append((np.arange(FINE) + 0.5) / FINE, [0.5] * rough)
         self.positions: tuple[NDArray[np.float32] | None, ...] = (
             np.array(coarse, np.float32),
@@ -210,7 +217,7 @@ class BinnedCodec:
 
     @classmethod
     def fit(cls, column: Column, data: ColumnData) -> BinnedCodec:
-        """The codec of a column, with bins that as many of the table's rows fall into each."""
+        """Fit the codec of a column, with equally many of the table's rows per bin."""
         values = np.sort(numbers(column, data))
         masses = np.array(column.point_masses, values.dtype)
         rest = values[~np.isin(values, masses)]
@@ -224,13 +231,14 @@ class BinnedCodec:
         return cls(column, edges.tolist(), ((left + right) / 2 / len(values)).tolist())
 
     def with_marks(self, marks: Sequence[int]) -> BinnedCodec:
-        """The same codec with marks of these relations, by their numbers in the schema."""
+        """Return the same codec with marks of these relations, by their index in the schema."""
         return BinnedCodec(self.column, self.edges, self.ranks, marks)
 
     @property
     def rough_parts(self) -> tuple[int, ...]:
-        """By coarse token without a mark, in which of `ROUGH` parts of the column its numbers
-        are; of NULL the first."""
+        """The rough part of the column, of `ROUGH`, for each coarse token without marks; for NULL
+        the first.
+        """
         places = np.searchsorted(self._edges, np.array(self._masses, self._edges.dtype), "right")
         masses = (places - 1).clip(0, COARSE * FINE - 1) // FINE
         bins = [*[0] * self._null_tokens, *masses.tolist(), *range(COARSE)]
@@ -282,8 +290,9 @@ class BinnedCodec:
         return ColumnData(typed(column.kind, values), coarse < self._null_tokens, column.dtype)
 
     def decode_value(self, coarse: int, fine: int, uniform: float) -> float | int | None:
-        """What `decode` makes of one value, in Python's own numbers: None for NULL, microseconds
-        since 1970-01-01 UTC for date-times."""
+        """Decode one value to Python numbers: None for NULL, microseconds since 1970-01-01 UTC for
+        date-times.
+        """
         if coarse < self._null_tokens:
             return None
         if coarse >= self.marks_from or fine >= FINE:

@@ -1,5 +1,7 @@
-"""What every column's codec does, and the checks that they share; see `listed_codec` for columns of
-few values and `binned_codec` for numbers of many."""
+"""The interface of column codecs, and their common checks.
+
+See `listed_codec` for columns of few values and `binned_codec` for numbers with many.
+"""
 
 from __future__ import annotations
 
@@ -20,58 +22,58 @@ Role = Literal["value", "coarse", "fine"]
 
 
 class ColumnCodec(Protocol):
-    """What `Codec` asks of a column's codec."""
+    """Interface of a column's codec."""
 
     column: Column
     sizes: tuple[int, ...]
     roles: tuple[Role, ...]
     positions: tuple[NDArray[np.float32] | None, ...]
-    # By token, where one says all there is to say of a value: Python's own, None for NULL. Where it
-    # does not, `decode` needs a uniform number a row.
+    # Python values by token, for tokens that determine their value; None for NULL. If tokens do not
+    # determine values, `decode` needs a uniform number per row.
     listed: Sequence[Any] | None
 
     def encode(self, data: ColumnData) -> Tokens:
-        """Values of a table to tokens [n, slots]; numbers not seen in fitting take the nearest.
+        """Encode values of a table to tokens [n, slots]; numbers not seen in fitting take the
+        nearest.
 
         Raises:
             ValueNotAllowed: NULL, or a category, that the column does not have.
         """
 
     def encode_value(self, value: Any, outside: list[Outside]) -> tuple[int, ...]:
-        """One value that a caller gave (None: NULL) to its tokens.
+        """Encode one value of a caller (None: NULL) to its tokens.
 
         Args:
             value: of any type.
-            outside: what was made of it is added, where it is outside of what was learnt.
+            outside: the treatment of a value outside the learnt range is appended.
 
         Returns:
-            Zeros where it counts as not known, as `outside` says, or is nothing that the column
-            can hold.
+            Zeros if it counts as not known, as `outside` says, or if the column cannot hold it.
         """
 
     def decode(self, tokens: Tokens, uniform: NDArray[np.float64] | None) -> ColumnData:
-        """Tokens [n, slots] to values.
+        """Decode tokens [n, slots] to values.
 
         Args:
             tokens: int32 [n, slots].
-            uniform: [n], which place inside a bin, or which of the categories that share a token;
-                None: the column has no bins, and such categories stay the label of their token.
+            uniform: [n], chooses the place inside a bin, or among categories that share a token;
+                None: the column has no bins, and such categories become the label of their token.
         """
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe state, without the schema's."""
+        """Return the JSON-safe state, without the schema's."""
 
 
 def within_bounds(column: Column, value: Any, outside: list[Outside]) -> float | int | None:
-    """A number that a caller gave, as the column stores it; of one beyond the bounds, the bound.
+    """Convert a caller's number to the column's form; clip it to the bounds.
 
     Args:
         column: of numbers.
         value: of any type but None.
-        outside: what was made of it is added, unless it is within the bounds.
+        outside: the treatment of a value beyond the bounds is appended.
 
     Returns:
-        None where it is none that the column can hold, or not a number.
+        None if the column cannot hold it, or it is NaN.
     """
     number = stored(column.kind, value)
     if number is None:
@@ -92,8 +94,11 @@ def within_bounds(column: Column, value: Any, outside: list[Outside]) -> float |
 
 
 def stored(kind: Kind, value: Any) -> float | int | None:
-    """A number as a column of this kind stores it: real, or whole and of 64 bits; None: the column
-    cannot hold it, as text, 2.5 where numbers are whole, or what no float can be."""
+    """Convert a number to the form of a column kind: real, or a 64-bit integer.
+
+    None: the column cannot hold it, such as text, 2.5 among whole numbers, or a value beyond any
+    float.
+    """
     plain = type(value) is int or type(value) is float
     number = value if plain else _as_number(kind, value)
     if number is None:
@@ -109,8 +114,9 @@ def stored(kind: Kind, value: Any) -> float | int | None:
 
 
 def _as_number(kind: Kind, value: Any) -> Any:
-    """What stands for a number as a Python number: NumPy's numbers, and date-times where they are
-    the column's; None: nothing else does."""
+    """Convert NumPy's numbers, and date-times of a date-time column, to a Python number; None:
+    anything else.
+    """
     numeric = isinstance(value, int | float | np.integer | np.floating)
     if numeric and not isinstance(value, bool | np.timedelta64):
         return value.item() if isinstance(value, np.generic) else value
@@ -124,30 +130,32 @@ def _as_number(kind: Kind, value: Any) -> Any:
     return int(np.datetime64(value, "us").astype(np.int64)) - ahead // timedelta(microseconds=1)
 
 
-# NULL's token, where a column may be NULL; a binned column has it twice.
+# NULL's token in a nullable column; a binned column has it twice.
 NULL_TOKEN = 0
 
 
 def check_nulls(column: Column, data: ColumnData) -> None:
-    """Refuse values of which some are NULL, where the column cannot be.
+    """Refuse NULLs in a column that is not nullable.
 
     Raises:
-        ValueNotAllowed: they are.
+        ValueNotAllowed: there are some.
     """
     if not column.nullable and data.null.any():
         raise ValueNotAllowed(column.name, None, allowed_values(column))
 
 
 def numbers(column: Column, data: ColumnData, present_only: bool = True) -> NDArray[Any]:
-    """A number column's values as float64 (continuous) or int64 (whole; date-times as µs)."""
-    # A NULL's placeholder may be NaN, which no whole number is.
+    """Return a number column's values as float64 (continuous) or int64 (whole; date-times
+    as µs).
+    """
+    # A NULL's placeholder may be NaN, which is not an integer.
     zero = np.zeros(1, data.values.dtype)
     values = data.present() if present_only else np.where(data.null, zero, data.values)
     return values.astype(np.float64 if column.kind is Kind.CONTINUOUS else np.int64)
 
 
 def typed(kind: Kind, values: NDArray[Any]) -> NDArray[Any]:
-    """Values in the element type that a Frame holds this kind in."""
+    """Convert values to the element type of this kind in a Frame."""
     if kind is Kind.DATETIME:
         return values.astype(np.int64).astype("datetime64[us]")
     if kind is Kind.INTEGER:

@@ -1,7 +1,8 @@
-"""Where a number's bins begin: between the values of rows, not at them.
+"""Edges of a number's bins: between the values of rows, not at them.
 
-A quantile is some row's value, and a release has a thousand of each column: salaries, or numbers
-that nobody took for identifiers. Halfway to the next smaller value a bin has the very same rows.
+A quantile is some row's value, and a release has a thousand per column: salaries, or numbers that
+nobody recognised as identifiers. An edge halfway to the next smaller value gives a bin with the
+same rows.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ from numpy.typing import NDArray
 from cascade_tables.overrides import MIN_COUNT
 from cascade_tables.schema import Column, Kind
 
-# Of sources whose reals are narrower: a number that they do not hold may be rounded out of its bin.
+# Sources with narrower reals: a number that such a type cannot hold may be rounded out of its bin.
 NARROW = {"float": np.float32, "halffloat": np.float16}
 
 
 def between_rows(column: Column, values: NDArray[Any], at: NDArray[np.intp]) -> NDArray[Any]:
-    """Edges of bins that have the same rows as those which begin at values of single rows.
+    """Move edges from values of single rows to between rows, so that bins keep the same rows.
 
-    A value that `MIN_COUNT` rows have stays, as does one beside which the column has no number that
-    could be written: where values are dense, it is no sign of a row. The first and the last are
+    A value that `MIN_COUNT` rows have stays. So does one if the column has no number between it and
+    its neighbour: in dense values, a value does not identify a row. The first and the last edge are
     the bounds.
 
     Args:
         column: of numbers.
         values: increasing float64 or int64 [n], at least one.
-        at: increasing places [k] among them, at least two.
+        at: increasing indices [k] among them, at least two.
     """
     edges = values[at]
     distinct, counts = np.unique(values, return_counts=True)
@@ -50,7 +51,7 @@ def _wholes(column: Column, below: NDArray[np.int64], edge: NDArray[np.int64]) -
 def _reals(
     column: Column, below: NDArray[np.float64], edge: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    # Not half of the sum, which may be infinite.
+    # Not half of the sum, which may overflow.
     middle = below / 2 + edge / 2
     if column.decimals is not None:
         middle = np.round(middle, column.decimals)

@@ -1,15 +1,15 @@
-"""Categories of a column that share tokens, and how an answer gets one of them back.
+"""Categories of a column that share tokens, and the draw of one of them for an answer.
 
-A network has a token for each of a column's most frequent categories. The others share some: those
-that are alike in the rest of their rows (see `grouping`) have one together, so that what a network
-draws beside a merchant is what goes with merchants like it. A caller wants a category, not the name
-of a group: one of those that share the token is drawn, by frequency. Of the row's other columns the
-draw knows no more than that the token was drawn for them; docs/adr/0017 has what that loses.
+A network has a token for each of a column's most frequent categories. The others share tokens:
+categories with similar rows (see `grouping`) have one together, so that what a network draws beside
+a merchant fits similar merchants. A caller wants a category, not the name of a group, so one of
+those that share the token is drawn, by frequency. This draw depends on the row's other columns only
+through the token; docs/adr/0017 describes what that loses.
 
-Categories that were not seen often enough to be kept, and those that were not seen at all, have the
-first group's token. Where the former are in many rows that group is of none else: what it teaches
-is what goes with a category that is hardly known, and an answer has any of the folded ones in its
-place. Else it is the group that is most like all of them together.
+Categories that were seen too rarely to be kept, and those that were never seen, have the first
+group's token. If the former are in many rows, that group has no other members: it represents hardly
+known categories, and an answer has any of the folded ones in its place. Otherwise it is the group
+most similar to all of them together.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ Places = NDArray[np.intp]
 
 
 class FoldedCategories:
-    """Categories in groups that have a token each.
+    """Groups of categories that have a token each.
 
     Args:
         categories: k of them, each once, group by group.
         counts: [k], how often each was seen.
-        groups: [g], how many categories each group has; None: all are one. The first may have none:
-            any of them is drawn for it.
+        groups: [g], how many categories each group has; None: a single group. The first may be
+            empty: any of the categories is drawn for it.
 
     Attributes:
-        begin: [g + 1], the place of each group's first among them, and at the end k.
+        begin: [g + 1], the index of each group's first category, and k at the end.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class FoldedCategories:
         self._counts = np.array(counts, np.int64)
         sizes = np.array([len(self.categories)] if groups is None else groups, np.intp)
         self.begin = np.cumsum([0, *sizes.tolist()])
-        # Group g's shares, cumulated, above g: one search finds a category of any group.
+        # Group g's cumulated shares, offset by g: one search finds a category of any group.
         upto = np.concatenate([[0], np.cumsum(self._counts)])
         before = np.repeat(upto[self.begin[:-1]], sizes)
         rows = np.repeat(np.diff(upto[self.begin]), sizes)
@@ -62,15 +62,15 @@ class FoldedCategories:
 
     @property
     def groups(self) -> int:
-        """How many there are."""
+        """Number of groups."""
         return len(self._last)
 
     @classmethod
     def fit(cls, column: Column, frame: Frame, grouping: Grouping) -> FoldedCategories | None:
-        """Those of a table's column that answers may have; None: there are none.
+        """Return the categories of a table's column that answers may have; None: there are none.
 
         A category that fewer than `Column.min_count` rows have is left out: it may be a person's
-        name, and is kept nowhere.
+        name, and is stored nowhere.
         """
         if column.other is None or column.min_count is None:
             return None
@@ -81,8 +81,8 @@ class FoldedCategories:
         if not often:
             return None
         most = groups_of(column)
-        # Rows whose category is kept nowhere have a token of their own if they are as many as those
-        # of the rarest category that has one.
+        # Rows whose categories are not stored have a token of their own if they are as many as
+        # those of the rarest category with its own token.
         dropped = counts.total() - sum(counts[text] for text in often)
         alone = int(most > 1 and dropped >= least)
         group = alone + grouping.groups(column.name, often, most - alone)
@@ -90,38 +90,39 @@ class FoldedCategories:
         return cls(ordered, [counts[text] for text in ordered], np.bincount(group).tolist())
 
     def draw(self, group: NDArray[np.integer[Any]], uniform: NDArray[np.float64]) -> Places:
-        """Places, among all, of the categories that uniform numbers of [0, 1) stand for.
+        """Return the indices, among all categories, for uniform numbers in [0, 1).
 
         Args:
-            group: [n], which group each is of.
+            group: [n], the group of each.
             uniform: [n].
         """
         places = self._shares.searchsorted(group + uniform, "right")
-        # The sum may be rounded up to where the next group begins.
+        # Rounding may push the sum to where the next group begins.
         places = np.minimum(places, self._last[group])
         if self._any is not None:
             places = np.where(group == 0, self._any.searchsorted(uniform, "right"), places)
         return places
 
     def draw_one(self, group: int, uniform: float) -> str:
-        """The category that `draw` finds for one number."""
+        """Return the category that `draw` finds for one number."""
         if group == 0 and self._any is not None:
             return self.categories[int(self._any.searchsorted(uniform, "right"))]
         place = int(self._shares.searchsorted(group + uniform, "right"))
         return self.categories[min(place, int(self._last[group]))]
 
     def to_dict(self) -> dict[str, Any]:
-        """What `from_dict` restores; one group has no entry, as those had none that were written
-        before there were several."""
+        """Return the input of `from_dict`; a single group has no entry, as in older files that had
+        only one.
+        """
         content = {"categories": list(self.categories), "counts": self._counts.tolist()}
         return content if self.groups == 1 else content | {"groups": np.diff(self.begin).tolist()}
 
     @classmethod
     def from_dict(cls, column: Column, content: Any) -> FoldedCategories:
-        """What `to_dict` gave.
+        """Restore the output of `to_dict`.
 
         Raises:
-            KeyError, TypeError: it is none.
+            KeyError, TypeError: it is invalid.
             SchemaError: it does not fit the column.
         """
         categories, counts = content["categories"], content["counts"]

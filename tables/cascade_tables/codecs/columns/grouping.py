@@ -1,11 +1,12 @@
-"""Groups of categories that are alike in the rest of their rows.
+"""Groups of categories with similar rows.
 
 A network cannot have a token for each of 100,000 merchants, but it can have some for merchants that
-are dear, that are abroad, or that sell at night. A category's profile is the mean of each feature
-over its rows, drawn towards the mean of all rows as far as chance explains where it is (empirical
-Bayes: Efron and Morris, "Stein's estimation rule and its competitors", JASA 1973). All profiles are
-then cut in two along the direction in which they differ most, and so are, again and again, those
-that still differ most (Boley, "Principal direction divisive partitioning", 1998).
+are expensive, that are abroad, or that sell at night. A category's profile is the mean of each
+feature over its rows, shrunk towards the mean of all rows as far as chance explains the difference
+(empirical Bayes: Efron and Morris, "Stein's estimation rule and its competitors", JASA 1973). All
+profiles are then split in two along the direction of largest variance, and the groups with the
+largest remaining variance are split again and again (Boley, "Principal direction divisive
+partitioning", 1998).
 """
 
 from __future__ import annotations
@@ -24,22 +25,22 @@ from cascade_tables.schema import Column, Kind, Schema
 
 Real = NDArray[np.float64]
 
-# Rows that profiles are made of, evenly among all, and features that they have: those by which
-# categories differ most.
+# Most rows used for profiles, spread evenly, and most features: those by which categories differ
+# most.
 MOST_ROWS, MOST_FEATURES = 500_000, 32
-# Other columns that are compared, chosen by chance where there are more, and rows of such tables.
+# Most other columns that are compared, chosen at random if there are more, and rows of such tables.
 MOST_COMPARED, MOST_ROWS_OF_MANY, SEED = 48, 100_000, 0x6A0
-# Categories of another column that are features of their own, most frequent first.
+# Most categories of another column that become features, most frequent first.
 MOST_VALUES = 8
-# Of profiles whose features have variance 1: what rounding makes of equal ones.
+# Variance below which profiles are equal, for features of variance 1: rounding error.
 NO_SPREAD = 1e-9
 
 
 class Grouping:
     """Finds groups in columns of one table.
 
-    In a table of many columns each is compared with the same few of them, and what there is to
-    compare of these is made once: else what is done would grow with the square of the columns.
+    In a table of many columns, each is compared with the same sample of columns, whose features are
+    computed once; otherwise the work would grow with the square of the number of columns.
 
     Args:
         schema, frame: the table.
@@ -58,17 +59,16 @@ class Grouping:
         self._features: dict[str, list[Real]] = {}
 
     def groups(self, name: str, categories: Sequence[str], most: int) -> NDArray[np.intp]:
-        """The group of each of a column's categories.
+        """Return the group of each of a column's categories.
 
         Args:
             name: of the column.
-            categories: those of its categories that are to be grouped, k of them, at least one.
-            most: how many groups there may be; there are fewer where categories do not differ.
+            categories: the categories to group, k of them, at least one.
+            most: most groups; there are fewer if categories do not differ.
 
         Returns:
-            [k], from 0: the group whose categories are most like all of them together, which is the
-            best guess of a category that was never seen. The others by how many rows they have,
-            most first.
+            [k], from 0: group 0 is the one most similar to all categories together, the best guess
+            for an unseen category. The others are sorted by their number of rows, most first.
         """
         if most == 1 or len(categories) == 1:
             return np.zeros(len(categories), np.intp)
@@ -80,7 +80,7 @@ class Grouping:
         codes[data.null[self._rows]] = -1
         here = codes >= 0
         codes = codes[here]
-        # A category may have no row among them: it counts as one that is like all.
+        # A category may have no sampled row: it counts as one that is like all.
         counts = np.bincount(codes, minlength=len(categories)).astype(np.float64)
         found: list[tuple[float, Real]] = []
         for other in self._compared:
@@ -94,7 +94,7 @@ class Grouping:
         return _in_order(profiles, weights, _partition(profiles, weights, most))
 
     def _of(self, column: Column, here: NDArray[np.bool_]) -> Iterator[NDArray[Any]]:
-        """What there is to compare of a column in some of the rows."""
+        """Yield the features of a column in some of the rows."""
         if not self._many:
             return _features(column, self._frame[column.name], self._rows[here])
         if column.name not in self._features:
@@ -104,7 +104,7 @@ class Grouping:
 
 
 def _features(column: Column, data: ColumnData, rows: NDArray[np.intp]) -> Iterator[NDArray[Any]]:
-    """What there is to compare of a column, bool or float64 [n] each; 0 where NULL."""
+    """Yield the features of a column, bool or float64 [n] each; 0 where NULL."""
     here = ColumnData(data.values[rows], data.null[rows], data.dtype)
     if here.null.any():
         yield here.null
@@ -116,7 +116,7 @@ def _features(column: Column, data: ColumnData, rows: NDArray[np.intp]) -> Itera
     elif column.kind is Kind.BOOLEAN:
         yield ~here.null & here.values
     else:
-        # Ranks, so that no value is far from all others.
+        # Use ranks, so that there are no outliers.
         values, ordered = numbers(column, here, present_only=False), np.sort(numbers(column, here))
         if len(ordered):
             ranks = np.searchsorted(ordered, values) + np.searchsorted(ordered, values, "right")
@@ -124,7 +124,7 @@ def _features(column: Column, data: ColumnData, rows: NDArray[np.intp]) -> Itera
 
 
 def _profile(feature: Real, codes: NDArray[np.intp], counts: Real) -> tuple[float, Real]:
-    """How much categories differ in a feature, and where each is.
+    """Measure how much categories differ in a feature, and the mean of each.
 
     Args:
         feature: [n].
@@ -132,8 +132,8 @@ def _profile(feature: Real, codes: NDArray[np.intp], counts: Real) -> tuple[floa
         counts: [k], rows of each category.
 
     Returns:
-        The variance between categories, of a feature whose variance is 1; and [k] means, 0 that of
-        all rows.
+        The variance between categories, for a feature whose variance is 1; and [k] means, where 0
+        is that of all rows.
     """
     deviation = float(feature.std()) if len(feature) else 0.0
     if deviation == 0:
@@ -142,7 +142,7 @@ def _profile(feature: Real, codes: NDArray[np.intp], counts: Real) -> tuple[floa
     means = np.bincount(codes, standard, minlength=len(counts)) / np.maximum(counts, 1)
     rows, categories = len(codes), int(np.count_nonzero(counts))
     within = float(((standard - means[codes]) ** 2).sum()) / max(1, rows - categories)
-    # What is left of the spread of means when chance has had its share.
+    # The spread of means that chance does not explain.
     spread = max(0.0, float((counts * means**2).sum()) - (categories - 1) * within)
     between = spread / max(1.0, rows - float((counts**2).sum()) / rows)
     if between == 0:
@@ -151,7 +151,9 @@ def _profile(feature: Real, codes: NDArray[np.intp], counts: Real) -> tuple[floa
 
 
 def _partition(profiles: Real, weights: Real, most: int) -> NDArray[np.intp]:
-    """The group of each profile [k, P]; the one that is most spread is cut in two, and so on."""
+    """Return the group of each profile [k, P]; the group of largest variance is split in two,
+    repeatedly.
+    """
     out = np.zeros(len(profiles), np.intp)
     axes = {0: _axis(profiles, weights)}
     for new in range(1, most):
@@ -170,27 +172,28 @@ def _partition(profiles: Real, weights: Real, most: int) -> NDArray[np.intp]:
 
 
 def _best_cut(along: Real, weights: Real) -> int:
-    """Where to cut increasing numbers [n] in two, so that both parts are least spread: how many
-    are in the first."""
+    """Return how many of the increasing numbers [n] belong to the first part of the split with the
+    least variance.
+    """
     mass, moment = np.cumsum(weights)[:-1], np.cumsum(weights * along)[:-1]
     total, first = weights.sum(), weights @ along
     return int((moment**2 / mass + (first - moment) ** 2 / (total - mass)).argmax()) + 1
 
 
 def _axis(profiles: Real, weights: Real) -> tuple[float, Real]:
-    """How far profiles spread along the direction in which they do most, and that direction."""
+    """Return the variance along the main direction of profiles, and that direction."""
     if len(profiles) < 2:
         return 0.0, np.zeros(profiles.shape[1])
     centre = weights @ profiles / weights.sum()
     around = (profiles - centre) * np.sqrt(weights)[:, None]
     values, vectors = np.linalg.eigh(around.T @ around)
     axis = vectors[:, -1]
-    # Either sign would do: the same one everywhere.
+    # The sign is arbitrary, so fix it.
     return float(values[-1]), axis * np.sign(axis[np.abs(axis).argmax()])
 
 
 def _in_order(profiles: Real, weights: Real, groups: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Groups by other numbers; see `Grouping.groups`."""
+    """Renumber groups; see `Grouping.groups`."""
     rows = np.bincount(groups, weights)
     centres = np.column_stack([np.bincount(groups, weights * column) for column in profiles.T])
     far = ((centres / rows[:, None]) ** 2).sum(axis=1)

@@ -1,5 +1,7 @@
-"""Columns of few values: categories, booleans, and numbers with few distinct values; a token a
-value, and some that rare categories share."""
+"""Codec for columns of few values: categories, booleans, and numbers with few distinct values.
+
+Each value has a token, and rare categories share some.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +31,19 @@ from cascade_tables.schema import Column, Kind
 
 
 class ListedCodec:
-    """A token a value; NULL has the first, and the last are shared: by the label that other
-    categories fold into and the first group of those, and by each further group.
+    """Codec with one token per value.
+
+    NULL has the first token. The last tokens are shared: one by the label for other categories and
+    the first group of those, and one by each further group.
 
     Attributes:
-        labels: of categories and booleans, all values that the column may have, by their places:
-            those with a token, the label that others fold into, the folded ones that answers may
-            have. Empty: the column's numbers stand for themselves.
-        places: of each label, its place.
-        folded: what an answer has where it was a shared token that was drawn; None: the label.
+        labels: of categories and booleans, all values of the column in order: those with a token,
+            the label for others, and the folded ones that answers may have. Empty for numbers,
+            which represent themselves.
+        places: of each label, its index.
+        folded: draws a category for a shared token; None: answers have the label.
         other: the first shared token, if there are any.
-        kept: how many values have a token of their own.
+        kept: number of values with a token of their own.
     """
 
     roles: tuple[Role, ...] = ("value",)
@@ -56,7 +60,7 @@ class ListedCodec:
         self.kept = len(self.values)
         self._null_tokens = int(column.nullable)
         self._token = {value: i + self._null_tokens for i, value in enumerate(self.values)}
-        # Of values of these very types, those that are listed need no other check.
+        # Listed values of exactly these types need no other check.
         plain = {Kind.CATEGORICAL: (str,), Kind.BOOLEAN: (bool,)}
         self._plain = frozenset(plain.get(column.kind, (int, float)))
         self.folded = folded
@@ -83,7 +87,7 @@ class ListedCodec:
     def fit(
         cls, column: Column, data: ColumnData, folded: FoldedCategories | None = None
     ) -> ListedCodec:
-        """The codec of a column, with the ranks of its values among the table's rows."""
+        """Fit the codec of a column, with the ranks of its values among the table's rows."""
         if column.kind is Kind.BOOLEAN:
             return cls(column, [False, True], [])
         if column.kind is Kind.CATEGORICAL:
@@ -94,17 +98,17 @@ class ListedCodec:
 
     @property
     def label_tokens(self) -> list[int]:
-        """The token of each label, by its place."""
+        """The token of each label, by its index."""
         tokens: list[int] = self._token_of_place[: len(self.labels)].tolist()
         return tokens
 
     @property
     def said(self) -> Sequence[Any]:
-        """As `listed`, up to the first token of which it has to be drawn what it stands for."""
+        """As `listed`, up to the first token whose value must be drawn."""
         return self._listed if self.folded is None else self._listed[: self.other]
 
     def _tokens_of_places(self) -> Tokens:
-        """The token of each label, and, at the end, that of what is none of them; -1: none."""
+        """The token of each label, and at the end that of unknown values; -1: none."""
         kept = np.arange(self._null_tokens, self.other)
         if self.column.other is None:
             return np.array([*kept, -1], np.int32)
@@ -205,7 +209,7 @@ class ListedCodec:
         return ColumnData(values, null, self.column.dtype)
 
     def decode_value(self, token: int, uniform: float) -> Any:
-        """What `decode` makes of one value, as Python's own; None for NULL."""
+        """Decode one value to Python; None for NULL."""
         if self.folded is None or token < self.other:
             return self._listed[token]
         return self.folded.draw_one(token - self.other, uniform)
@@ -213,7 +217,7 @@ class ListedCodec:
     def drawn_places(
         self, token: NDArray[np.int32], uniform: NDArray[np.float64]
     ) -> NDArray[np.intp]:
-        """The places of what `decode` makes of tokens that folded categories share.
+        """Return the label indices that `decode` draws for shared tokens.
 
         Args:
             token: [n], the label's or later ones.

@@ -1,8 +1,8 @@
-"""Values from outside that a table's rows never had: what is made of each, and how it is told.
+"""Values outside the learnt range: how each is treated, and how it is reported.
 
-A service sends such values when it matters most, so they are answered: a network is told the
-nearest thing that was learnt, or that the value is not known. What cannot be a value of the column
-at all, such as text for a number, is refused.
+Such values come when an answer matters most, so they are answered: a network gets the nearest
+learnt value, or treats the value as not known. A value that the column cannot hold at all, such as
+text for a number, is refused.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from cascade_tables.errors import (
 )
 from cascade_tables.schema import Column, Kind, bound_text
 
-# Values that are named one by one; all are counted.
+# Most values that are named one by one; all are counted.
 MOST_NAMED = 100
 
 
 def allowed_values(column: Column) -> str:
-    """What a column may hold, in words, for an error."""
+    """Describe a column's allowed values for an error."""
     if column.kind is Kind.CATEGORICAL:
         allowed = "one of " + listing(column.categories)
     elif column.kind is Kind.BOOLEAN:
@@ -46,7 +46,7 @@ def allowed_values(column: Column) -> str:
 
 
 class OutsideKind(StrEnum):
-    """How a value is outside of what its column's codec learnt."""
+    """How a value is outside the range that its column's codec learnt."""
 
     BELOW = "below"  # a number or date-time below the lowest
     ABOVE = "above"  # one above the highest
@@ -58,12 +58,12 @@ class OutsideKind(StrEnum):
 
 
 class Outside(NamedTuple):
-    """What a column's codec made of a value.
+    """A codec's treatment of a value.
 
     Attributes:
-        column: whose.
+        column: of the value.
         kind: how the value is outside.
-        conditioned_on: the value that stands for it; None: it counts as not known.
+        conditioned_on: the value that replaces it; None: it counts as not known.
     """
 
     column: Column
@@ -77,8 +77,9 @@ class Outside(NamedTuple):
 
     @property
     def is_unexpected(self) -> bool:
-        """Whether `strict` refuses it: not what falls between learnt numbers, nor what folds into
-        a label that was learnt for this."""
+        """Whether `strict` refuses it; not for values between learnt numbers, nor for those that
+        fold into a learnt label.
+        """
         folds = self.kind is OutsideKind.CATEGORY and self.is_known
         return self.kind is not OutsideKind.BETWEEN and not folds
 
@@ -92,12 +93,12 @@ class Outside(NamedTuple):
 
 
 class OutsideValue(NamedTuple):
-    """One value, and what was made of it.
+    """One value, and its treatment.
 
     Attributes:
-        column, row: where, rows from 0.
+        column, row: its position, rows from 0.
         kind: how it is outside.
-        conditioned_on: the value that stands for it, as text; None: it counts as not known.
+        conditioned_on: the value that replaces it, as text; None: it counts as not known.
     """
 
     column: str
@@ -110,19 +111,19 @@ class OutsideValues:
     """All values of some rows that are outside: the first of them by name, all by number.
 
     Attributes:
-        first: `MOST_NAMED` of them at most, in the order in which the columns were given.
-        totals: how many there are, by column and kind.
+        first: `MOST_NAMED` of them at most, in the order of the given columns.
+        totals: their numbers, by column and kind.
 
     Args:
-        rows: how many there are.
-        strict: whether a value that is unexpected (see `Outside`) is to be refused.
+        rows: number of rows.
+        strict: whether to refuse an unexpected value (see `Outside`).
     """
 
     def __init__(self, rows: int, strict: bool) -> None:
         self.first: list[OutsideValue] = []
         self.totals: dict[tuple[str, OutsideKind], int] = {}
         self._rows, self._strict = rows, strict
-        # One of each of the totals, and its value, to tell of.
+        # One example of each total, with its value, for messages.
         self._samples: dict[tuple[str, OutsideKind], tuple[Outside, Any]] = {}
         self._bad: list[BadCell] = []
         self._bad_values = 0
@@ -130,11 +131,11 @@ class OutsideValues:
     def add(
         self, found: Outside, values: Sequence[Any], rows: Sequence[int] | NDArray[np.intp]
     ) -> None:
-        """Add some values of a column, of which the same was made.
+        """Add values of a column that were treated in the same way.
 
         Args:
-            found: what was.
-            values: of the column, one a row.
+            found: the treatment.
+            values: of the column, one per row.
             rows: which of them, at least one.
         """
         name = found.column.name
@@ -151,11 +152,11 @@ class OutsideValues:
                 self._bad.append(BadCell(name, int(row), values[row], allowed))
 
     def refuse(self) -> None:
-        """Refuse what cannot be answered.
+        """Refuse values that cannot be answered.
 
         Raises:
-            ValueNotAllowed: some values are of a wrong type, or unexpected where that is strictly
-                refused; names them all, the first of many.
+            ValueNotAllowed: some values have a wrong type, or are unexpected and strictly refused;
+                names all of them, or the first of many.
         """
         if self._bad_values == 1:
             column, row, value, allowed = self._bad[0]
@@ -165,7 +166,7 @@ class OutsideValues:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What to tell a person: a sentence for each column and kind."""
+        """Messages for the user: a sentence for each column and kind."""
         return tuple(_notice(*self._samples[key], number) for key, number in self.totals.items())
 
 

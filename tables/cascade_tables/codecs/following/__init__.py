@@ -1,1 +1,1 @@
-"""Numbers that follow from others of their row, by the exact relations of their table."""
+"""Numbers that follow from others in their row, by the exact relations of their table."""

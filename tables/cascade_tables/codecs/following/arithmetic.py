@@ -1,11 +1,11 @@
-"""Numbers that are computed from others of their row: where an exact relation holds, its value is
-the sum, to the last decimal, whatever was drawn.
+"""Computation of numbers from others in their row: if an exact relation holds, the value is the
+sum, to the last decimal, whatever was drawn.
 
-A relation that always holds needs no network: of its columns that were drawn one is computed from
-the rest. One that holds in some rows is said to by a token of the network's (see `marks`), which
-names the column that is computed. What is computed may itself be a part of another sum, so that
-each waits until its parts are final. A number of few values is none that is computed, but for those
-that are evident from given ones (see `evident`).
+A relation that always holds needs no network: one of its drawn columns is computed from the rest.
+For a relation that holds in some rows, the network draws a token (see `marks`) that names the
+computed column. A computed number may be a part of another sum, so each sum waits until its parts
+are final. Columns of few values are not computed, except those that are evident from given ones
+(see `evident`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cascade_tables.codecs.following.sums import Cells, Mask, Sum
 from cascade_tables.codecs.layout import Mark, TokenLayout
 from cascade_tables.schema import Schema
 
-# Up to so many rows are solved one by one: arrays take as long for one as for hundreds.
+# Up to this many rows are solved one by one: arrays take as long for one as for hundreds.
 FEW = 32
 
 
@@ -33,10 +33,10 @@ class Arithmetic:
     """Computes what follows from exact relations; see the module's docstring.
 
     Args:
-        schema: whose relations they are.
+        schema: with the relations.
         codecs: of its columns.
         layout: of its tokens.
-        evident: columns that follow where all others of a relation are given.
+        evident: columns that follow if all others of a relation are given.
     """
 
     def __init__(
@@ -56,15 +56,15 @@ class Arithmetic:
             for number, relation in enumerate(schema.relations)
             if relation.always or number in self._marks
         }
-        # Which column of a sum that always holds is computed: the last one drawn, which knew all
-        # others, and of those with few values none if there is another.
+        # Which column of a sum that always holds is computed: the last one drawn, because it was
+        # conditioned on all others. A column of few values is computed only if there is no other.
         self._order: dict[int, list[int]] = {}
         for number, each in self._sums.items():
             few = [place in listed for place in each.places]
             turns = [layout.turn[place] for place in each.places]
             by_preference = sorted((few[index], -turns[index], index) for index in range(len(few)))
             self._order[number] = [index for _, _, index in by_preference]
-        # By column that is binned, its coarse slot and the first token of it that is a bin.
+        # By binned column, its coarse slot and its first token that is a bin.
         self._bins: dict[int, tuple[int, int]] = {}
         for place, codec in enumerate(codecs):
             if isinstance(codec, BinnedCodec):
@@ -81,12 +81,12 @@ class Arithmetic:
             for index, place in enumerate(each.places)
             if each.may_leave_type(index)
         )
-        # Columns that something may follow for, or from, of which no token tells.
+        # Columns that something may follow for, or from, without a mark.
         self._untold = self._always.union(*(each.places for each in self._followed))
         first: dict[int, int] = {}
         for mark in marks:
             first[mark.slot] = min(mark.token, first.get(mark.slot, mark.token))
-        # By slot with marks, the first of them.
+        # By slot with marks, the first mark.
         self._marks_from = tuple(first.items())
         in_order = [mark for number in self._sums for mark in self._marks.get(number, ())]
         self._mark_at = {
@@ -96,11 +96,13 @@ class Arithmetic:
         self.of_given = GivenMarks(schema, layout, self._sums)
 
     def __bool__(self) -> bool:
-        """Whether there is anything to compute."""
+        """Return whether there is anything to compute."""
         return bool(self._sums)
 
     def _connected(self, columns: int) -> tuple[frozenset[int], ...]:
-        """By column, itself and those that its value may follow from, by way of others too."""
+        """Return, by column, itself and the columns that its value may follow from, also
+        indirectly.
+        """
         found = [{place} for place in range(columns)]
         changed = True
         while changed:
@@ -115,24 +117,24 @@ class Arithmetic:
 
     @property
     def may_follow_untold(self) -> bool:
-        """Whether numbers may follow in rows of which no token says so."""
+        """Whether numbers may follow in rows without a mark."""
         return bool(self._untold)
 
     def may_apply(self, row: Sequence[int]) -> bool:
-        """Whether anything may follow in a row of T tokens."""
+        """Return whether anything may follow in a row of T tokens."""
         return bool(self._untold) or any(row[slot] >= token for slot, token in self._marks_from)
 
     @property
     def has_evident(self) -> bool:
-        """Whether columns of few values may follow, see `evident`: `solve` alone knows of them."""
+        """Whether columns of few values may follow, see `evident`: only `solve` handles them."""
         return bool(self._followed)
 
     def needed(self, places: Sequence[int], tokens: Tokens) -> list[int]:
-        """The columns whose numbers are needed to compute any of these, they among them, by their
-        places in the schema; none where nothing follows.
+        """Return the columns needed to compute any of these, including these; empty if nothing
+        follows.
 
         Args:
-            places: what is wanted.
+            places: indices of the wanted columns in the schema.
             tokens: int32 [n, T].
         """
         if not self._sums:
@@ -155,22 +157,24 @@ class Arithmetic:
         return sorted(group)
 
     def wider(self, given: Collection[int]) -> frozenset[int]:
-        """Columns whose source's type may be too narrow where numbers of these are given: what
-        always holds is kept beyond the bounds if they ask for it."""
+        """Return the columns whose source type may be too narrow if numbers of these are given.
+
+        A relation that always holds is kept even beyond the bounds if given numbers require it.
+        """
         return self._may_leave_type & self._group_of(list(given))
 
     def _group_of(self, places: Sequence[int]) -> frozenset[int]:
-        """Columns of relations that any of these may follow from, by way of others too."""
+        """Return the columns of relations that any of these may follow from, also indirectly."""
         return frozenset[int]().union(
             *(self._partners[place] for place in places if len(self._partners[place]) > 1)
         )
 
     def solve(self, tokens: Tokens, cells: Mapping[int, Cells]) -> None:
-        """Write over drawn numbers what follows from the others.
+        """Overwrite drawn numbers with the values that follow from the others.
 
         Args:
-            tokens: int32 [n, T], as they were drawn; those of given columns say nothing.
-            cells: by place in the schema. Relations of which a column is not there are passed over.
+            tokens: int32 [n, T], as drawn; those of given columns are ignored.
+            cells: by index in the schema. Relations with a missing column are skipped.
         """
         if not self._followed:
             rows = self.at_work(tokens, {place: cell.drawn for place, cell in cells.items()})
@@ -196,12 +200,12 @@ class Arithmetic:
         work.run(self._sums, self._order)
 
     def at_work(self, tokens: Tokens, drawn: Mapping[int, Mask | bool]) -> NDArray[np.intp]:
-        """The rows in which anything may be computed.
+        """Return the rows in which anything may be computed.
 
         Args:
             tokens: int32 [n, T].
-            drawn: of columns that may follow from each other, by place, in which rows nobody has
-                given them.
+            drawn: for columns that may follow from each other, by index, the rows in which they
+                were not given.
         """
         if not self._always.isdisjoint(drawn):
             return np.arange(len(tokens))
@@ -218,7 +222,7 @@ class Arithmetic:
     def _solve_few(
         self, rows: NDArray[np.intp], tokens: Tokens, cells: Mapping[int, Cells]
     ) -> None:
-        """`solve` row by row, which takes less time for a few than arrays do."""
+        """Solve row by row, which is faster for a few rows than arrays are."""
         some = [
             (place, cell.values[rows].tolist(), cell.null[rows].tolist(), cell.drawn[rows].tolist())
             for place, cell in cells.items()
@@ -236,13 +240,13 @@ class Arithmetic:
     def solve_row(
         self, row: Sequence[int], numbers: MutableMapping[int, Number | None], drawn: Set[int]
     ) -> None:
-        """`solve` of one row, in a hundredth of the time; not where `has_evident`.
+        """Solve one row in a hundredth of the time; not usable with `has_evident`.
 
         Args:
-            row: T tokens, as they were drawn.
-            numbers: by place in the schema; None: NULL. Written to. Relations of which a column is
-                not there are passed over.
-            drawn: the places of those that nobody has given.
+            row: T tokens, as drawn.
+            numbers: by index in the schema; None: NULL. Modified. Relations with a missing column
+                are skipped.
+            drawn: indices of the columns that were not given.
         """
         always = {
             number: each
@@ -259,6 +263,6 @@ class Arithmetic:
         work.run(self._sums)
 
     def _standing(self, row: Sequence[int]) -> list[tuple[int, Mark]]:
-        """The marks of a row, in the order in which they are looked at."""
+        """Return the marks of a row, in the order in which they are processed."""
         tokens = ((slot, row[slot]) for slot, first in self._marks_from if row[slot] >= first)
         return sorted(self._mark_at[each] for each in tokens if each in self._mark_at)

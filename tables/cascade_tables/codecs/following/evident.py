@@ -1,8 +1,8 @@
 """Numbers of few values that are evident once all others of their relation are given.
 
-Where the total less what was paid is one of four deductibles to the cent, it is the deductible: by
-chance it would hardly be. A network sees of both numbers which bins they are in, and cannot tell;
-arithmetic can. How seldom chance makes such a number is measured in the rows to learn from.
+If the total minus the payment is one of four deductibles to the cent, it is the deductible: chance
+would hardly produce it. A network sees only the bins of both numbers, and cannot tell; arithmetic
+can. How rarely chance produces such a number is measured in the training rows.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from cascade_tables.errors import SchemaError
 from cascade_tables.frame import Frame
 from cascade_tables.schema import Schema
 
-# The relation has to hold in this share of the rows in which the others make a listed value.
+# The relation must hold in this share of the rows in which the others give a listed value.
 CERTAIN = 0.98
 
 
 class Evident(NamedTuple):
-    """A column of few values that follows from the others of a relation where they make one of
-    these values.
+    """A column of few values that follows from the others of a relation if they give one of these
+    values.
 
     Attributes:
-        relation: its number among the schema's.
+        relation: its index among the schema's.
         column: its name.
     """
 
@@ -38,12 +38,12 @@ class Evident(NamedTuple):
 
 
 class Followed:
-    """An evident column as arithmetic.
+    """Arithmetic of an evident column.
 
     Args:
         schema: of the table.
         codecs: of its columns.
-        evident: which column, and by which relation.
+        evident: the column and the relation.
     """
 
     def __init__(self, schema: Schema, codecs: Sequence[ColumnCodec], evident: Evident) -> None:
@@ -60,14 +60,14 @@ class Followed:
         return self._sum.whole(self._sum.terms[self._at], values, nothing).values
 
     def made(self, cells: Mapping[int, Cells], rows: NDArray[np.intp]) -> tuple[Mask, NDArray[Any]]:
-        """What the others make of the column in some rows.
+        """Compute the column from the others in some rows.
 
         Args:
-            cells: by place; none is NULL there.
+            cells: by index; none is NULL there.
             rows: their indices, m of them.
 
         Returns:
-            bool [m], where it is one of the listed values; and the numbers [m].
+            bool [m], where the result is one of the listed values; and the numbers [m].
         """
         values, _, within = self._sum.computed(self._at, cells, rows)
         is_listed = np.zeros(len(rows), np.bool_)
@@ -75,8 +75,9 @@ class Followed:
         return is_listed, values
 
     def share(self, cells: Mapping[int, Cells]) -> float:
-        """Of the rows in which the others make a listed value, those in which it is the column's
-        own; 0 where there are none."""
+        """Return the share of rows with the column's own value among those in which the others give
+        a listed value; 0 if there are none.
+        """
         null = np.logical_or.reduce([cells[place].null for place in self.places])
         rows = np.flatnonzero(~null)
         is_listed, values = self.made(cells, rows)
@@ -86,7 +87,7 @@ class Followed:
         return float((self._whole(values[is_listed]) == own).mean())
 
     def follow(self, cells: Mapping[int, Cells]) -> None:
-        """Write over a column that was drawn what the others make of it, where all were given."""
+        """Overwrite the column where it was drawn and all others were given."""
         if not all(place in cells for place in self.places):
             return
         own = cells[self.place]
@@ -104,7 +105,7 @@ class Followed:
 def evident_columns(
     schema: Schema, codecs: Sequence[ColumnCodec], frame: Frame
 ) -> tuple[Evident, ...]:
-    """The columns of few values that are evident, by the rows to learn from."""
+    """Find the evident columns of few values in the training rows."""
     found = []
     for number, relation in enumerate(schema.relations):
         if relation.always:
@@ -124,7 +125,7 @@ def evident_columns(
 
 
 def check_evident(schema: Schema, codecs: Sequence[ColumnCodec], evident: Sequence[Any]) -> None:
-    """Refuse what is no column of few values in a relation of the schema.
+    """Refuse entries that are not a column of few values in a relation of the schema.
 
     Raises:
         SchemaError: names it.

@@ -1,8 +1,8 @@
-"""Which exact relations hold of numbers that are given, written as marks over their tokens.
+"""Marks for the exact relations that hold among given numbers.
 
-The network that completes a row is to know which relations hold of what is given, since what is
-missing is likely to follow from it too. A relation all of whose columns are given stands in its
-column that is drawn last.
+The network that completes a row must know which relations hold among the given numbers, since
+missing numbers are likely to follow from them too. A relation whose columns are all given is marked
+in its column that is drawn last.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cascade_tables.relations.measuring import outcome
 from cascade_tables.relations.whole import LARGEST, Whole
 from cascade_tables.schema import Kind, Schema
 
-# Up to so many rows are marked one by one, which takes less time than arrays do.
+# Up to this many rows are marked one by one, which is faster than arrays.
 FEW = 16
 
 
@@ -34,9 +34,9 @@ class _Given(NamedTuple):
     """A relation of given numbers.
 
     Attributes:
-        mark: what says that it holds.
-        sum: itself.
-        parts: the numbers that it adds up, by their places among all such numbers.
+        mark: says that it holds.
+        sum: the relation.
+        parts: the numbers that it adds, as indices into all such numbers.
     """
 
     mark: Mark
@@ -45,10 +45,10 @@ class _Given(NamedTuple):
 
 
 class _Alike(NamedTuple):
-    """Relations of as many columns each, m relations of k columns, which are asked about together.
+    """Relations with equally many columns, m relations of k columns, which are checked together.
 
     Attributes:
-        relations: their places among all of them.
+        relations: their indices among all relations.
         parts: int [k, m].
         signs: int64 [k, m, 1].
         dates: bool [k, m, 1].
@@ -61,19 +61,19 @@ class _Alike(NamedTuple):
 
 
 class GivenMarks:
-    """Marks the relations that hold of given numbers; see the module's docstring.
+    """Marks the relations that hold among given numbers; see the module's docstring.
 
     Args:
         schema: of the table.
         layout: of its tokens.
-        sums: of its relations, by their number in the schema.
+        sums: of its relations, by their index in the schema.
 
     Attributes:
-        compared: columns, by place, whose given numbers say whether a mark stands.
+        compared: indices of columns whose given numbers decide about marks.
     """
 
     def __init__(self, schema: Schema, layout: TokenLayout, sums: Mapping[int, Sum]) -> None:
-        # The numbers that are added up, each once, with a sum and its term that count it so.
+        # The numbers that are added, each once, with one sum and the term in it.
         counted: dict[Part, tuple[Sum, Term]] = {}
         last = [
             mark
@@ -95,8 +95,8 @@ class GivenMarks:
             for columns in sorted({len(each.parts) for each in self._relations})
         ]
         self.compared = frozenset(part.place for part in self._parts)
-        # What `mark_row` goes through: how each number is counted, and the relations of two numbers
-        # apart from the others. By rank, which is their place: a slot's first mark stands.
+        # Data for `mark_row`: how each number is counted, and the relations of two numbers separate
+        # from the others. Sorted by rank: the first mark of a slot wins.
         self._counters = [(part.place, part.counter()) for part in self._parts]
         ranked = list(enumerate(self._relations))
         self._pairs = [(rank, *each.parts) for rank, each in ranked if len(each.parts) == 2]
@@ -114,8 +114,7 @@ class GivenMarks:
         return _Alike(which, parts, signs, dates)
 
     def of_whole_numbers(self) -> WholeMarks | None:
-        """The relations, where all of them are of whole numbers and date-times; None: they are
-        not."""
+        """Return the relations if all of them are of whole numbers and date-times; else None."""
         counted = []
         for part in self._parts:
             if part.place in self._reals or part.decimals is None:
@@ -123,7 +122,7 @@ class GivenMarks:
             step = 10**part.decimals if part.unit is None else part.unit
             counted.append(CountedNumber(part.place, part.is_date, 1 if part.is_date else step))
         marks = [WholeMark(each.mark, each.parts, each.sum.signs) for each in self._relations]
-        # Of two numbers only whether they are the same is asked.
+        # For two numbers, only equality is checked.
         if any(len(each.parts) == 2 and sum(each.signs) for each in marks):
             return None
         return WholeMarks(counted, marks)
@@ -131,11 +130,11 @@ class GivenMarks:
     def mark_row(
         self, tokens: list[int] | NDArray[np.int32], numbers: Mapping[int, float | int]
     ) -> None:
-        """Write over a row's tokens the marks of relations that hold of what is given.
+        """Overwrite a row's tokens with the marks of relations that hold among the given numbers.
 
         Args:
             tokens: T of them.
-            numbers: by place, those of `compared` that are given.
+            numbers: by index, the given numbers of `compared` columns.
         """
         marked = set[int]()
         for rank in sorted(self._holding(numbers)):
@@ -146,14 +145,14 @@ class GivenMarks:
                 marked.add(mark.slot)
 
     def _holding(self, numbers: Mapping[int, float | int]) -> list[int]:
-        """Which relations hold of one row's numbers, given by place."""
+        """Return the relations that hold among one row's numbers, given by index."""
         wholes = [
             count(numbers[place]) if place in numbers else None for place, count in self._counters
         ]
         found: list[int] = []
         known = [whole for whole in wholes if whole is not None]
-        # Most relations are of two numbers, whose signs differ: they hold where both are the same.
-        # In most rows no two are, which one look at all of them together tells.
+        # Most relations are of two numbers with different signs, which hold if both are equal. In
+        # most rows no two are equal, and one check of all numbers shows that.
         if len(set(known)) < len(known):
             for rank, one, other in self._pairs:
                 whole = wholes[one]
@@ -166,11 +165,11 @@ class GivenMarks:
         return found
 
     def mark_rows(self, tokens: Tokens, numbers: NDArray[np.float64]) -> None:
-        """`mark_row` of several rows.
+        """Mark several rows as `mark_row` does.
 
         Args:
             tokens: int32 [n, T].
-            numbers: [n, C]; not a number where none is given.
+            numbers: [n, C]; NaN where none is given.
         """
         missing = np.isnan(numbers)
         if len(tokens) <= FEW:
@@ -178,14 +177,14 @@ class GivenMarks:
             return
         coarse = tokens.copy()
         holds = self._where(numbers, missing)
-        # The first mark of a slot is the one that stands.
+        # In reverse, because the first mark of a slot wins.
         for index in np.flatnonzero(holds.any(axis=1))[::-1].tolist():
             mark, rows = self._relations[index].mark, holds[index]
             tokens[rows, mark.slot] = mark.token
             tokens[rows, mark.slot + 1] = np.take(mark.rough, coarse[rows, mark.slot])
 
     def _where(self, numbers: NDArray[np.float64], missing: Mask) -> Mask:
-        """Which relations hold of which rows, bool [relations, n]."""
+        """Return which relations hold in which rows, bool [relations, n]."""
         wholes = [
             each.whole(term, numbers[:, term.place], missing[:, term.place])
             for each, term in self._counted
@@ -201,7 +200,7 @@ class GivenMarks:
         return out
 
     def _mark_few(self, tokens: Tokens, numbers: NDArray[np.float64], missing: Mask) -> None:
-        """`mark_rows` row by row."""
+        """Mark rows one by one."""
         columns = sorted(self.compared)
         every: Sequence[Sequence[float]] = numbers[:, columns].tolist()
         absent: Sequence[Sequence[bool]] = missing[:, columns].tolist()
@@ -209,7 +208,7 @@ class GivenMarks:
             given = {
                 place: number if place in self._reals else int(number)
                 for place, number, is_missing in zip(columns, every[row], absent[row], strict=True)
-                # What no column of whole numbers holds is in no sum.
+                # A number that no column of whole numbers can hold is in no sum.
                 if not is_missing and (place in self._reals or abs(number) < LARGEST)
             }
             if len(given) > 1:

@@ -1,17 +1,18 @@
-"""Tokens that say "this number is what a relation makes of the others".
+"""Marks: tokens that say "a relation computes this number from the others".
 
-A number of many values is a coarse bin and a place inside of it. Where a relation holds in some of
-the rows, it may instead be a mark, one a relation that the column is in, and roughly where in the
-column it is, which is what other columns are drawn by. A network learns when to draw a mark as it
-learns any other token, so that the share with which a relation holds is its own; what the number
-is then is arithmetic (see `arithmetic`). A mark can be drawn only where the other columns are
-known, so that any of a relation's columns may be the one that follows.
+A number of many values is a coarse bin and a place inside of it. In rows in which a relation holds,
+it may instead be a mark, with one mark per relation of the column, plus its rough position in the
+column, on which other columns are conditioned. A network learns when to draw a mark like any other
+token, so it also learns the share of rows in which a relation holds; the number itself is then
+computed (see `arithmetic`). A mark can be drawn only if the other columns are known, so any of a
+relation's columns may be the computed one.
 
-A column of few values has a token a value, and no mark: what follows from others is hardly ever one
-of them. It leads: it is drawn before all columns that are binned, so that one of those is last.
+A column of few values has one token per value, and no mark: computed numbers are hardly ever one of
+these values. Such a column leads: it is drawn before all binned columns, so that one of the binned
+columns is last.
 
-The rows that a network learns from are tokens without marks and, behind them, a flag a relation:
-where a mark stands follows from which columns are known, which training changes with every batch.
+Training rows are tokens without marks, followed by one flag per relation: the position of a mark
+depends on which columns are known, which changes with every training batch.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ from cascade_tables.frame import Frame
 from cascade_tables.relations.measuring import measure_formula
 from cascade_tables.schema import Schema
 
-# Of the relations that a column is in, so many have a mark: those that hold most often.
+# Most relations of a column that have a mark: those that hold most often.
 MOST_MARKS = 8
 
 
 def marked_relations(schema: Schema, codecs: Sequence[ColumnCodec]) -> list[tuple[int, ...]]:
-    """By column, the numbers of the relations that have a mark in it, the most frequent first:
-    those that hold in some rows, of a column that is binned."""
+    """Return, by column, the relations that have a mark in it, the most frequent first.
+
+    These are relations that hold in some rows, of a binned column.
+    """
     often = sorted(
         (number for number, relation in enumerate(schema.relations) if not relation.always),
         key=lambda number: (-schema.relations[number].share, number),
@@ -53,7 +56,7 @@ def marked_relations(schema: Schema, codecs: Sequence[ColumnCodec]) -> list[tupl
 
 
 def leading_columns(schema: Schema, codecs: Sequence[ColumnCodec]) -> tuple[str, ...]:
-    """The columns of few values that are in a relation with a column that is binned."""
+    """Return the columns of few values that share a relation with a binned column."""
     binned = {codec.column.name for codec in codecs if isinstance(codec, BinnedCodec)}
     related = {
         name
@@ -65,7 +68,7 @@ def leading_columns(schema: Schema, codecs: Sequence[ColumnCodec]) -> tuple[str,
 
 
 def check_marks(schema: Schema, codecs: Sequence[ColumnCodec]) -> None:
-    """Refuse marks of relations that the schema does not have, or that lack the column.
+    """Refuse marks of relations that the schema lacks, or that do not have the column.
 
     Raises:
         SchemaError: names the column.
@@ -85,7 +88,7 @@ def check_marks(schema: Schema, codecs: Sequence[ColumnCodec]) -> None:
 def marks_of(
     schema: Schema, codecs: Sequence[ColumnCodec], first_slot: Sequence[int]
 ) -> tuple[Mark, ...]:
-    """All marks of a table, by column, in the order of their tokens.
+    """Return all marks of a table, by column, in the order of their tokens.
 
     Args:
         schema: of the table.
@@ -106,10 +109,10 @@ def marks_of(
 
 
 def flags_of(schema: Schema, frame: Frame) -> NDArray[np.bool_]:
-    """In which rows each relation holds and says something: bool [n, relations].
+    """Return the rows in which each relation holds and is informative: bool [n, relations].
 
     Args:
-        schema: whose relations they are.
+        schema: with the relations.
         frame: rows of the table.
     """
     flags = np.zeros((len(frame), len(schema.relations)), np.bool_)

@@ -1,6 +1,6 @@
-"""Several rows whose relations are to hold: what is computed from what, and the numbers.
+"""Solver for the relations of several rows: which column each sum computes, and the numbers.
 
-`solving_row` does the same of one row; who changes one changes both.
+`solving_row` does the same for one row; any change must be made in both.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from cascade_tables.codecs.layout import Mark
 
 
 class Solving:
-    """Which column each sum is to give, row by row, and the numbers as far as they are final."""
+    """The column that each sum computes, row by row, and the numbers that are final so far."""
 
     def __init__(self, tokens: Tokens, cells: Mapping[int, Cells]) -> None:
         self._tokens, self._cells = tokens, cells
         rows = len(tokens)
-        # By sum: which of its terms is computed, −1: none, or it has been.
+        # By sum: the index of the computed term; −1: none, or it is already computed.
         self._pivot: dict[int, NDArray[np.int8]] = {}
-        # By column: how many sums are still to give it.
+        # By column: how many sums have yet to compute it.
         self._awaited = {place: np.zeros(rows, np.int32) for place in cells}
-        # By column: how many planned sums have it.
+        # By column: how many planned sums contain it.
         self._used = {place: np.zeros(rows, np.int32) for place in cells}
 
     def plan_marked(
@@ -37,17 +37,18 @@ class Solving:
         always: Collection[Sum],
         bins: Collection[int],
     ) -> None:
-        """A mark says that a relation holds, and names the column that is computed, unless one of
-        the sums that always hold and have the column would be left with none to compute: then it is
-        another that was drawn and is binned.
+        """Plan a marked relation, which computes the column with the mark.
+
+        If that would leave a sum that always holds, and contains the column, without a column to
+        compute, another drawn and binned column is computed instead.
 
         Args:
             number: of the relation.
-            each: itself.
+            each: the relation.
             mark: one of its marks.
             order: of its terms, in which others are tried.
             always: the sums that always hold.
-            bins: columns that are binned.
+            bins: binned columns.
         """
         left = self._cells[mark.column].drawn & (self._tokens[:, mark.slot] == mark.token)
         left &= (self._awaited[mark.column] == 0) & ~self._any_null(each)
@@ -63,8 +64,9 @@ class Solving:
             left &= ~rows
 
     def _may_give(self, place: int, always: Collection[Sum]) -> Mask:
-        """Where a column was drawn that no sum gives, and that each sum which always holds can do
-        without: what always holds needs a column, too."""
+        """Return where a column was drawn, is computed by no sum, and is dispensable to each sum
+        that always holds, because that needs a column to compute too.
+        """
         may: Mask = self._cells[place].drawn & (self._awaited[place] == 0)
         for each in always:
             if place in each.places:
@@ -79,16 +81,17 @@ class Solving:
         order: Sequence[int],
         bins: Mapping[int, tuple[int, int]],
     ) -> None:
-        """Of the columns that were drawn, the first in order that no other sum gives.
+        """Plan a sum that always holds: it computes the first drawn column in order that no other
+        sum computes.
 
-        A column that was drawn as a number of its own, a zero or another that many rows have, is
-        none if there is another: it says more than a bin does.
+        A column drawn as a point mass, such as zero, is skipped if there is another: it is more
+        informative than a bin.
 
         Args:
             number: of the sum.
-            each: itself.
+            each: the sum.
             order: of its terms.
-            bins: by column, its coarse slot and the first token of it that is a bin.
+            bins: by column, its coarse slot and its first token that is a bin.
         """
         left = ~self._any_null(each)
         if number in self._pivot:
@@ -118,14 +121,16 @@ class Solving:
         self._awaited[each.places[position]] += rows
         for term in each.terms:
             self._used[term.place] += rows
-            # Of what was drawn, so that its last decimals are those that the relation has.
+            # Round what was drawn, so that it has the decimals of the relation.
             cell = self._cells[term.place]
             changed = rows & cell.drawn
             cell.values[changed] = each.rounded(term, cell.values[changed])
 
     def run(self, sums: Mapping[int, Sum], order: Mapping[int, Sequence[int]]) -> None:
-        """Compute what can be until nothing is left; of sums that wait for each other, the first
-        that others wait for goes without waiting."""
+        """Compute sums until none is left.
+
+        If sums wait for each other, the first that others wait for is computed without waiting.
+        """
         while self._pivot:
             numbers = list(self._pivot)
             if sum(self._step(number, sums[number], order[number], True) for number in numbers):
@@ -136,8 +141,9 @@ class Solving:
                 return
 
     def _step(self, number: int, each: Sum, order: Sequence[int], waits: bool) -> int:
-        """Compute one sum in the rows where its parts are final, or, if it does not wait, in those
-        where another sum has its column; returns how many rows that are."""
+        """Compute one sum in the rows where its parts are final, or, if it does not wait, where
+        another sum contains its column; return the number of these rows.
+        """
         pivot, done = self._pivot[number], 0
         for term, place in enumerate(each.places):
             ready = pivot == term
@@ -159,10 +165,13 @@ class Solving:
         return done
 
     def _write(self, each: Sum, term: int, rows: NDArray[np.intp], order: Sequence[int]) -> None:
-        """Write a sum's column where it is within its bounds, and else another that was drawn and
-        is within its own by what this one was drawn as. Where there is none, a sum that always
-        holds is spread over all that were drawn; where that is not enough, since the given numbers
-        ask for more, it is kept beyond the bounds. One that was marked is not kept."""
+        """Write a sum's column if the result is within its bounds.
+
+        Otherwise, write another drawn column that is within its bounds given this one's drawn
+        value. If there is none, a sum that always holds is spread over all drawn columns; if that
+        is not enough, because the given numbers require more, it holds beyond the bounds. A marked
+        sum is given up.
+        """
         place = each.places[term]
         values, fits, within = each.computed(term, self._cells, rows)
         self._cells[place].values[rows[within]] = values[within]
@@ -182,19 +191,21 @@ class Solving:
             self._cells[place].values[rows[beyond]] = values[beyond]
 
     def _is_free(self, each: Sum, other: int, term: int, rows: NDArray[np.intp]) -> Mask:
-        """In which rows a column may be written to while another is computed: nobody has given it,
-        and no other sum has it, nor would be changed by it."""
+        """Return the rows in which another column may be written: it was not given, and no other
+        sum contains it or would be changed by it.
+        """
         place = each.places[other]
         alone = np.full(len(rows), other == term) | (self._used[place][rows] == 1)
         return self._cells[place].drawn[rows] & alone
 
     def _spread(self, each: Sum, term: int, rows: NDArray[np.intp], order: Sequence[int]) -> Mask:
-        """Have all columns of a sum that were drawn take up what is too much for any of them: one
-        after the other goes to the bound that is nearest to what the others make of it, until one
-        is within its own. That finds numbers within all bounds if there are any.
+        """Spread the excess of a sum over all of its drawn columns.
+
+        In turn, each column moves to the bound nearest to the value that the others require, until
+        one is within its own bounds. This finds numbers within all bounds if there are any.
 
         Returns:
-            [m], in which of these rows the sum holds now; the others are as they were.
+            [m], in which of these rows the sum now holds; the others are unchanged.
         """
         before = [self._cells[place].values[rows] for place in each.places]
         left = np.arange(len(rows))

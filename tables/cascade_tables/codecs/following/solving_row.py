@@ -1,9 +1,8 @@
-"""`Arithmetic.solve` of one row, in Python's own numbers.
+"""`Arithmetic.solve` for one row, in Python numbers.
 
-A payment waits for one row, of which a mark or two say that a number follows from others. With
-arrays of one element that took a millisecond; this takes some ten microseconds, and comes to the
-same numbers. The decisions are those of `solving`, in the same order: who changes one changes both,
-and a test compares them row by row.
+A real-time call has one row, with a mark or two. With arrays of one element, solving took a
+millisecond; this takes some ten microseconds, with the same result. The decisions are those of
+`solving`, in the same order: any change must be made in both, and a test compares them row by row.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ Number = float | int
 
 
 class SolvingRow:
-    """Which column each sum is to give, and the numbers as far as they are final.
+    """The column that each sum computes, and the numbers that are final so far.
 
     Args:
         row: T tokens.
-        numbers: by place in the schema; None: NULL. Written to.
-        drawn: the places of those that nobody has given: only these are written to.
+        numbers: by index in the schema; None: NULL. Modified.
+        drawn: indices of the columns that were not given: only these are modified.
         order: of each sum's terms, in which they are tried.
-        bins: by column that is binned, its coarse slot and the first token of it that is a bin.
+        bins: by binned column, its coarse slot and its first token that is a bin.
     """
 
     def __init__(
@@ -38,15 +37,15 @@ class SolvingRow:
     ) -> None:
         self._row, self._numbers, self._drawn = row, numbers, drawn
         self._order, self._bins = order, bins
-        # By sum that is still to give a column: which of its terms that is.
+        # By sum that has yet to compute a column: the index of its term.
         self._pivot: dict[int, int] = {}
         self._planned = set[int]()
-        # By column: how many sums are still to give it, and how many planned ones have it.
+        # By column: how many sums have yet to compute it, and how many planned ones contain it.
         self._awaited = dict.fromkeys(numbers, 0)
         self._used = dict.fromkeys(numbers, 0)
 
     def plan_marked(self, number: int, each: Sum, mark: Mark, always: Collection[Sum]) -> None:
-        """See `Solving.plan_marked`, of a mark that stands in the row."""
+        """See `Solving.plan_marked`, for a mark in the row."""
         if (
             number in self._planned
             or mark.column not in self._drawn
@@ -114,8 +113,9 @@ class SolvingRow:
                 self._numbers[term.place] = each.rounded_one(term, value)
 
     def _give(self, number: int, each: Sum, waits: bool) -> bool:
-        """Compute a sum's column if its parts are final, or, where it does not wait, if another sum
-        has the column too; whether it was computed."""
+        """Compute a sum's column if its parts are final, or, if it does not wait, if another sum
+        also contains the column; return whether it was computed.
+        """
         term = self._pivot[number]
         place = each.places[term]
         if waits:
@@ -148,7 +148,7 @@ class SolvingRow:
         return place in self._drawn and (other == term or self._used[place] == 1)
 
     def _spread(self, each: Sum, term: int, order: Sequence[int]) -> bool:
-        """See `Solving._spread`; whether the sum holds now."""
+        """See `Solving._spread`; return whether the sum now holds."""
         before = {place: self._numbers[place] for place in each.places}
         for other in (term, *(other for other in order if other != term)):
             if self._is_free(each, other, term):

@@ -1,4 +1,4 @@
-"""A relation as arithmetic: any of its columns from the others, and whether it holds."""
+"""Arithmetic of a relation: computing any column from the others, and checking whether it holds."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Cells:
     """A column's numbers in some rows, which arithmetic may change.
 
     Attributes:
-        values: float64 [n], or int64 [n] of whole numbers and date-times (microseconds); a
-            placeholder where NULL. Written to.
+        values: float64 [n], or int64 [n] for whole numbers and date-times (microseconds); a
+            placeholder where NULL. Modified.
         null: bool [n].
-        drawn: bool [n], what nobody has given: only these may be changed.
+        drawn: bool [n], the rows in which it was not given: only these may be changed.
     """
 
     values: NDArray[Any]
@@ -45,13 +45,13 @@ class Cells:
 def cells_of(
     column: Column, data: ColumnData | None, given: Sequence[Any] | None, rows: int
 ) -> Cells:
-    """A column's numbers, some drawn and some given.
+    """Combine a column's drawn and given numbers.
 
     Args:
         column: of numbers or date-times.
-        data: what was drawn, [n]; None: nothing.
-        given: what was given, of n rows or of a row for each so many of them; `ABSENT` where it was
-            drawn; None: nothing.
+        data: drawn values, [n]; None: none.
+        given: given values, of n rows or of one row per several of them; `ABSENT` where it was
+            drawn; None: none.
         rows: n.
     """
     dtype = np.float64 if column.kind is Kind.CONTINUOUS else np.int64
@@ -72,13 +72,13 @@ def cells_of(
 
 
 def given_number(kind: Kind, value: Any) -> float | int | None:
-    """A value that was given, as sums have it; None: NULL, or NaN, from which nothing follows."""
+    """Convert a given value to a sum's number; None: NULL, or NaN, from which nothing follows."""
     number = None if value is None else stored(kind, value)
     return number if number == number else None
 
 
 def one_cell(kind: Kind, value: float | int | None) -> ColumnData:
-    """A column of one row: None is NULL, date-times are microseconds."""
+    """Build a column of one row: None is NULL, date-times are microseconds."""
     dtype = np.float64 if kind is Kind.CONTINUOUS else np.int64
     return ColumnData(np.array([value or 0], dtype), np.array([value is None]), "")
 
@@ -87,8 +87,8 @@ class Term(NamedTuple):
     """One column of a sum.
 
     Attributes:
-        place: of the column in the schema.
-        column: itself.
+        place: index of the column in the schema.
+        column: the column.
         sign: 1 or −1; the signed whole numbers of a sum's columns add up to zero.
         unit: see `as_whole`; None: the number 1 is 10^decimals.
     """
@@ -100,11 +100,11 @@ class Term(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A column's number as a sum counts it.
+    """A column's number in the units of a sum.
 
     Attributes:
-        place: of the column in the schema.
-        decimals: of the sum; None: it compares numbers as they are.
+        place: index of the column in the schema.
+        decimals: of the sum; None: it compares numbers unchanged.
         unit: see `Term`.
         is_date: whether it is a date-time, in microseconds.
     """
@@ -115,7 +115,9 @@ class Part(NamedTuple):
     is_date: bool
 
     def whole(self, number: float | int) -> float | int | None:
-        """The number as a whole one; None: it is none, or a zero, of which a sum says nothing."""
+        """Return the number as a whole one; None: it is not, or is a zero, which gives a sum no
+        information.
+        """
         if self.decimals is None:
             return number or None
         if self.is_date:
@@ -123,11 +125,11 @@ class Part(NamedTuple):
         return whole_number(number, self.decimals, self.unit) or None
 
     def counter(self) -> Callable[[float | int], float | int | None]:
-        """`whole`, in a fifth of the time for the whole numbers of everyday."""
+        """Return a version of `whole` that takes a fifth of the time for ordinary whole numbers."""
         if self.decimals is None or self.is_date:
             return self.whole
         whole, step = self.whole, 10**self.decimals if self.unit is None else self.unit
-        # Far from where a sum might no longer fit.
+        # Far from where a sum might overflow.
         sure = int(LARGEST) // (2 * step)
 
         def count(number: float | int) -> float | int | None:
@@ -139,10 +141,10 @@ class Part(NamedTuple):
 
 
 class Sum:
-    """A relation, as what computes any of its columns from the others.
+    """A relation, which computes any of its columns from the others.
 
     Attributes:
-        bounds: of each term, the least and the largest of its column's numbers that the sum counts
+        bounds: for each term, the least and the largest of its column's numbers that the sum counts
             exactly.
     """
 
@@ -166,7 +168,7 @@ class Sum:
         low, high = term.column.minimum, term.column.maximum
         assert low is not None
         assert high is not None
-        # A person's bounds may have more decimals than the sum.
+        # The user's bounds may have more decimals than the sum.
         step = 0.0 if self.decimals is None else 10.0**-self.decimals
         least, most = self.rounded_one(term, low), self.rounded_one(term, high)
         if least < low:
@@ -176,8 +178,9 @@ class Sum:
         return (least, most) if least <= most else (low, high)
 
     def may_leave_type(self, pivot: int) -> bool:
-        """Whether one of its columns, of whole numbers, may be more than its source's type holds
-        where the others are within their bounds."""
+        """Return whether a column of whole numbers may exceed its source's type if the others are
+        within their bounds.
+        """
         term = self.terms[pivot]
         dtype = term.column.dtype
         if term.column.kind is not Kind.INTEGER or not dtype.lstrip("u").startswith("int"):
@@ -197,7 +200,7 @@ class Sum:
         return bool(low < float(room.min) or high > float(room.max))
 
     def whole(self, term: Term, values: NDArray[Any], null: Mask) -> Whole:
-        """A column's numbers as whole ones that add up."""
+        """Convert a column's numbers to whole ones that can be added."""
         kind = term.column.kind
         if kind is not Kind.CONTINUOUS:
             # A NULL's placeholder may be no number at all.
@@ -207,8 +210,9 @@ class Sum:
         return as_whole(ColumnData(values, null, ""), self.decimals, term.unit)
 
     def rounded(self, term: Term, values: NDArray[Any]) -> NDArray[Any]:
-        """A column's numbers as near to whole ones as reals can be; those that are too large to
-        have such decimals as they are."""
+        """Round a column's numbers to the sum's decimals; those too large to have such decimals are
+        unchanged.
+        """
         if self.decimals is None or term.column.kind is not Kind.CONTINUOUS:
             return values
         scale = 10**self.decimals
@@ -226,11 +230,11 @@ class Sum:
     def computed_one(
         self, pivot: int, numbers: Mapping[int, float | int | None]
     ) -> tuple[float | int, bool, bool]:
-        """`computed` of one row.
+        """Compute `computed` for one row.
 
         Args:
-            at: which of the sum's terms.
-            numbers: of its columns, by place; none of the others is NULL.
+            pivot: index of the computed term.
+            numbers: of its columns, by index; none of the others is NULL.
         """
         term, column = self.terms[pivot], self.terms[pivot].column
         low, high = column.minimum, column.maximum
@@ -264,24 +268,24 @@ class Sum:
             if column.kind is Kind.INTEGER:
                 value, fits = total // step, total % step == 0
             else:
-                # As arrays divide: beyond 2^53 Python's own division of whole numbers is another.
+                # As arrays divide: beyond 2^53, Python's division of integers rounds differently.
                 value = float(total) / step
         fits = fits and known
         return value, fits, fits and low <= value <= high
 
     def parts(self) -> list[Part]:
-        """What `adds_up` is told of, in its order. Sums that have a part in common need it once."""
+        """Return the parts in the order of `adds_up`'s argument; sums may share parts."""
         return [
             Part(term.place, self.decimals, term.unit, is_date)
             for term, is_date in zip(self.terms, self.dates, strict=True)
         ]
 
     def adds_up(self, wholes: Sequence[float | int]) -> bool:
-        """Whether it holds of one row, and says something: what `measuring.outcome` says, in a
+        """Return whether it holds in one row and is informative: `measuring.outcome`, in a
         hundredth of the time.
 
         Args:
-            wholes: what `Part.whole` gives of each of its parts.
+            wholes: the result of `Part.whole` for each of its parts.
         """
         signed = [sign * whole for sign, whole in zip(self.signs, wholes, strict=True)]
         if sum(signed) != 0:
@@ -291,16 +295,16 @@ class Sum:
     def computed(
         self, pivot: int, cells: Mapping[int, Cells], rows: NDArray[np.intp]
     ) -> tuple[NDArray[Any], Mask, Mask]:
-        """What a column is in some rows by the others.
+        """Compute a column from the others in some rows.
 
         Args:
-            at: which of the sum's terms.
-            cells: of its columns, by place.
+            pivot: index of the computed term.
+            cells: of its columns, by index.
             rows: their indices, m of them.
 
         Returns:
-            Values [m]; bool [m], where they are what the column can hold; and where they are within
-            its bounds, too.
+            Values [m]; bool [m], where the column can hold them; and where they are also within its
+            bounds.
         """
         term = self.terms[pivot]
         total = np.zeros(len(rows), np.int64)
@@ -319,7 +323,7 @@ class Sum:
         return values, fits & known, within
 
     def _as_column(self, term: Term, total: NDArray[np.int64]) -> tuple[NDArray[Any], Mask]:
-        """Whole numbers as the column stores its own, and which of them it can hold."""
+        """Convert whole numbers to the column's own form, with a mask of those that it can hold."""
         every = np.ones(len(total), np.bool_)
         if self.decimals is None:
             # The bits of the other number itself.

@@ -1,1 +1,1 @@
-"""One row from the wire to tokens and back in compiled code, where that was built."""
+"""Compiled conversion of one row from the wire to tokens and back, if the library was built."""

@@ -1,4 +1,4 @@
-"""A table as row_codec.c knows it: its columns' values, edges and texts, in memory that stays."""
+"""Memory layout of a table for row_codec.c: its columns' values, edges and texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cascade_tables.codecs.layout import WholeMarks
 from cascade_tables.codecs.native.library import Library
 from cascade_tables.schema import Kind, Schema
 
-# Fields of `Column` of synthesis.proto, and what stands before each of its parts.
+# Fields of `Column` in synthesis.proto, and the tag before each of their parts.
 NUMBER_OF_FIELD = {"doubles": 2, "integers": 3, "strings": 4, "booleans": 5}
 NAME_TAG, STATES_TAG, VALUES_TAG = 0x0A, 0x32, 0x0A
 LENGTHS = 2
@@ -28,7 +28,7 @@ LENGTHS = 2
 LISTED_TEXTS, LISTED_NUMBERS, BINNED = range(3)
 # As in row_marks.h.
 MOST_COUNTED, MOST_PARTS = 64, 4
-# Bytes of a column's head, and of a number with what is around it, at most.
+# Most bytes of a column's head, and of a number with its framing.
 HEAD_BYTES, NUMBER_BYTES = 22, 24
 
 
@@ -104,27 +104,27 @@ class _Mark(ctypes.Structure):
 
 
 class NotThisTable(Exception):
-    """The compiled code does not know such a column."""
+    """The compiled code does not support a column."""
 
 
 class CompiledTable:
-    """Lays a table out for the compiled functions, and keeps what it has laid out.
+    """A table laid out for the compiled functions; owns the memory.
 
     Attributes:
         address: of the `Table`.
-        most_bytes: of a row's `Rows`, beside what the caller gave.
-        marks_given: whether relations that hold of given numbers are marked.
+        most_bytes: of a row's `Rows`, without the caller's values.
+        marks_given: whether relations that hold among given numbers are marked.
 
     Args:
         library: the compiled functions.
         schema: of the table.
         codecs: of its columns.
         first_slot: of each column.
-        slots: T, tokens of a row.
-        marks: which relations hold of given numbers.
+        slots: T, tokens per row.
+        marks: the relations to check among given numbers.
 
     Raises:
-        NotThisTable: a column is none that the compiled code knows.
+        NotThisTable: the compiled code does not support a column.
     """
 
     def __init__(
@@ -148,12 +148,12 @@ class CompiledTable:
         self.address = ctypes.addressof(self._table)
 
     def _keep_marks(self, marks: WholeMarks) -> bool:
-        """Lays out what says which relations hold; whether they are such as it knows."""
+        """Lay out the relations; return whether the compiled code supports them."""
         counted = (_Counted * len(marks.counted))(*(_Counted(*each) for each in marks.counted))
         kept = (_Mark * len(marks.marks))()
         for index, each in enumerate(marks.marks):
             few = len(each.parts) <= MOST_PARTS
-            # A token that is a mark is told by its having no rough place.
+            # The code recognises a mark by its lack of a rough position.
             if not few or each.mark.token < len(each.mark.rough):
                 return False
             kept[index] = _Mark(
@@ -231,8 +231,9 @@ class CompiledTable:
         out.step, out.scale = int(pairs.step), float(pairs.scale)
 
     def _numbers(self, values: Sequence[Any], tokens: Sequence[int], dtype: Any) -> _Numbers:
-        """Numbers with tokens of their own, which have to increase: a search finds one of equal
-        ones, and nothing says that it is the one whose token Python gives."""
+        """Lay out numbers with their own tokens, which must increase strictly: a search returns any
+        of equal numbers, and it might not be the one whose token Python uses.
+        """
         exact = _exact(values, dtype)
         if any(not before < after for before, after in pairwise(exact.tolist())):
             raise NotThisTable("numbers that have tokens do not increase")
@@ -249,7 +250,7 @@ class CompiledTable:
         return out
 
     def _one_after_another(self, texts: Sequence[bytes]) -> tuple[int, int]:
-        """Keeps bytes; their address, and that of where each begins."""
+        """Store bytes; return their address, and that of the array of their offsets."""
         begin = [0, *accumulate(len(text) for text in texts)]
         return self._bytes(b"".join(texts)), self._array(begin, np.int64)
 
@@ -257,7 +258,7 @@ class CompiledTable:
         return self._array(np.frombuffer(content + b"\0", np.uint8), np.uint8)
 
     def _array(self, values: Any, dtype: Any) -> int:
-        """Keeps a copy of numbers; its address."""
+        """Store a copy of numbers; return its address."""
         kept = np.array(values, dtype, order="C")
         self._kept.append(kept)
         return int(kept.ctypes.data)
@@ -268,7 +269,7 @@ def _dtype(kind: Kind) -> Any:
 
 
 def _exact(values: Sequence[Any], dtype: Any) -> NDArray[Any]:
-    """Numbers in an element type that holds each of them.
+    """Convert numbers to an element type that holds each of them exactly.
 
     Raises:
         NotThisTable: it does not.
@@ -299,12 +300,12 @@ def _varint(value: int) -> bytes:
 
 
 def _part(tag: int, content: bytes) -> bytes:
-    """A field of a message that says how many bytes it has."""
+    """Encode a length-delimited field of a message."""
     return bytes([tag]) + _varint(len(content)) + content
 
 
 def _written(field: str, value: Any) -> bytes:
-    """A cell as `Column` has it, without the name; None: NULL."""
+    """Encode a cell as `Column` has it, without the name; None: NULL."""
     states = b"" if value is not None else _part(STATES_TAG, NULL_CELL)
     if value is None:
         value = PLACEHOLDERS[field]

@@ -1,7 +1,7 @@
-"""The compiled library: where it lies, and why there is none where there is none.
+"""The compiled library: its location, or why it is missing.
 
-It is built when the package is, if there is a C compiler (`hatch_build.py`), and lies beside this
-file. It has no Python in it and is loaded by ctypes, so that one build serves every Python.
+It is built with the package if there is a C compiler (`hatch_build.py`), and lies beside this file.
+It does not use Python's API and is loaded by ctypes, so that one build serves every Python.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from cascade_tables.compiled import GET_COMPILER, Argument, load
 __all__ = ["GET_COMPILER", "PATH", "VERSION", "Argument", "Library", "load_library"]
 
 PATH = Path(__file__).with_name("_row_codec.so")
-# How the library's functions and structures are called; see VERSION in row_codec.c.
+# Version of the library's interface; see VERSION in row_codec.c.
 VERSION = 4
 
 
 @dataclass(frozen=True)
 class Library:
-    """The compiled functions; see row_codec.c. All take microseconds, and keep the interpreter's
-    lock."""
+    """The compiled functions; see row_codec.c. They take microseconds, and do not release
+    the GIL.
+    """
 
     scan: Any
     encode: Any
@@ -35,7 +36,7 @@ class Library:
 
 @cache
 def load_library(path: Path = PATH) -> Library | str:
-    """The library, or why there is none and how to get it."""
+    """Return the library, or why it is missing and how to get it."""
     found = load(path, "cascade_row_codec", VERSION, "codec")
     if isinstance(found, str):
         return found

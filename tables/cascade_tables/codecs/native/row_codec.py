@@ -1,8 +1,8 @@
-"""The compiled way of one row: from the wire to tokens, and from drawn tokens to the wire.
+"""Compiled conversion of one row: from the wire to tokens, and from drawn tokens to the wire.
 
-It knows values of the columns' own types that were learnt, NULL where a column may be NULL, and
-tokens that stand for a value or a bin. Of all else it says so, by None, and the codec's own way
-answers; what that answers is what is right, and the same. docs/adr/0020 has the figures.
+It supports learnt values of the columns' own types, NULL in nullable columns, and tokens that stand
+for a value or a bin. For everything else it returns None, and the codec's Python path is used; both
+give the same result. docs/adr/0020 has the figures.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from cascade_tables.schema import Kind, Schema
 Inside = Callable[[Sequence[int]], NDArray[np.float64]]
 
 OBSERVED_STATE = 0
-# Of a uniform number.
+# Size of a uniform number.
 REAL_BYTES = 8
-# Memory for the values of all draws of a row, which is taken before they are written. A caller's
-# long text is in each of them, and could ask for any amount: beyond this, the codec's own way
-# writes the answer.
+# Most memory for the values of all draws of a row, which is allocated before they are written. A
+# caller's long text is in each draw, and could require any amount: beyond this limit, the codec's
+# Python path writes the answer.
 MOST_DRAWN_BYTES = 2**22
-# Of names that are asked for together, so many are remembered.
+# Number of cached combinations of requested columns.
 ASKED = 256
 
 
 class _Asked(NamedTuple):
-    """Columns that are asked for together.
+    """A combination of requested columns.
 
     Attributes:
-        places: theirs, int32, and the address of the first.
+        places: their indices, int32, and the address of the first.
         binned: those of them that are binned.
     """
 
@@ -51,19 +51,19 @@ class _Asked(NamedTuple):
 
 
 class RowCodec:
-    """Encodes and writes single rows of a table; may be called from several threads at once.
+    """Encoder and writer of single rows of a table; thread-safe.
 
     Args:
         library: the compiled functions.
         schema: of the table.
         codecs: of its columns.
         first_slot: of each column.
-        slots: T, tokens of a row.
-        marks: which relations hold of given numbers; None: it is not for this to find out.
-        compared: columns, by place, whose numbers are then wanted.
+        slots: T, tokens per row.
+        marks: the relations to check among given numbers; None: it does not check any.
+        compared: indices of columns whose numbers are then returned.
 
     Raises:
-        NotThisTable: a column is none that the compiled code knows.
+        NotThisTable: the compiled code does not support a column.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class RowCodec:
         self._columns, self._slots = len(codecs), slots
         self._place = {name: place for place, name in enumerate(schema.names)}
         self._is_real = [column.kind is Kind.CONTINUOUS for column in schema.columns]
-        # What the compiled code leaves of numbers: one a column, whether it means anything or not.
+        # Numbers returned by the compiled code: one per column, whether meaningful or not.
         self._numbers = Struct("=" + "".join("d" if is_real else "q" for is_real in self._is_real))
         self._is_binned = [isinstance(codec, BinnedCodec) for codec in codecs]
         self._table = CompiledTable(library, schema, codecs, first_slot, slots, marks)
         self._compared = [] if self._table.marks_given else sorted(compared)
         self._address, self._most_bytes = self._table.address, self._table.most_bytes
-        # Where the parts of what is encoded begin.
+        # Offsets of the parts of the encoded result.
         self._tokens_at = 8 * self._columns
         self._observed_at = self._tokens_at + 4 * self._slots
         self._states_at = self._observed_at + self._slots
@@ -97,11 +97,11 @@ class RowCodec:
     def encode(
         self, row: WireRow
     ) -> tuple[Tokens, NDArray[np.bool_], Mapping[int, float | int]] | None:
-        """A caller's row as tokens; None: it is not for this to say what is made of it.
+        """Encode a caller's row as tokens; None: the Python path must handle it.
 
         Returns:
-            int32 and bool [1, T], tokens and which are observed; and by place, those numbers that
-            are given and that it was not for this to find the relations of.
+            int32 and bool [1, T], tokens and which are observed; and by index, the given numbers
+            whose relations it did not check.
         """
         out = bytearray(self._encoded_bytes)
         message = row.message
@@ -130,17 +130,19 @@ class RowCodec:
         row: WireRow,
         computed: Mapping[int, float | int] | None = None,
     ) -> bytes | None:
-        """A drawn row as `Rows` of the wire: what the caller gave as it came, and of all else what
-        tokens stand for; None: it is not for this to say.
+        """Encode a drawn row as `Rows` for the wire: given values as they came, others from their
+        tokens.
+
+        Returns None if the Python path must handle it.
 
         Args:
             tokens: int32 [T].
-            inside: where inside of its bin each number is; asked only of columns that are binned.
-            names: columns, in the order in which they are wanted.
-            row: what was given.
-            computed: numbers of columns that were not given and follow from others, by place,
-                which are written whatever the tokens say. None: nobody has looked what follows,
-                and a row with a mark, which says that something does, is not for this.
+            inside: chooses the place of each number inside its bin; called only for binned columns.
+            names: columns, in output order.
+            row: the given values.
+            computed: numbers of columns that were not given and follow from others, by index, which
+                replace those of the tokens. None: nothing was computed, so a row with a mark must
+                take the Python path.
 
         Raises:
             UnknownColumn: the schema has no such column.
@@ -180,13 +182,13 @@ class RowCodec:
         row: WireRow,
         computed: Mapping[tuple[int, int], float | int] | None = None,
     ) -> bytes | None:
-        """`write` of several draws of one row, a column after another.
+        """Encode several draws of one row as `write` does, column after column.
 
         Args:
             tokens: int32 [n, T].
             inside: as for `write`, float64 [b, n] for b columns.
             names, row: see `write`.
-            computed: as for `write`, by the column's place and the draw.
+            computed: as for `write`, by the column's index and the draw.
 
         Raises:
             UnknownColumn: the schema has no such column.
@@ -205,7 +207,8 @@ class RowCodec:
             kinds = ("d" if self._is_real[place] else "q" for place, _ in ordered)
             bits = pack("".join(kinds), *(computed[each] for each in ordered))
         message = row.message
-        # A draw's values take no more than a whole row of learnt ones and the caller's own.
+        # A draw's values take no more space than a whole row of learnt values plus the caller's
+        # own.
         most = rows * (self._most_bytes + len(message))
         if most > MOST_DRAWN_BYTES:
             return None
@@ -237,7 +240,7 @@ class RowCodec:
 
 
 class Compiled:
-    """A table's `RowCodec`, made when it is first asked for; arguments are those of that."""
+    """A table's `RowCodec`, created on first use; the arguments are those of `RowCodec`."""
 
     def __init__(
         self,
@@ -252,7 +255,7 @@ class Compiled:
 
     @cached_property
     def rows(self) -> RowCodec | None:
-        """None where it was not built, or does not know such a table."""
+        """None if the library was not built, or does not support such a table."""
         library = load_library()
         if isinstance(library, str):
             return None

@@ -1,7 +1,8 @@
-"""What of a `SynthesizeRequest` for one row is no row, and where its row lies, without protobuf.
+"""Scan of a one-row `SynthesizeRequest` for its fields and the location of its row, without
+protobuf.
 
-A message of one row is some twenty small messages, and protobuf makes an object of each of them.
-Nothing of that is needed to say who is to answer, and the row is encoded where it lies.
+A message of one row consists of some twenty small messages, and protobuf creates an object for
+each. Routing needs none of them, and the row is encoded directly from the bytes.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ _FIELDS = Struct("=9qQ3qQ2qQq")
 
 
 class ScannedRequest(NamedTuple):
-    """A `SynthesizeRequest` for one row, which protobuf would read in full too.
+    """A `SynthesizeRequest` for one row, with the fields that protobuf would read.
 
     Attributes:
-        table, table_bytes: where its name is: from which byte of the message on, and how many.
-        rows, rows_bytes: where its `Rows` is, likewise.
-        columns, columns_bytes: where the fields of the columns to return are, likewise; none: all.
-        draws, seed: 0 where `has_draws` and `has_seed` say that there is none.
+        table, table_bytes: location of its name: offset in the message and length.
+        rows, rows_bytes: location of its `Rows`, likewise.
+        columns, columns_bytes: location of the fields with the columns to return; empty: all.
+        draws, seed: 0 unless `has_draws` and `has_seed`.
         version, fidelity, log_likelihood, timeout, explain, strict, first_row, offline: as in the
-            message; what is true or false is 1 or 0.
+            message; booleans are 1 or 0.
     """
 
     table: int
@@ -48,10 +49,10 @@ class ScannedRequest(NamedTuple):
 
 
 def scan_request(message: bytes) -> ScannedRequest | None:
-    """Pass over a message; None: it is for protobuf to read, or there is no compiled library.
+    """Scan a message; None: protobuf must read it, or there is no compiled library.
 
     Args:
-        message: any bytes; what is wrong with them protobuf says.
+        message: any bytes; protobuf reports what is wrong with them.
     """
     library = load_library()
     if isinstance(library, str):

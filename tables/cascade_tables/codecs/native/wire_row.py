@@ -1,4 +1,4 @@
-"""One row as a caller sent it, which is read where it lies, or else as any other."""
+"""One row as a caller sent it, read directly from its bytes, or else parsed like any other."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 
 class WireRow(Mapping[str, list[Any]]):
-    """The columns of a message's `Rows`, of one row.
+    """The columns of a message's `Rows` with one row.
 
-    The compiled codec takes the bytes. To all others it is what `read` gives, which is called the
-    first time that it is needed.
+    The compiled codec takes the bytes. Other code sees the mapping returned by `read`, which is
+    called on first use.
 
     Attributes:
-        message: bytes in which the row is.
-        begin, size: where its `Rows` begins there, and how many bytes it has.
+        message: bytes that contain the row.
+        begin, size: offset of its `Rows`, and its length.
 
     Args:
-        read: gives the values by column, a list of one each.
+        read: returns the values by column, a list of one each.
     """
 
     __slots__ = ("_read", "_values", "begin", "message", "size")
