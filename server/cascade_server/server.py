@@ -402,16 +402,16 @@ class Server:
         """Write this process's statistics to shared memory, for `GetStatistics` of any process."""
         book, before, quiet = self.sla.ledger.book, (-1, 0), 0
         while True:
-            now = self.service.counted()
-            quiet = quiet + 1 if now == before and not now[1] else 0
             try:
+                now = self.service.counted()
+                quiet = quiet + 1 if now == before and not now[1] else 0
+                before = now
                 if quiet % QUIET_NOTES == 0:
                     book.says(self.service.own_statistics())
                 tell_suppressed()
+                self.sla.metering.is_nobodys()
             except Exception:  # a defect; a silent process would seem to hang
                 log.exception("this process could not tell the others of itself")
-            before = now
-            self.sla.metering.is_nobodys()
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
     def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:

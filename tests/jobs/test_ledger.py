@@ -210,6 +210,21 @@ class TestEnds:
         assert jobs.ledger.next_work(60) == jobs.clock.now + 60
 
 
+class TestFullDisks:
+    def test_it_is_said_that_the_disk_is_full(self, jobs: Jobs) -> None:
+        """SQLite has rolled back by itself: to do so once more must not hide why."""
+        connection = jobs.ledger._connection
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(sqlite3.OperationalError, match="database or disk is full"):
+            for _ in range(1000):
+                jobs.submit()
+        assert not connection.in_transaction
+        # There is room again.
+        connection.execute(f"PRAGMA max_page_count = {10 * pages}")
+        assert jobs.ledger.job(jobs.submit().id).state is JobState.PENDING
+
+
 class TestFiles:
     """What is no ledger of this version."""
 

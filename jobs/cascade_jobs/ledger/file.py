@@ -71,11 +71,10 @@ class LedgerFile:
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("PRAGMA foreign_keys = ON")
             bring_up_to_date(self._connection, path)
-        except sqlite3.Error as exc:
+        except BaseException as exc:  # also KeyboardInterrupt: the file would stay open
             self._connection.close()
-            raise self._refused(exc) from exc
-        except LedgerRefused:
-            self._connection.close()
+            if isinstance(exc, sqlite3.Error):
+                raise self._refused(exc) from exc
             raise
 
     def _refused(self, error: Exception) -> LedgerRefused:
@@ -99,15 +98,10 @@ class LedgerFile:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield self._connection
-        except BaseException:  # also KeyboardInterrupt: the ledger would stay locked
-            self._connection.execute("ROLLBACK")
-            raise
-        try:
             self._connection.execute("COMMIT")
-        except sqlite3.Error:
-            # A full disk leaves the transaction open, with nothing done.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+        except BaseException:  # also KeyboardInterrupt: the ledger would stay locked
+            # A full disk may have ended the transaction already; then this does nothing.
+            self._connection.rollback()
             raise
 
     def job(self, name: str) -> Job:

@@ -124,7 +124,8 @@ def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         connection.execute("COMMIT")
     except BaseException:  # also KeyboardInterrupt: the ledger would stay locked
-        connection.execute("ROLLBACK")
+        # A full disk may have ended the transaction already; then this does nothing.
+        connection.rollback()
         raise
 
 
