@@ -40,6 +40,11 @@ def claim(ledger: Ledger, owner: str = "somebody", gone: str = "") -> Lease:
     return lease
 
 
+def submit_many(jobs: Jobs, count: int) -> None:
+    for _ in range(count):
+        jobs.submit()
+
+
 def test_a_job_that_came_to_nothing_has_no_files(jobs: Jobs) -> None:
     """They are removed: who is shown them would look for them."""
     job = jobs.submit()
@@ -217,8 +222,7 @@ class TestFullDisks:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(sqlite3.OperationalError, match="database or disk is full"):
-            for _ in range(1000):
-                jobs.submit()
+            submit_many(jobs, 1000)
         assert not connection.in_transaction
         # There is room again.
         connection.execute(f"PRAGMA max_page_count = {10 * pages}")
