@@ -134,6 +134,20 @@ def smoothness_of(run: Run) -> Smoothness | None:
     return None if kept is None else Smoothness(**{"told": math.inf} | kept)
 
 
+def recorded_choices(run: Run) -> list[object]:
+    """Return what a run records about its networks beside their recipe, for their identity.
+
+    These are its neighbours and its smoothness. A run that predates either lacks it, so that its
+    identity stays what it was.
+    """
+    smoothness = smoothness_of(run)
+    neighbours = told_neighbours(run)
+    return [
+        *([neighbours] if neighbours else []),
+        *([] if smoothness is None else [asdict(smoothness)]),
+    ]
+
+
 def learnt_size(run: Run) -> tuple[int, int]:
     """Return the number of rows that the run's teacher was trained on, and of columns.
 

@@ -16,7 +16,12 @@ from torch import Tensor, nn
 from cascade_distill.distilling.lessons import Lessons, ask_teacher, loss_of_rows
 from cascade_distill.export.student_graph import export_student
 from cascade_distill.export.teacher_graph import export_teacher
-from cascade_distill.learning.rows import identity_of, smoothness_of, told_neighbours
+from cascade_distill.learning.rows import (
+    identity_of,
+    recorded_choices,
+    smoothness_of,
+    told_neighbours,
+)
 from cascade_distill.learning.settled_marks import settle_once
 from cascade_distill.learning.teacher import TEACHER_FILES, load_teacher
 from cascade_distill.learning.teacher_rows import TEACHER_ROWS, one_batch
@@ -224,10 +229,6 @@ def distill_student(
     tokens = run.tokens(TEACHER_ROWS, f"cascade distill {run.folder}")
     said, _ = load_tensors(run.path("lessons.safetensors"))
     distilling = _Distilling(run, recipe, Lessons(tokens, **said))
-    # Without neighbours and smooth heads, the identity stays what it was before these existed.
-    told: list[object] = [told_neighbours(run)] if told_neighbours(run) else []
-    if (smoothness := smoothness_of(run)) is not None:
-        told.append(asdict(smoothness))
     model = distilling.model
     codec, threads = run.codec(), torch.get_num_threads()
     table = run.stored("tokens.safetensors", f"cascade fit TABLE --out {run.folder}")
@@ -248,7 +249,7 @@ def distill_student(
         partial(distilling.loss, model),
         recipe.train,
         run.path(STUDENT_CHECKPOINT),
-        identity_of(run, (*LESSON_FILES, *TEACHER_FILES), asdict(recipe), *told),
+        identity_of(run, (*LESSON_FILES, *TEACHER_FILES), asdict(recipe), *recorded_choices(run)),
         progress,
         finish=finish,
         held_out=distilling.held_out,

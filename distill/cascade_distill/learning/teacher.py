@@ -20,6 +20,7 @@ from cascade_distill.learning.calibration import calibrate_marks
 from cascade_distill.learning.rows import (
     TEACHER_CHECKPOINT,
     identity_of,
+    recorded_choices,
     smoothness_of,
     told_neighbours,
 )
@@ -120,11 +121,7 @@ def fit_teacher(
     teaching = _Teaching(run, recipe)
     model = teaching.model
     started = time.monotonic()
-    # Without neighbours and smooth heads, the identity stays what it was before these existed.
-    told: list[object] = [told_neighbours(run)] if told_neighbours(run) else []
-    if (smoothness := smoothness_of(run)) is not None:
-        told.append(asdict(smoothness))
-    identity = identity_of(run, TEACHER_FILES, asdict(recipe), *told)
+    identity = identity_of(run, TEACHER_FILES, asdict(recipe), *recorded_choices(run))
     checkpoint = run.path(TEACHER_CHECKPOINT)
 
     codec, threads = run.codec(), torch.get_num_threads()

@@ -178,20 +178,21 @@ class _WavesOverPlaces(nn.Module):
         return torch.linalg.solve(self.waves, weight, left=False).contiguous()
 
 
-class _WavesOverTokens(nn.Module):
-    """Weights [size, width] of a linear layer for one slot's tokens, some of which are ordered.
+class _Waves(nn.Module):
+    """Weights [..., size, width] for the tokens of slots, made of amplitudes of the same shape.
 
-    The arguments are those of `waves_over`.
+    Args:
+        matrix: makes the weights; see `waves_over`. One for each leading index.
     """
 
-    def __init__(self, size: int, groups: Sequence[tuple[int, int]], half_waves: float) -> None:
+    def __init__(self, matrix: Tensor) -> None:
         super().__init__()
         self.waves: Tensor
-        self.register_buffer("waves", waves_over(size, groups, half_waves), persistent=False)
+        self.register_buffer("waves", matrix, persistent=False)
 
     def forward(self, heights: Tensor) -> Tensor:
-        """Map the amplitudes of cosines [size, width] to weights."""
-        # Keep the student's gradients as precise as its weights.
+        """Map the amplitudes of cosines to weights."""
+        # Without autocast, since a student's gradients have the precision of its weights.
         with torch.autocast(heights.device.type, enabled=False):
             return self.waves @ heights
 
@@ -223,30 +224,6 @@ class _SlowFeatures(nn.Module):
         return weight / self.speed
 
 
-class _WavesOverToldBins(nn.Module):
-    """Weights [numbers, size, width] for the token input of the head for a number's places.
-
-    Args:
-        first: for each number, its lowest bin among its tokens.
-        size: most tokens that a number has.
-        half_waves: see `Smoothness`.
-    """
-
-    def __init__(self, first: Sequence[int], size: int, half_waves: float) -> None:
-        super().__init__()
-        self.waves: Tensor
-        every = [waves_over(size, [(bin_, COARSE)], half_waves) for bin_ in first]
-        self.register_buffer("waves", torch.stack(every), persistent=False)
-
-    def forward(self, heights: Tensor) -> Tensor:
-        """Map the amplitudes of cosines to weights."""
-        return self.waves @ heights
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        """Return the amplitudes that make these weights."""
-        return torch.linalg.solve(self.waves, weight).contiguous()
-
-
 def smooth(model: Denoiser, smoothness: Smoothness) -> None:
     """Make an untrained teacher learn its numbers smoothly; see the module's docstring.
 
@@ -272,9 +249,11 @@ def smooth(model: Denoiser, smoothness: Smoothness) -> None:
         return
     features = _SlowFeatures(len(model.numeric), smoothness.told)
     parametrize.register_parametrization(model.from_features, "weight", features)
-    bins_told = [first_bin(layout, slot) for slot in model.coarse]
-    told = _WavesOverToldBins(bins_told, model.fine_coarse.shape[1], smoothness.told)
-    parametrize.register_parametrization(model, "fine_coarse", told)
+    # The token input of the head for a number's places, for each number.
+    size = model.fine_coarse.shape[1]
+    groups = [[(first_bin(layout, slot), COARSE)] for slot in model.coarse]
+    told = torch.stack([waves_over(size, each, smoothness.told) for each in groups])
+    parametrize.register_parametrization(model, "fine_coarse", _Waves(told))
 
 
 def smooth_student(model: Student, smoothness: Smoothness) -> None:
@@ -294,7 +273,7 @@ def smooth_student(model: Student, smoothness: Smoothness) -> None:
         else:
             continue
         groups = [(first, tokens) for first, tokens in groups if tokens > 0]
-        tokens = _WavesOverTokens(size, groups, half_waves)
+        tokens = _Waves(waves_over(size, groups, half_waves))
         parametrize.register_parametrization(model.heads[slot], "weight", tokens)
 
 
